@@ -1,0 +1,188 @@
+"""Kernels that one step compiles to on an H100 and a TPU v5e, by the vendors' own compilers, without an accelerator.
+
+    pip install jax==0.10.2 jax-cuda12-plugin==0.10.2 jax-cuda12-pjrt==0.10.2    # the H100 compiler, or
+    pip install "jax[tpu]==0.10.2"                                               # the TPU compiler
+    python benchmarks/aot.py
+
+Each run counts for the compilers it finds and rewrites their part of `results/aot.json`. `estimated_cycles` are the TPU
+compiler's own estimates, not run times, and leave out copies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU whose metadata could be asked for
+os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")  # nor a driver
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+
+import jaxsched
+from jaxsched.envs.job_shop import rules
+from jaxsched.envs.job_shop.sources import uniform
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
+BATCH = 4096
+SIZES = ((10, 10), (30, 20))
+
+# GpuTargetConfig of XLA, in proto text format.
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128 block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 3352320000000 l2_cache_size: 52428800
+  clock_rate_ghz: 1.98 device_memory_size: 84978434048 shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 minor: 0 } registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 1 patch: 0 } device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+TARGETS = {
+    "h100": {"platform": "cuda", "topology_name": "h100", "topology": "1x1x1", "target_config": H100},
+    "tpu-v5e": {"platform": "tpu", "topology_name": "v5e:2x2"},
+}
+COMPILERS = {
+    "h100": ("jax_cuda12_plugin", ["jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda12-pjrt"]),
+    "tpu-v5e": ("libtpu", ["jax", "jaxlib", "libtpu"]),
+}
+
+# What does not launch: names and views of buffers, and the ends of what a start has launched.
+SILENT = {"after-all", "bitcast", "constant", "get-tuple-element", "parameter", "partition-id", "replica-id", "tuple"}
+INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.-]+) = .*? (?P<opcode>[a-z][a-z0-9-]*)\((?P<operands>[^)]*)")
+
+
+def compile_text(fn: Callable, *args, target: str) -> str:
+    """Optimised HLO of `fn` for one device of `target`; `args` are arrays or `jax.ShapeDtypeStruct`s."""
+    sharding = SingleDeviceSharding(topologies.get_topology_desc(**TARGETS[target]).devices[0])
+    return jax.jit(fn, in_shardings=sharding, out_shardings=sharding).lower(*args).compile().as_text()
+
+
+def count_text(text: str) -> dict:
+    """What optimised HLO launches.
+
+    `kernels` and their `kinds` (opcodes) in the entry computation, calls entered; of these, `constant` have no input
+    but constants, so that a loop around the step hoists them. `loops` (absent if none) holds for each `while` its
+    `known_trip_count`, or None, and the counts of its `body`. `estimated_cycles` if the compiler gives them.
+    """
+    entry, name, found = "", "", collections.defaultdict(list)
+    for line in text.splitlines():
+        if header := re.match(r"(ENTRY )?%?([\w.-]+) .*\{$", line):
+            name = header[2]
+            entry = name if header[1] else entry
+        elif instruction := INSTRUCTION.match(line):
+            found[name].append(instruction)
+
+    def count(name: str) -> dict:
+        kinds, cycles, loops, constant, unread = collections.Counter(), [], [], 0, set()
+
+        def walk(name: str) -> None:
+            nonlocal constant
+            for instruction in found[name]:
+                opcode, line = instruction["opcode"], instruction.string
+                operands = set(re.findall(r"%([\w.-]+)", instruction["operands"]))
+                if reads_nothing := opcode != "parameter" and operands <= unread:
+                    unread.add(instruction["name"])
+                if opcode == "call":
+                    walk(attribute("to_apply", line))
+                elif opcode == "while":
+                    trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
+                    body = count(attribute("body", line))
+                    loops.append({"known_trip_count": int(trips[1]) if trips else None, "body": body})
+                elif opcode not in SILENT and not opcode.endswith("-done"):
+                    kinds[opcode] += 1
+                    constant += reads_nothing
+                    cycles.extend(int(n) for n in re.findall(r'"estimated_cycles":"(\d+)"', line))
+
+        walk(name)
+        result = {"kernels": kinds.total(), "constant": constant, "kinds": dict(kinds.most_common())}
+        return result | ({"estimated_cycles": sum(cycles)} if cycles else {}) | ({"loops": loops} if loops else {})
+
+    return count(entry)
+
+
+def attribute(name: str, line: str) -> str:
+    """The computation that an instruction names, as in `body=%region_1`."""
+    match = re.search(rf"{name}=%?([\w.-]+)", line)
+    assert match, f"no {name} in {line}"
+    return match[1]
+
+
+def count_kernels(fn: Callable, *args, target: str = "h100") -> dict:
+    """Compiles `fn` for `target` (`h100` or `tpu-v5e`) and counts what it launches, see `count_text`."""
+    return count_text(compile_text(fn, *args, target=target))
+
+
+def changing(fn: Callable, *args) -> Callable:
+    """`fn` with a flat list of results, without those that merely hand an argument back: a loop need not copy them."""
+    jaxpr = jax.make_jaxpr(fn)(*args).jaxpr
+    keep = [out not in jaxpr.invars for out in jaxpr.outvars]
+    return lambda *args: list(itertools.compress(jax.tree.leaves(fn(*args)), keep))
+
+
+def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, tuple]]:
+    """Name, function and abstract arguments of every program that is counted; nothing is computed."""
+    env, source = jaxsched.make("JobShop-v0"), uniform(num_jobs, num_machines)
+
+    def arguments(key):
+        return key, env.reset(key, source(key))[0], jnp.int32(0)
+
+    def observed(key, state, action):
+        state = rules.apply(state, action)
+        return state, env.observe(state)
+
+    args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
+    steps = {
+        "rules, action given": lambda key, state, action: rules.apply(state, action),
+        "rules and observation": observed,
+        "env.step": env.step,
+    }
+    for name, step in steps.items():
+        yield name, changing(jax.vmap(step), *args), args
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dump", type=pathlib.Path, help="folder for the optimised HLO of every program")
+    dump = parser.parse_args().dump
+    targets = [target for target, (module, _) in COMPILERS.items() if importlib.util.find_spec(module)]
+    if not targets:
+        parser.error("no compiler is installed; see the head of this file")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    print(f"{'target':8} {'size':6} {'program':22} {'kernels':>7} {'constant':>8} {'est. cycles':>11}  kinds")
+    for target in targets:
+        rows = []
+        for jobs, machines in SIZES:
+            for name, fn, args in programs(jobs, machines):
+                text = compile_text(fn, *args, target=target)
+                if dump:
+                    dump.mkdir(parents=True, exist_ok=True)
+                    (dump / f"{target}-{jobs}x{machines}-{name.replace(' ', '-').replace(',', '')}.txt").write_text(
+                        text
+                    )
+                row = {"program": name, "size": f"{jobs}x{machines}"} | count_text(text)
+                rows.append(row)
+                kinds = ", ".join(f"{number} {kind}" for kind, number in row["kinds"].items())
+                print(
+                    f"{target:8} {row['size']:6} {name:22} {row['kernels']:7} {row['constant']:8} "
+                    f"{row.get('estimated_cycles', '-'):>11}  {kinds}"
+                )
+        versions = {package: importlib.metadata.version(package) for package in COMPILERS[target][1]}
+        results[target] = {"versions": versions, "batch": BATCH, "programs": rows}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

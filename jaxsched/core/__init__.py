@@ -1,0 +1,44 @@
+"""Shared vocabulary: protocol, graph observation, padding, sources, rollout, wrappers. Knows no family."""
+
+from jaxsched.core.arrays import lookup, put, put_add, take, take_column
+from jaxsched.core.environment import Environment, Policy, Preset, Scores, Source, TimeStep
+from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
+from jaxsched.core.graph import GraphObservation
+from jaxsched.core.padding import bucket, pad_stack, pad_to, unstack
+from jaxsched.core.rollout import Rollout, greedy, masked_argmax, randomised, replay, rollout, unroll
+from jaxsched.core.sources import Mixture, Pool
+from jaxsched.core.wrappers import AutoReset, EpisodeStats, TimeLimit
+
+__all__ = [
+    "AutoReset",
+    "Environment",
+    "EpisodeStats",
+    "GraphObservation",
+    "Infeasible",
+    "InstanceError",
+    "Mixture",
+    "Policy",
+    "Pool",
+    "Preset",
+    "Rollout",
+    "Scores",
+    "Source",
+    "TimeLimit",
+    "TimeStep",
+    "UnknownNameError",
+    "bucket",
+    "greedy",
+    "lookup",
+    "masked_argmax",
+    "pad_stack",
+    "pad_to",
+    "put",
+    "put_add",
+    "randomised",
+    "replay",
+    "rollout",
+    "take",
+    "take_column",
+    "unroll",
+    "unstack",
+]

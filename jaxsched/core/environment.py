@@ -1,0 +1,163 @@
+"""The protocol: an `Environment` dresses a family's pure rules with observation, reward and end flags."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from jaxsched.core.arrays import take
+from jaxsched.core.graph import GraphObservation
+
+Instance = Any  # a family's frozen dataclass of arrays
+State = Any  # a family's frozen dataclass with `.instance` and `.done`
+Source = Callable[[Array], Instance]  # key -> Instance: generates, samples a pool, or mixes
+Policy = Callable[[Array, State, GraphObservation], Array]  # key, state, observation -> action
+Scores = Callable[[State], Array]  # state -> f32[A] or i32[A], the highest legal score is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Tuned training settings of a family as plain data; `training` is read by `jaxsched.training.config`."""
+
+    source: Source
+    training: Mapping[str, Any]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the environment
+    about: str = ""
+
+
+@struct.dataclass
+class TimeStep:
+    """What a step returns beside the state. `metrics` always hold decision, illegal, feasible and objective_delta."""
+
+    observation: GraphObservation
+    reward: Array  # f32[]  objective_delta / baseline
+    terminated: Array  # bool[]  the problem is solved (or can no longer be)
+    truncated: Array  # bool[]  cut off by a limit; bootstrap from the value of `observation`
+    elapsed: Array  # i32[]  ticks that passed in this step
+    metrics: dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment(abc.ABC):
+    """A scheduling problem as a pure-functional decision process, one decision per step.
+
+    Instances are data: an argument of `reset`, reached as `state.instance`. Environments are frozen and hashable
+    (usable as static arguments of jit), hold settings only, and are final: vary them by fields or by wrapping.
+    An illegal action, and any action after the end, changes nothing and sets `metrics["illegal"]`.
+    The default reward telescopes: the sum of `metrics["objective_delta"]` over an episode is exactly
+    `baseline(instance) - objective(final state)` in integers; `reward` is a float32 copy divided by the baseline.
+    """
+
+    id: ClassVar[str]
+    family: ClassVar[str]
+
+    # What a family provides.
+
+    @property
+    @abc.abstractmethod
+    def complete(self) -> bool:
+        """Whether some sequence of legal actions reaches an optimum."""
+
+    @property
+    @abc.abstractmethod
+    def default_source(self) -> Source:
+        """Generator of the setting that the literature trains on."""
+
+    @property
+    @abc.abstractmethod
+    def heuristics(self) -> Mapping[str, Scores]:
+        """Priority rules by id; pass one to `greedy` or `randomised`."""
+
+    @abc.abstractmethod
+    def max_steps(self, instance: Instance) -> int:
+        """Static bound on the steps of an episode of legal actions, from array shapes and settings."""
+
+    @abc.abstractmethod
+    def init(self, key: Array, instance: Instance) -> State:
+        """The initial state."""
+
+    @abc.abstractmethod
+    def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
+        """The state after `action`; the same state where not `legal`."""
+
+    @abc.abstractmethod
+    def observe(self, state: State) -> GraphObservation:
+        """The graph a policy sees."""
+
+    @abc.abstractmethod
+    def action_mask(self, state: State) -> Array:
+        """bool[A]: legal actions; all false when the episode is over."""
+
+    @abc.abstractmethod
+    def bound(self, state: State) -> Array:
+        """i32[]: running lower bound on the objective; equals it at the end. Its decrease is the reward."""
+
+    @abc.abstractmethod
+    def clock(self, state: State) -> Array:
+        """i32[]: the present time in ticks, non-decreasing; `elapsed` is its difference."""
+
+    @abc.abstractmethod
+    def lower_bound(self, instance: Instance) -> Array:
+        """i32[]: certificate, no solution is better."""
+
+    @abc.abstractmethod
+    def solution(self, state: State) -> Any:
+        """The solution of one finished, unbatched state, on the host."""
+
+    @abc.abstractmethod
+    def validate(self, instance: Instance, solution: Any) -> list[str]:
+        """What is wrong with a solution, found independently of the rules; empty = valid."""
+
+    def feasible(self, state: State) -> Array:
+        """bool[]: a solution can still be reached."""
+        return jnp.ones((), jnp.bool_)
+
+    def decides(self, state: State) -> Array:
+        """bool[]: the next step takes an action (false only where an event comes first)."""
+        return jnp.ones((), jnp.bool_)
+
+    # What every family shares.
+
+    def baseline(self, instance: Instance) -> Array:
+        """i32[]: the running bound before the first decision, what the reward is measured against."""
+        from jax import random
+
+        return self.bound(self.init(random.key(0), instance))
+
+    def objective(self, state: State) -> Array:
+        """i32[]: the objective of a finished state, minimised; the running bound before."""
+        return self.bound(state)
+
+    def reset(self, key: Array, instance: Instance) -> tuple[State, TimeStep]:
+        """Start an episode on `instance`."""
+        state = self.init(key, instance)
+        false, zero = jnp.zeros((), jnp.bool_), jnp.zeros((), jnp.int32)
+        return state, self._timestep(state, zero, zero, jnp.zeros((), jnp.float32), false, false)
+
+    def step(self, key: Array, state: State, action: Array) -> tuple[State, TimeStep]:
+        """Take `action` (i32[]); a no-op where it is illegal or the episode is over."""
+        action = jnp.asarray(action, jnp.int32)
+        mask = self.action_mask(state)
+        decision = self.decides(state) & ~state.done
+        legal = (action >= 0) & take(mask, jnp.maximum(action, 0))
+        after = self.apply(key, state, action, legal)
+        delta = self.bound(state) - self.bound(after)
+        reward = delta.astype(jnp.float32) / jnp.maximum(state.baseline, 1).astype(jnp.float32)
+        elapsed = self.clock(after) - self.clock(state)
+        return after, self._timestep(after, delta, elapsed, reward, ~legal & self.decides(state), decision)
+
+    def _timestep(self, state, delta, elapsed, reward, illegal, decision) -> TimeStep:
+        metrics = {
+            "decision": decision,
+            "illegal": illegal,
+            "feasible": self.feasible(state),
+            "objective_delta": delta,
+        }
+        false = jnp.zeros((), jnp.bool_)
+        return TimeStep(self.observe(state), reward, state.done, false, elapsed, metrics)

@@ -1,0 +1,33 @@
+"""Errors a user can cause: one clear line saying what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InstanceError(ValueError):
+    """A malformed or unknown problem instance: `file` and `line` say where, `reason` what to mend."""
+
+    def __init__(self, reason: str, *, file: str | None = None, line: int | None = None):
+        self.reason, self.file, self.line = reason, file, line
+        where = ":".join(str(part) for part in (file, line) if part is not None)
+        super().__init__(f"{where}: {reason}" if where else reason)
+
+
+class Infeasible(ValueError):
+    """No solution exists within the given limits; the message names what binds and how much is missing."""
+
+
+class UnknownNameError(KeyError):
+    """An unknown environment, rule, preset or option, with the close matches."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]):
+        self.name, self.known = name, sorted(known)
+        close = difflib.get_close_matches(name, self.known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(self.known)}"
+        self.message = f"unknown {what} {name!r}; {hint}"
+        super().__init__(self.message)
+
+    def __str__(self) -> str:  # KeyError would print the repr of its message
+        return self.message

@@ -1,0 +1,121 @@
+"""Whole episodes as one scan, and policies made of priority rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array, random
+
+from jaxsched.core.environment import Environment, Instance, Policy, Scores, State
+
+
+@struct.dataclass
+class Rollout:
+    """One episode. T = `max_steps`; entries after the end have `mask` False and change nothing."""
+
+    state: State  # the final state
+    action: Array  # i32[T]
+    reward: Array  # f32[T]
+    mask: Array  # bool[T]  the step took a decision
+    objective: Array  # i32[]
+    truncated: Array  # bool[]  max_steps was reached before the end
+    feasible: Array  # bool[]
+
+
+def unroll(
+    env: Environment,
+    key: Array,
+    state: State,
+    act: Callable[[Array, State], tuple[Array, Any]],
+    num_steps: int,
+) -> tuple[State, Any]:
+    """Scan `act(key, state) -> (action, extra)` for `num_steps` steps.
+
+    Returns the final state and, stacked over steps, `(state before without its instance, action, extra, timestep
+    without its observation)`. What the caller drops, XLA does not compute. The instance stays outside the scan's
+    carry, so it is not copied every step; keys are drawn before the scan and addressed by step.
+    """
+    instance = state.instance
+
+    def body(bare, key):
+        full = bare.replace(instance=instance)
+        act_key, step_key = random.split(key)
+        action, extra = act(act_key, full)
+        after, timestep = env.step(step_key, full, action)
+        return after.replace(instance=None), (bare, action, extra, timestep.replace(observation=None))
+
+    final, steps = jax.lax.scan(body, state.replace(instance=None), random.split(key, num_steps))
+    return final.replace(instance=instance), steps
+
+
+def replay(env: Environment, key: Array, state: State, actions: Array) -> tuple[State, tuple[State, Array]]:
+    """Scan recorded `actions` i32[T] from `state`, in the world that `unroll` with the same key met.
+
+    Returns the final state and, stacked over steps, (state before without its instance, decision mask).
+    """
+    instance = state.instance
+
+    def body(bare, inputs):
+        key, action = inputs
+        _, step_key = random.split(key)
+        after, timestep = env.step(step_key, bare.replace(instance=instance), action)
+        return after.replace(instance=None), (bare, timestep.metrics["decision"])
+
+    keys = random.split(key, actions.shape[0])
+    final, steps = jax.lax.scan(body, state.replace(instance=None), (keys, actions))
+    return final.replace(instance=instance), steps
+
+
+def rollout(env: Environment, key: Array, instance: Instance, policy: Policy) -> Rollout:
+    """Play one episode of `policy` on `instance`; jit and vmap it freely."""
+    reset_key, key = random.split(key)
+    state, _ = env.reset(reset_key, instance)
+
+    def act(key, state):
+        return policy(key, state, env.observe(state)), None
+
+    final, (_, action, _, timestep) = unroll(env, key, state, act, env.max_steps(instance))
+    return Rollout(
+        state=final,
+        action=action,
+        reward=timestep.reward,
+        mask=timestep.metrics["decision"],
+        objective=env.objective(final),
+        truncated=~final.done,
+        feasible=env.feasible(final),
+    )
+
+
+def masked_argmax(scores: Array, mask: Array) -> Array:
+    """Index of the highest score where `mask`, ties to the lowest index; 0 for an all-false mask. i32[]."""
+    low = -jnp.inf if jnp.issubdtype(scores.dtype, jnp.floating) else jnp.iinfo(scores.dtype).min
+    return jnp.argmax(jnp.where(mask, scores, low)).astype(jnp.int32)
+
+
+def standardise(scores: Array, mask: Array) -> Array:
+    """Zero mean and unit variance over the legal actions, 0 where all are equal. f32[A]."""
+    scores, count = scores.astype(jnp.float32), jnp.maximum(mask.sum(), 1)
+    centred = jnp.where(mask, scores - jnp.where(mask, scores, 0).sum() / count, 0)
+    deviation = jnp.sqrt((centred**2).sum() / count)
+    return jnp.where(deviation > 0, centred / jnp.where(deviation > 0, deviation, 1), 0)
+
+
+def greedy(scores: Scores) -> Policy:
+    """The legal action with the highest score, ties to the lowest index."""
+    return lambda key, state, observation: masked_argmax(scores(state), observation.action_mask)
+
+
+def randomised(scores: Scores, temperature: float | Array) -> Policy:
+    """Samples softmax(z / temperature), z = scores standardised over the legal actions."""
+
+    def policy(key, state, observation):
+        mask = observation.action_mask
+        logits = standardise(scores(state), mask) / temperature
+        gumbel = random.gumbel(key, logits.shape, jnp.float32)
+        return masked_argmax(logits + gumbel, mask)
+
+    return policy

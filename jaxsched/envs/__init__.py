@@ -1,0 +1,1 @@
+"""Environment families, one folder each; `registry.py` names them."""

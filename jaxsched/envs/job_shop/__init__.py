@@ -1,0 +1,36 @@
+"""The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the problem."""
+
+from jaxsched.envs.job_shop.draw import gantt, gantt_svg
+from jaxsched.envs.job_shop.env import JobShop
+from jaxsched.envs.job_shop.exact import solve_exact
+from jaxsched.envs.job_shop.io import bounds, expand, from_jobs, load, write_standard
+from jaxsched.envs.job_shop.plain import dispatch, replay
+from jaxsched.envs.job_shop.preset import PRESETS
+from jaxsched.envs.job_shop.sources import jumanji, taillard, taillard_style, uniform
+from jaxsched.envs.job_shop.types import Bounds, Instance, Result, Schedule, State
+from jaxsched.envs.job_shop.validate import validate
+
+__all__ = [
+    "Bounds",
+    "Instance",
+    "JobShop",
+    "PRESETS",
+    "Result",
+    "Schedule",
+    "State",
+    "bounds",
+    "dispatch",
+    "expand",
+    "from_jobs",
+    "gantt",
+    "gantt_svg",
+    "jumanji",
+    "load",
+    "replay",
+    "solve_exact",
+    "taillard",
+    "taillard_style",
+    "uniform",
+    "validate",
+    "write_standard",
+]

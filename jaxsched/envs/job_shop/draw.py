@@ -1,0 +1,160 @@
+"""Gantt charts: machines as rows, one bar per operation, one colour per job; SVG without dependencies, or matplotlib.
+
+Operations of duration 0 are drawn as a hairline. Schedules are drawn as they are, valid or not, so that a fault
+reported by `validate` can be looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from jaxsched.envs.job_shop.io import to_jobs
+from jaxsched.envs.job_shop.types import Instance, Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito (2008), safe for the colour-blind, without black; then the same lighter and darker. With more jobs the
+# colours repeat: numbers in the bars and tooltips tell the jobs apart.
+_HUES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+_SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
+
+
+@dataclasses.dataclass(frozen=True)
+class Gantt:
+    """A chart as SVG text; notebooks show it by themselves."""
+
+    svg: str
+
+    def _repr_html_(self) -> str:
+        return f'<div style="max-width:100%;overflow-x:auto">{self.svg}</div>'
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the SVG file; `FileExistsError` where it exists and `overwrite` is False."""
+        try:
+            with open(path, "w" if overwrite else "x", encoding="utf-8", newline="\n") as file:
+                file.write(self.svg)
+        except FileExistsError:
+            raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it") from None
+
+
+def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = None) -> Gantt:
+    """The schedule as a self-contained SVG; pointing at a bar shows its job, operation, start and end.
+
+    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
+    """
+    bars = list(_bars(instance, schedule))
+    num_machines, span = _num_rows(bars), max((end for *_, end in bars), default=0)
+    row = 34 if num_machines <= 10 else 26
+    busiest = max((sum(bar[2] == machine for bar in bars) for machine in range(num_machines)), default=0)
+    width, left, top = min(max(16 * busiest, 840), 1760), 58, 40
+    height = row * num_machines
+    scale = width / max(span, 1)
+    heading = _xml(f"{title} (makespan {schedule.makespan})" if title else f"Makespan {schedule.makespan}")
+
+    total_width, total_height = left + width + 24, top + height + 44
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}" width="{total_width}" '
+        f'height="{total_height}" role="img" font-family="sans-serif" '
+        f'font-size="12" fill="#222"><title>{heading}</title>',
+        f'<rect width="{total_width}" height="{total_height}" fill="#fff"/>',
+        f'<text x="{left}" y="24" font-size="15" font-weight="bold">{heading}</text>',
+    ]
+    for machine in range(num_machines):
+        y = top + machine * row
+        shade = "#f3f3f3" if machine % 2 == 0 else "#fff"
+        parts.append(f'<rect x="{left}" y="{y}" width="{width}" height="{row}" fill="{shade}"/>')
+        parts.append(f'<text x="{left - 8}" y="{y + row / 2}" text-anchor="end" dy=".35em">M{machine}</text>')
+    for tick in _ticks(span):
+        x = f"{left + tick * scale:.2f}"
+        parts.append(f'<path d="M{x} {top}V{top + height + 5}" stroke="#ccc" stroke-width="1"/>')
+        parts.append(f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{tick}</text>')
+    parts.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">time (ticks)</text>')
+    for job, op, machine, start, end in bars:
+        x, wide, y = left + start * scale, max((end - start) * scale, 1.5), top + machine * row + 3
+        colour, ink = _colours(job)
+        tooltip = f"job {job}, operation {op}, machine {machine}: {start} to {end} (duration {end - start})"
+        label = ""
+        if wide >= 8 * len(str(job)) + 4:
+            label = (
+                f'<text x="{x + wide / 2:.2f}" y="{y + row / 2 - 3}" text-anchor="middle" '
+                f'dy=".35em" fill="{ink}">{job}</text>'
+            )
+        parts.append(
+            f'<g class="operation"><title>{tooltip}</title><rect x="{x:.2f}" y="{y}" width="{wide:.2f}" '
+            f'height="{row - 6}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
+        )
+    parts.append("</svg>")
+    return Gantt("\n".join(parts))
+
+
+def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axes:
+    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes.
+
+    Raises `ValueError` where the schedule does not fit the instance.
+    """
+    bars = list(_bars(instance, schedule))
+    num_machines, span = _num_rows(bars), max((end for *_, end in bars), default=0)
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        _, ax = plt.subplots(figsize=(11, 1.2 + 0.32 * num_machines), layout="constrained")
+    assert ax is not None
+    ax.set_xlim(0, max(span, 1))
+    ax.set_ylim(num_machines - 0.5, -0.5)
+    points_per_tick = ax.get_window_extent().width * 72 / ax.figure.dpi / max(span, 1)
+    machines, starts = [bar[2] for bar in bars], [bar[3] for bar in bars]
+    widths = [max(end - start, span / 1000) for *_, start, end in bars]  # a hairline for duration 0
+    colours = [_colours(job)[0] for job, *_ in bars]
+    ax.barh(machines, widths, left=starts, height=0.82, color=colours, edgecolor="white", linewidth=0.5)
+    for (job, _, machine, start, _), wide in zip(bars, widths, strict=True):
+        if wide * points_per_tick >= 5 * len(str(job)) + 3:
+            ink = _colours(job)[1]
+            ax.text(start + wide / 2, machine, str(job), ha="center", va="center", color=ink, fontsize=8, clip_on=True)
+    ax.set_yticks(range(num_machines), [f"M{machine}" for machine in range(num_machines)])
+    ax.set_xlabel("time (ticks)")
+    ax.set_title(f"Makespan {schedule.makespan}", loc="left")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _bars(instance: Instance, schedule: Schedule) -> Iterator[tuple[int, int, int, int, int]]:
+    """(job, operation, machine, start, end) of every operation."""
+    for j, job in enumerate(to_jobs(instance)):
+        row = schedule.start[j] if j < len(schedule.start) else []
+        if len(row) != len(job):
+            raise ValueError(f"job {j} has {len(job)} operations, but the schedule gives {len(row)} starts")
+        for k, (machine, duration) in enumerate(job):
+            yield j, k, machine, int(row[k]), int(row[k]) + duration
+
+
+def _num_rows(bars: list[tuple[int, int, int, int, int]]) -> int:
+    return 1 + max((machine for _, _, machine, _, _ in bars), default=0)
+
+
+def _colours(job: int) -> tuple[str, str]:
+    """The colour of a job's bars and the colour of the text on them that contrasts most."""
+    share = _SHADES[job // len(_HUES) % len(_SHADES)]
+    target = 255 if share > 0 else 0
+    rgb = [round(channel + (target - channel) * abs(share)) for channel in _HUES[job % len(_HUES)]]
+    linear = [(c / 255) ** 2.2 for c in rgb]  # WCAG 2 relative luminance, with the plain gamma
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#{:02x}{:02x}{:02x}".format(*rgb), "#000" if luminance > 0.18 else "#fff"
+
+
+def _ticks(span: int) -> range:
+    """About ten round numbers from 0 to `span`: steps of 1, 2 or 5 times a power of ten."""
+    step = 1
+    while span / step > 12:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return range(0, span + 1, step)
+
+
+def _xml(text: str) -> str:
+    """`text` as XML character data; characters that XML forbids become spaces."""
+    return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text))

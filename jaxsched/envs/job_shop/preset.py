@@ -1,0 +1,43 @@
+"""Tuned training settings of `JobShop-v0`, plain data. All train on 10 x 10 shops of Taillard's distribution."""
+
+from jaxsched.core.environment import Preset
+from jaxsched.envs.job_shop.sources import uniform
+
+PRESETS = {
+    "quick": Preset(
+        about="the main job: self-labelling, minutes on two CPU cores",
+        source=uniform(10, 10),
+        training={
+            "algorithm": "self_labeling",
+            "num_updates": 140,
+            "num_envs": 8,
+            "num_samples": 32,
+            "num_minibatches": 2,
+            "learning_rate": 1e-3,
+        },
+    ),
+    "standard": Preset(
+        about="PPO alone, about forty minutes on two CPU cores",
+        source=uniform(10, 10),
+        training={
+            "algorithm": "ppo",
+            "num_updates": 400,
+            "num_envs": 64,
+            "num_minibatches": 4,
+            "num_epochs": 2,
+            "learning_rate": 7e-4,
+        },
+    ),
+    "smoke": Preset(
+        about="a few seconds, to see that everything works",
+        source=uniform(4, 3),
+        training={
+            "algorithm": "self_labeling",
+            "num_updates": 4,
+            "num_envs": 4,
+            "num_samples": 4,
+            "num_minibatches": 2,
+            "network": {"width": 16, "num_layers": 1, "num_heads": 2},
+        },
+    ),
+}

@@ -1,0 +1,90 @@
+"""Data of the job shop: the instance, the state of a partial schedule, the finished schedule.
+
+Shapes: `J` jobs (padded), `K` operations per job (padded), `M` machines (padded). Padding is zeros with a
+False mask, so instances of different sizes are padded leaf by leaf (`jaxsched.core.pad_stack`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from flax import struct
+from jax import Array
+
+
+@struct.dataclass
+class Instance:
+    """A job shop. Jobs may be ragged, revisit a machine, and hold operations of duration 0. Time unit: one tick."""
+
+    machine: Array  # i32[J, K]  machine of operation k of job j; 0 in padding
+    duration: Array  # i32[J, K]  ticks, >= 0; 0 in padding
+    op_mask: Array  # bool[J, K] real operations, a prefix of each row; a padded job has none
+    machine_mask: Array  # bool[M]  real machines
+    release: Array  # i32[J]  earliest start of the job's first operation, ticks
+    due: Array  # i32[J]  due date, ticks; 0 where due_mask is False
+    due_mask: Array  # bool[J]  the job has a due date
+    weight: Array  # i32[J]  tardiness weight, 1 unless given; 0 in padding
+
+    @property
+    def num_jobs(self) -> int:
+        """Padded number of jobs, a static Python int."""
+        return self.machine.shape[-2]
+
+    @property
+    def num_ops(self) -> int:
+        """Padded number of operations per job, a static Python int."""
+        return self.machine.shape[-1]
+
+    @property
+    def num_machines(self) -> int:
+        """Padded number of machines, a static Python int."""
+        return self.machine_mask.shape[-1]
+
+
+@struct.dataclass
+class State:
+    """A partial schedule: what is placed, and when each job and machine is free again."""
+
+    instance: Instance
+    next_op: Array  # i32[J]  operations of the job already scheduled = index of its next one
+    ops_left: Array  # i32[J]  operations still to schedule; 0 in padding
+    job_ready: Array  # i32[J]  end of the job's last scheduled operation, its release date before the first
+    machine_ready: Array  # i32[M]  end of the machine's last scheduled operation, 0 before the first
+    work_left: Array  # i32[J]  summed duration of the job's unscheduled operations
+    load_left: Array  # i32[M]  summed duration of the unscheduled operations of the machine
+    baseline: Array  # i32[]  makespan bound before the first decision
+    start: Array  # i32[J, K]  start of each scheduled operation; 0 where not (yet) scheduled
+
+    @property
+    def done(self) -> Array:
+        """bool[]: every operation is scheduled."""
+        return (self.ops_left == 0).all(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A finished schedule on the host: `start[j][k]` in ticks for the real operations only, and the makespan."""
+
+    start: list[list[int]]
+    makespan: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Best known bounds of a named instance; `lower == upper` means the optimum is known."""
+
+    lower: int
+    upper: int
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What an exact solver returns: `bound <= optimum <= objective`; `proved` when they meet."""
+
+    schedule: Schedule
+    objective: int
+    bound: int
+    proved: bool
+    seconds: float

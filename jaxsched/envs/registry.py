@@ -1,0 +1,48 @@
+"""Environment ids to classes, one lazy line each, and family names to their folders."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from jaxsched.core.environment import Environment
+from jaxsched.core.errors import UnknownNameError
+
+ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
+    "JobShop-v0": "jaxsched.envs.job_shop.env:JobShop",
+}
+
+
+def list_envs() -> list[str]:
+    """Ids that `make` accepts."""
+    return sorted(ENTRY_POINTS)
+
+
+def register(id: str, entry_point: str | Callable[..., Environment]) -> None:
+    """Add an environment: a callable, or "module:attribute" that is imported on first use."""
+    if ENTRY_POINTS.get(id, entry_point) != entry_point:
+        raise ValueError(f"environment {id!r} is registered already; choose another id")
+    ENTRY_POINTS[id] = entry_point
+
+
+def make(id: str, **settings: Any) -> Environment:
+    """The environment `id` with its settings, for example `make("JobShop-v0", candidates="non_delay")`."""
+    if id not in ENTRY_POINTS:
+        raise UnknownNameError("environment", id, ENTRY_POINTS)
+    entry_point = ENTRY_POINTS[id]
+    if isinstance(entry_point, str):
+        module, attribute = entry_point.split(":")
+        entry_point = getattr(importlib.import_module(module), attribute)
+    assert callable(entry_point)
+    known = getattr(entry_point, "__dataclass_fields__", settings)
+    for name in settings:
+        if name not in known:
+            raise UnknownNameError(f"setting of {id}", name, known)
+    return entry_point(**settings)
+
+
+def family(env: Environment) -> ModuleType:
+    """The family folder of an environment: `load`, `bounds`, `expand`, `solve_exact`, `PRESETS` and so on."""
+    return importlib.import_module(type(env).__module__.rpartition(".")[0])

@@ -1,0 +1,36 @@
+"""Graph policies: they know `GraphObservation`, no family."""
+
+from jaxsched.core.environment import Policy
+from jaxsched.policies.distribution import MaskedCategorical
+from jaxsched.policies.network import Apply, GraphActorCritic, NetworkConfig, Params, init_network
+
+__all__ = [
+    "Apply",
+    "GraphActorCritic",
+    "MaskedCategorical",
+    "NetworkConfig",
+    "Params",
+    "init_network",
+    "greedy_policy",
+    "sampling_policy",
+]
+
+
+def greedy_policy(apply: Apply, params: Params) -> Policy:
+    """The most probable action."""
+
+    def policy(key, state, observation):
+        logits, _ = apply(params, observation)
+        return MaskedCategorical(logits, observation.action_mask).mode()
+
+    return policy
+
+
+def sampling_policy(apply: Apply, params: Params, temperature: float = 1.0) -> Policy:
+    """An action sampled from the policy."""
+
+    def policy(key, state, observation):
+        logits, _ = apply(params, observation)
+        return MaskedCategorical(logits, observation.action_mask).sample(key, temperature)
+
+    return policy

@@ -1,0 +1,45 @@
+"""The categorical distribution over legal actions: the one place that guards an all-false mask."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array, random
+
+
+@struct.dataclass
+class MaskedCategorical:
+    """Categorical over the actions where `mask`; all zeros-safe when nothing is legal (log-prob 0, entropy 0)."""
+
+    logits: Array  # f32[..., A]
+    mask: Array  # bool[..., A]
+
+    @property
+    def log_probs(self) -> Array:
+        """f32[..., A]: log-probabilities; 0 at illegal actions (they must not be used, and 0 keeps gradients finite)."""
+        low = jnp.where(self.mask, self.logits, -jnp.inf)
+        top = jax.lax.stop_gradient(jnp.where(self.mask.any(-1, keepdims=True), low.max(-1, keepdims=True), 0))
+        shifted = jnp.where(self.mask, self.logits - top, 0)
+        total = jnp.where(self.mask, jnp.exp(shifted), 0).sum(-1, keepdims=True)
+        return jnp.where(self.mask, shifted - jnp.log(jnp.where(total > 0, total, 1)), 0)
+
+    def log_prob(self, action: Array) -> Array:
+        """f32[...]: log-probability of `action` i32[...]."""
+        hit = action[..., None] == jnp.arange(self.mask.shape[-1], dtype=action.dtype)
+        return jnp.where(hit, self.log_probs, 0).sum(-1)
+
+    def entropy(self) -> Array:
+        """f32[...]: in nats."""
+        log_probs = self.log_probs
+        return -jnp.where(self.mask, jnp.exp(log_probs) * log_probs, 0).sum(-1)
+
+    def mode(self) -> Array:
+        """i32[...]: most probable legal action, ties to the lowest; 0 when nothing is legal."""
+        return jnp.argmax(jnp.where(self.mask, self.logits, -jnp.inf), -1).astype(jnp.int32)
+
+    def sample(self, key: Array, temperature: float | Array = 1.0) -> Array:
+        """i32[...]: a legal action; the same for any padding of A, since the draw is addressed by position."""
+        gumbel = random.gumbel(key, self.logits.shape, jnp.float32)
+        perturbed = self.logits / temperature + gumbel
+        return jnp.argmax(jnp.where(self.mask, perturbed, -jnp.inf), -1).astype(jnp.int32)

@@ -1,0 +1,91 @@
+"""Trained policies as safetensors files: arrays and JSON, no code is executed on loading."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsched.core.environment import Environment
+from jaxsched.policies.network import Apply, NetworkConfig, Params, example_observation, init_network
+
+FILE_NAME = "policy.safetensors"
+FORMAT = "jaxsched-policy-1"
+
+
+class CheckpointMismatchError(ValueError):
+    """A checkpoint or policy of another configuration; the message lists the differences."""
+
+
+def difference(saved: Any, wanted: Any, prefix: str = "") -> list[str]:
+    """Lines "name: saved X, wanted Y" for the entries in which two nested dicts differ."""
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        keys = sorted(saved.keys() | wanted.keys())
+        return [
+            line
+            for key in keys
+            for line in difference(saved.get(key, "nothing"), wanted.get(key, "nothing"), f"{prefix}{key}.")
+        ]
+    return [] if saved == wanted else [f"{prefix[:-1]}: saved {saved}, wanted {wanted}"]
+
+
+def describe(env: Environment) -> dict[str, Any]:
+    """The environment's id and settings as plain data."""
+    return {"id": env.id, "settings": dataclasses.asdict(env)}
+
+
+def _named(params: Params) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in _paths(params)}
+
+
+def _paths(params: Params):
+    return jax.tree_util.tree_flatten_with_path(params)[0]
+
+
+def save_policy(path: str | Path, params: Params, config: NetworkConfig, env: Environment) -> None:
+    """Write weights, network configuration and environment to one file."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(params).items()}
+    metadata = {
+        "format": FORMAT,
+        "network": json.dumps(dataclasses.asdict(config)),
+        "environment": json.dumps(describe(env)),
+    }
+    save_file(arrays, str(path), metadata)
+
+
+def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
+    """`apply` and `params` of a file written by `save_policy`, or of a run folder that holds one.
+
+    Works for any size of instance; raises CheckpointMismatchError where the file is of another kind of observation.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such policy; give a run folder or a {FILE_NAME} file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise CheckpointMismatchError(f"{path}: not a safetensors file ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise CheckpointMismatchError(f"{path}: not a policy of this package (format {metadata.get('format')!r})")
+    config = NetworkConfig(**json.loads(metadata["network"]))
+    saved_env = json.loads(metadata["environment"])
+    if saved_env["id"] != env.id:
+        raise CheckpointMismatchError(f"{path}: a policy of {saved_env['id']}, not of {env.id}")
+    apply, params = init_network(jax.random.key(0), example_observation(env, env.default_source), config)
+    wanted = {name: str(leaf.shape) for name, leaf in _named(params).items()}
+    lines = difference({name: str(array.shape) for name, array in arrays.items()}, wanted)
+    if lines:
+        raise CheckpointMismatchError(f"{path}: does not fit {env}: " + "; ".join(lines[:5]))
+    leaves = [jax.numpy.asarray(arrays[name]) for name in wanted]
+    return apply, jax.tree.unflatten(jax.tree.structure(params), leaves)

@@ -1,0 +1,178 @@
+"""One graph actor-critic for every family: relational attention, a pointer head over actions, a value head.
+
+It knows `GraphObservation` and nothing else. Attention runs along the observation's edges, with a learned bias per
+edge kind and head. Two back ends compute the same function: `dense` (an N x N weight matrix, fastest for small graphs
+under vmap) and `segment` (per edge, for large sparse graphs). Parallel edges add up in both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from jaxsched.core.environment import Environment, Source
+from jaxsched.core.errors import UnknownNameError
+from jaxsched.core.graph import GraphObservation
+
+Params = Any  # a nested dict of arrays
+Apply = Callable[[Params, GraphObservation], tuple[Array, Array]]  # -> logits f32[A], value f32[]
+BACKENDS = ("dense", "segment")
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Size of the network. `backend` changes speed, not results."""
+
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    expansion: int = 2  # hidden width of the feed-forward layers, in units of width
+    backend: str = "dense"
+
+    def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise UnknownNameError("backend", self.backend, BACKENDS)
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads}")
+
+
+def _normalise(x: Array, scale: Array) -> Array:
+    """RMS normalisation over the last axis (Zhang & Sennrich 2019)."""
+    return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6) * scale
+
+
+class Layer(nnx.Module):
+    """Pre-norm attention along the edges, then a feed-forward layer; both residual."""
+
+    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
+        width, hidden = config.width, config.width * config.expansion
+        self.num_heads = config.num_heads
+        self.scale_attend = nnx.Param(jnp.ones((width,), jnp.float32))
+        self.scale_feed = nnx.Param(jnp.ones((width,), jnp.float32))
+        self.query_key_value = nnx.Linear(width, 3 * width, use_bias=False, rngs=rngs)
+        self.out = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.up = nnx.Linear(width, hidden, rngs=rngs)
+        self.down = nnx.Linear(hidden, width, rngs=rngs)
+
+    def __call__(self, x: Array, attend: Callable[[Array, Array, Array], Array]) -> Array:
+        projected = self.query_key_value(_normalise(x, self.scale_attend[...]))
+        query, key, value = jnp.split(projected.reshape(*x.shape[:-1], self.num_heads, -1), 3, -1)
+        x = x + self.out(attend(query, key, value).reshape(x.shape))
+        return x + self.down(jax.nn.relu(self.up(_normalise(x, self.scale_feed[...]))))
+
+
+class GraphActorCritic(nnx.Module):
+    """Logits over the observation's actions and the value of its state. Unbatched: vmap it."""
+
+    def __init__(self, observation: GraphObservation, config: NetworkConfig, *, rngs: nnx.Rngs):
+        width = config.width
+        num_features, num_pair = observation.graph.nodes.shape[-1], observation.action_features.shape[-1]
+        init = nnx.initializers.lecun_normal()
+        self.config = config
+        self.num_node_kinds = observation.num_node_kinds
+        # [num_node_kinds, F, width]: every kind of node has features, hence an embedding, of its own.
+        self.embed = nnx.Param(
+            jnp.stack([init(rngs.params(), (num_features, width), jnp.float32) for _ in range(self.num_node_kinds)])
+        )
+        self.embed_kind = nnx.Param(jnp.zeros((self.num_node_kinds, width), jnp.float32))
+        self.edge_bias = nnx.Param(
+            jnp.zeros((observation.num_edge_kinds, config.num_layers * config.num_heads), jnp.float32)
+        )
+        self.layers = nnx.List([Layer(config, rngs=rngs) for _ in range(config.num_layers)])
+        self.scale_out = nnx.Param(jnp.ones((width,), jnp.float32))
+        self.point_node = nnx.Linear(width, width, rngs=rngs)
+        self.point_resource = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.point_pooled = nnx.Linear(width * self.num_node_kinds, width, use_bias=False, rngs=rngs)
+        self.point_pair = nnx.Linear(num_pair, width, use_bias=False, rngs=rngs)
+        self.point_kind = nnx.Param(jnp.zeros((observation.num_action_kinds, width), jnp.float32))
+        small = nnx.initializers.variance_scaling(1e-4, "fan_in", "normal")  # a nearly uniform first policy
+        self.logit = nnx.Linear(width, 1, kernel_init=small, rngs=rngs)
+        self.value_hidden = nnx.Linear(width * self.num_node_kinds, width, rngs=rngs)
+        self.value = nnx.Linear(width, 1, kernel_init=small, rngs=rngs)
+
+    def __call__(self, observation: GraphObservation) -> tuple[Array, Array]:
+        node_kind = jax.nn.one_hot(observation.node_kind, self.num_node_kinds, dtype=jnp.float32)  # [N, kinds]
+        embedded = jnp.einsum("nf,kfd->nkd", observation.graph.nodes, self.embed[...]) + self.embed_kind[...]
+        x = jnp.einsum("nkd,nk->nd", embedded, node_kind)
+        attends = self._attention(observation)
+        for layer, attend in zip(self.layers, attends, strict=True):
+            x = layer(x, attend)
+        x = _normalise(x, self.scale_out[...]) * observation.node_mask[:, None]
+
+        weight = node_kind * observation.node_mask[:, None]
+        pooled = jnp.einsum("nk,nd->kd", weight, x) / jnp.maximum(weight.sum(0), 1)[:, None]
+        pooled = pooled.ravel()
+        hidden = (
+            self.point_node(x[observation.action_node])
+            + self.point_resource(x[observation.action_resource])
+            + self.point_pooled(pooled)
+            + self.point_pair(observation.action_features)
+            + self.point_kind[...][observation.action_kind]
+        )
+        logits = self.logit(jax.nn.relu(hidden))[:, 0]
+        value = self.value(jax.nn.relu(self.value_hidden(pooled)))[0]
+        return logits, value
+
+    def _attention(self, observation: GraphObservation) -> list[Callable[[Array, Array, Array], Array]]:
+        """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
+        graph, num_nodes = observation.graph, observation.node_mask.shape[0]
+        bias = self.edge_bias[...][observation.edge_kind]  # [E, layers * heads]
+        if self.config.backend == "segment":
+            biases = jnp.where(observation.edge_mask[:, None], bias, -jnp.inf)
+            return [
+                lambda q, k, v, b=b: _attend_segment(q, k, v, b, graph.senders, graph.receivers)
+                for b in jnp.split(biases, self.config.num_layers, -1)
+            ]
+        # Parallel edges add their exp(bias), so both back ends agree on multigraphs.
+        weight = jnp.where(observation.edge_mask[:, None], jnp.exp(bias), 0.0)
+        pair = graph.receivers * num_nodes + graph.senders
+        dense = jnp.zeros((num_nodes * num_nodes, weight.shape[-1]), jnp.float32).at[pair].add(weight)
+        dense = dense.reshape(num_nodes, num_nodes, -1)
+        return [
+            lambda q, k, v, w=w: _attend_dense(q, k, v, w) for w in jnp.split(dense, self.config.num_layers, -1)
+        ]
+
+
+def _attend_dense(query: Array, key: Array, value: Array, weight: Array) -> Array:
+    """`weight` [N receivers, N senders, heads] >= 0, 0 where there is no edge."""
+    logits = jnp.einsum("nhd,mhd->nmh", query, key) / np.sqrt(query.shape[-1])
+    edge = weight > 0
+    top = jnp.where(edge, logits, -jnp.inf).max(1, keepdims=True)
+    attention = jnp.where(edge, jnp.exp(jnp.where(edge, logits - top, 0)) * weight, 0)
+    total = attention.sum(1)  # [N, heads]; 0 for a node without edges, which then receives 0
+    return jnp.einsum("nmh,mhd->nhd", attention, value) / jnp.where(total > 0, total, 1)[..., None]
+
+
+def _attend_segment(query: Array, key: Array, value: Array, bias: Array, senders: Array, receivers: Array) -> Array:
+    """`bias` [E, heads], -inf where the edge is padding."""
+    num_nodes = query.shape[0]
+    logits = jnp.einsum("ehd,ehd->eh", query[receivers], key[senders]) / np.sqrt(query.shape[-1]) + bias
+    top = jraph.segment_max(logits, receivers, num_nodes)
+    top = jnp.where(jnp.isfinite(top), top, 0)[receivers]
+    attention = jnp.where(jnp.isfinite(bias), jnp.exp(jnp.where(jnp.isfinite(bias), logits, 0) - top), 0)
+    total = jraph.segment_sum(attention, receivers, num_nodes)
+    out = jraph.segment_sum(attention[..., None] * value[senders], receivers, num_nodes)
+    return out / jnp.where(total > 0, total, 1)[..., None]
+
+
+def example_observation(env: Environment, source: Source) -> GraphObservation:
+    """Shapes of an observation, without computing one."""
+    return jax.eval_shape(lambda key: env.reset(key, source(key))[1].observation, jax.random.key(0))
+
+
+def init_network(key: Array, observation: GraphObservation, config: NetworkConfig) -> tuple[Apply, Params]:
+    """The pure function `apply(params, observation) -> (logits, value)` and its first parameters (a nested dict)."""
+    graphdef, state = nnx.split(GraphActorCritic(observation, config, rngs=nnx.Rngs(params=key)))
+
+    def apply(params: Params, observation: GraphObservation) -> tuple[Array, Array]:
+        return nnx.merge(graphdef, nnx.State(params))(observation)
+
+    return apply, nnx.to_pure_dict(state)

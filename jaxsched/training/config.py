@@ -1,0 +1,84 @@
+"""Settings of a training run as frozen dataclasses: one source for presets, the command line and checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jaxsched.core.errors import UnknownNameError
+from jaxsched.policies.network import NetworkConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What both algorithms share."""
+
+    num_updates: int = 200
+    num_envs: int = 64  # episodes (PPO) or instances (self-labelling) per update, over all devices
+    num_minibatches: int = 4  # gradient steps per epoch; environments with equal id modulo this number go together
+    num_epochs: int = 1
+    learning_rate: float = 1e-3
+    schedule: str = "linear"  # linear | rex | cosine | constant, over all gradient steps
+    max_grad_norm: float = 0.5
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+
+    def __post_init__(self):
+        if self.num_envs % self.num_minibatches:
+            raise ValueError(f"num_envs {self.num_envs} must be a multiple of num_minibatches {self.num_minibatches}")
+
+    @property
+    def num_gradient_steps(self) -> int:
+        return self.num_updates * self.num_epochs * self.num_minibatches
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig(TrainConfig):
+    """Proximal policy optimisation (Schulman et al. 2017) on whole episodes."""
+
+    num_epochs: int = 3
+    gamma: float = 1.0  # per decision
+    gae_lambda: float = 0.98
+    clip: float = 0.2
+    value_weight: float = 0.5
+    entropy_weight: float = 0.01
+    reward_scale: float = 10.0  # rewards are fractions of the baseline: small numbers for a value head
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfLabelingConfig(TrainConfig):
+    """Self-labelling (Corsini et al., NeurIPS 2024): sample many solutions of an instance, imitate the best."""
+
+    num_samples: int = 32
+    temperature: float = 1.0
+
+
+ALGORITHMS = {"ppo": PPOConfig, "self_labeling": SelfLabelingConfig}
+
+
+def algorithm_of(config: TrainConfig) -> str:
+    """The name of the algorithm a config belongs to."""
+    return next(name for name, cls in ALGORITHMS.items() if type(config) is cls)
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Plain data for JSON, with the algorithm's name."""
+    return {"algorithm": algorithm_of(config), **dataclasses.asdict(config)}
+
+
+def from_dict(data: dict[str, Any]) -> TrainConfig:
+    """The inverse of `to_dict`; an unknown field is one line with the close matches."""
+    data = dict(data)
+    name = data.pop("algorithm", None)
+    if name not in ALGORITHMS:
+        raise UnknownNameError("algorithm", str(name), ALGORITHMS)
+    network = NetworkConfig(**data.pop("network", {}))
+    return replace(ALGORITHMS[name](network=network), **data)
+
+
+def replace(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """`dataclasses.replace` with a helpful error for an unknown option."""
+    known = {field.name for field in dataclasses.fields(config)}
+    for name in changes:
+        if name not in known:
+            raise UnknownNameError(f"option of {algorithm_of(config)}", name, known)
+    return dataclasses.replace(config, **changes)

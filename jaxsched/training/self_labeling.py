@@ -1,0 +1,96 @@
+"""Self-labelling: sample many solutions of an instance, imitate the best (Corsini et al., NeurIPS 2024, section 4).
+
+No critic, no reward, no labels: the simulator is the teacher. One update is one pure function of the train state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array, random
+from jax.sharding import Mesh
+
+from jaxsched.core.environment import Environment, Source
+from jaxsched.core.rollout import unroll
+from jaxsched.policies.distribution import MaskedCategorical
+from jaxsched.policies.network import Apply, Params
+from jaxsched.training.common import (
+    Metrics,
+    TrainState,
+    Update,
+    env_ids,
+    episode_keys,
+    gradient_steps,
+    revisit,
+    shard,
+)
+from jaxsched.training.config import SelfLabelingConfig
+
+
+@struct.dataclass
+class Labels:
+    """The best sampled episode of each of B instances."""
+
+    instance: Any  # [B, ...]
+    reset_key: Array  # [B]
+    step_key: Array  # [B]
+    action: Array  # i32[B, T]
+
+
+def make_update(
+    env: Environment,
+    source: Source,
+    apply: Apply,
+    optimizer: optax.GradientTransformation,
+    config: SelfLabelingConfig,
+    mesh: Mesh | None = None,
+) -> Update:
+    """One update: sample, pick the best, cross-entropy. jit it, scan it, vmap it over seeds."""
+
+    def sample(params: Params, key: Array, reset_key: Array, instance: Any) -> tuple[Array, Array, Array]:
+        first, _ = env.reset(reset_key, instance)
+
+        def act(key, current):
+            observation = env.observe(current)
+            logits, _ = apply(params, observation)
+            return MaskedCategorical(logits, observation.action_mask).sample(key, config.temperature), None
+
+        final, (_, action, _, _) = unroll(env, key, first, act, env.max_steps(instance))
+        unusable = ~final.done | ~env.feasible(final)  # never the teacher while another sample is usable
+        return action, jnp.where(unusable, jnp.iinfo(jnp.int32).max, env.objective(final)), env.objective(final)
+
+    def loss(params: Params, labels: Labels) -> tuple[Array, Metrics]:
+        def evaluate(reset_key, step_key, instance, action):
+            observation, mask = revisit(env, reset_key, step_key, instance, action)
+            logits, _ = jax.vmap(apply, (None, 0))(params, observation)
+            policy = MaskedCategorical(logits, observation.action_mask)
+            return policy.log_prob(action), policy.entropy(), mask
+
+        log_prob, entropy, mask = jax.vmap(evaluate)(labels.reset_key, labels.step_key, labels.instance, labels.action)
+        count = jnp.maximum(mask.sum(), 1)
+        cross_entropy = -jnp.where(mask, log_prob, 0).sum() / count
+        return cross_entropy, {"cross_entropy": cross_entropy, "entropy": jnp.where(mask, entropy, 0).sum() / count}
+
+    def update(state: TrainState) -> tuple[TrainState, Metrics]:
+        ids = env_ids(config.num_envs, mesh)
+        instance_key, reset_key, step_key = jax.vmap(episode_keys, (None, None, 0))(state.key, state.update, ids)
+        instances = jax.vmap(source)(instance_key)
+        sample_keys = jax.vmap(lambda key: random.split(key, config.num_samples))(step_key)  # [B, S]
+        one = jax.vmap(sample, (None, 0, None, None))
+        action, cost, objective = jax.vmap(one, (None, 0, 0, 0))(state.params, sample_keys, reset_key, instances)
+        best = jnp.argmin(cost, -1)  # [B]
+        rows = jnp.arange(config.num_envs)
+        labels = Labels(instances, reset_key, sample_keys[rows, best], action[rows, best])
+        state, metrics = gradient_steps(state, optimizer, loss, shard(labels, mesh), config, mesh)
+        baseline = jnp.maximum(jax.vmap(env.baseline)(instances), 1)
+        return state, metrics | {
+            "objective": objective.astype(jnp.float32).mean(),
+            "objective_over_baseline": (objective / baseline[:, None]).mean(),
+            "best_over_baseline": (objective.min(-1) / baseline).mean(),
+        }
+
+    return update

@@ -1,0 +1,28 @@
+"""Settings and fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+# Set before JAX is imported, and in the environment, so that workers and subprocesses share the compilations.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import hypothesis
+import pytest
+
+# Compiling makes first examples slow, so no deadline. CI draws the same examples each time: it fails for a change only.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """The folder of benchmark instances that are not in the package; skips the test where it is not given."""
+    folder = os.environ.get("JAXSCHED_DATA")
+    if not folder:
+        pytest.skip("JAXSCHED_DATA is unset: it names the folder of benchmark instances that are not in the package")
+    return pathlib.Path(folder)

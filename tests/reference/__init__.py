@@ -1,0 +1,1 @@
+"""Independent pure-Python simulators the tests compare against; nothing here imports jaxsched."""

@@ -1,0 +1,99 @@
+"""The host loop: files, resume, refusals."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import jaxsched
+from jaxsched.core import UnknownNameError
+from jaxsched.envs import job_shop
+from jaxsched.policies import NetworkConfig
+from jaxsched.policies.io import CheckpointMismatchError, load_policy
+from jaxsched.training import SelfLabelingConfig, loop
+from jaxsched.training.config import from_dict, replace, to_dict
+
+ENV = jaxsched.make("JobShop-v0")
+SOURCE = job_shop.uniform(3, 3)
+CONFIG = SelfLabelingConfig(
+    num_envs=4,
+    num_samples=8,
+    num_minibatches=2,
+    num_updates=6,
+    network=NetworkConfig(width=16, num_layers=1, num_heads=2),
+)
+OPTIONS = {"chunk": 2, "checkpoint_every": 2, "progress": False}
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+class Stop(Exception):
+    """Stands for a run killed between two chunks."""
+
+
+def test_resume_is_bit_exact_and_files_are_left(tmp_path):
+    calls = []
+
+    def evaluate(apply, params):
+        calls.append(1)
+        return {"gap": float(len(calls))}
+
+    whole = tmp_path / "whole"
+    _, expected = loop.train(ENV, SOURCE, CONFIG, run_dir=whole, evaluate=evaluate, evaluate_every=4, **OPTIONS)
+    names = {path.name for path in whole.iterdir()}
+    assert {"config.json", "log.jsonl", "checkpoints", "policy.safetensors", "curve.png"} <= names
+    assert [row["update"] for row in rows(whole)] == [1, 2, 3, 4, 5, 6]
+    assert [row["update"] for row in rows(whole) if "evaluation" in row] == [4, 6]
+
+    def killed(apply, params):
+        raise Stop
+
+    broken = tmp_path / "broken"
+    with pytest.raises(Stop):
+        loop.train(ENV, SOURCE, CONFIG, run_dir=broken, evaluate=killed, evaluate_every=5, **OPTIONS)
+    assert not (broken / "policy.safetensors").exists()
+    _, resumed = loop.train(ENV, SOURCE, CONFIG, run_dir=broken, resume=True, **OPTIONS)
+    for a, b in zip(jax.tree.leaves(resumed.params), jax.tree.leaves(expected.params), strict=True):
+        assert (np.asarray(a) == np.asarray(b)).all()
+    assert [row["update"] for row in rows(broken)] == [1, 2, 3, 4, 5, 6]
+    assert [row["objective"] for row in rows(broken)] == [row["objective"] for row in rows(whole)]
+
+    apply, params = load_policy(whole, ENV)
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected.params), strict=True):
+        assert (np.asarray(a) == np.asarray(b)).all()
+
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        loop.train(ENV, SOURCE, CONFIG, run_dir=whole, **OPTIONS)
+    other = replace(CONFIG, learning_rate=0.5)
+    with pytest.raises(CheckpointMismatchError, match=r"training\.learning_rate: saved 0\.001, wanted 0\.5"):
+        loop.train(ENV, SOURCE, other, run_dir=whole, resume=True, **OPTIONS)
+
+
+def test_resume_without_a_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        loop.train(ENV, SOURCE, CONFIG, run_dir=tmp_path / "none", resume=True, **OPTIONS)
+
+
+def test_run_folders_are_numbered_and_never_reused(tmp_path):
+    root = tmp_path / "runs"
+    assert loop.new_run_dir(root).name == "001"
+    (root / "007").mkdir()
+    assert loop.new_run_dir(root).name == "008"
+
+
+def test_config_round_trip_and_unknown_option():
+    assert from_dict(json.loads(json.dumps(to_dict(CONFIG)))) == CONFIG
+    with pytest.raises(UnknownNameError, match="did you mean num_samples"):
+        replace(CONFIG, num_sampels=3)
+    with pytest.raises(ValueError, match="multiple of num_minibatches"):
+        replace(CONFIG, num_minibatches=3)
+
+
+def test_a_file_that_is_no_policy_is_refused(tmp_path):
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(b"\x80\x04not a policy")
+    with pytest.raises(CheckpointMismatchError, match="not a safetensors file"):
+        load_policy(path, ENV)

@@ -1,0 +1,170 @@
+"""The learners: estimates against oracles, one update of each algorithm, global gradients on several devices."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import random
+
+import jaxsched
+from jaxsched.envs import job_shop
+from jaxsched.policies import MaskedCategorical, NetworkConfig, greedy_policy
+from jaxsched.training import PPOConfig, SelfLabelingConfig, make_training, ppo
+from jaxsched.training.common import episode_keys, init_state, make_optimizer, revisit
+
+ENV = jaxsched.make("JobShop-v0")
+SOURCE = job_shop.uniform(3, 3)
+NETWORK = NetworkConfig(width=16, num_layers=1, num_heads=2)
+PPO = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=2, num_updates=30, network=NETWORK)
+LABELS = SelfLabelingConfig(num_envs=4, num_samples=8, num_minibatches=2, num_updates=30, network=NETWORK)
+
+
+def oracle_advantages(reward, value, mask, last_value, gamma, gae_lambda):
+    """By definition: the lambda-weighted sum of temporal differences over decisions only, event rewards credited back."""
+    decisions = [t for t in range(len(reward)) if mask[t]]
+    result = np.zeros(len(reward))
+    for position, t in enumerate(decisions):
+        total, weight = 0.0, 1.0
+        for later in range(position, len(decisions)):
+            now = decisions[later]
+            after = decisions[later + 1] if later + 1 < len(decisions) else len(reward)
+            next_value = value[after] if after < len(reward) else last_value
+            gained = reward[now] + gamma * (sum(reward[now + 1 : after]) + next_value)
+            total += weight * (gained - value[now])
+            weight *= gamma * gae_lambda
+        result[t] = total
+    return result
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.9])
+def test_advantages_against_the_definition(gamma):
+    rng = np.random.default_rng(0)
+    reward, value = rng.normal(size=(2, 12)).astype(np.float32)
+    mask = rng.random(12) < 0.6
+    mask[0] = True
+    got = ppo.advantages(reward, value, jnp.asarray(mask), jnp.float32(0.7), gamma, 0.8)
+    expected = oracle_advantages(reward, value, mask, 0.7, gamma, 0.8)
+    np.testing.assert_allclose(np.asarray(got)[mask], expected[mask], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [PPO, LABELS], ids=["ppo", "self_labeling"])
+def test_training_beats_its_start(config):
+    """Thirty updates on 3 x 3 shops improve the greedy policy on held-out instances."""
+    init, make = make_training(ENV, SOURCE, config)
+    apply, state = init(random.key(0))
+    update = jax.jit(make(apply))
+    held_out = jax.vmap(SOURCE)(random.split(random.key(99), 64))
+
+    @jax.jit
+    def score(params):
+        play = lambda instance: jaxsched.rollout(ENV, random.key(0), instance, greedy_policy(apply, params)).objective
+        return jax.vmap(play)(held_out).mean()
+
+    before = score(state.params)
+    for _ in range(config.num_updates):
+        state, metrics = update(state)
+    assert int(state.update) == config.num_updates
+    assert all(np.isfinite(value) for value in jax.tree.leaves(metrics))
+    assert score(state.params) < before
+    assert update._cache_size() == 1  # one trace for all updates
+
+
+def test_seeds_vmap_to_their_own_runs():
+    init, make = make_training(ENV, SOURCE, LABELS)
+    apply, _ = init(random.key(0))
+    update = make(apply)
+    states = jax.vmap(lambda key: init(key)[1])(jax.vmap(random.key)(jnp.arange(2)))
+    together, metrics = jax.jit(jax.vmap(update))(states)
+    alone, alone_metrics = jax.jit(update)(init(random.key(1))[1])
+    for many, one in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
+        np.testing.assert_allclose(many[1], one, atol=2e-5)
+    np.testing.assert_allclose(metrics["objective"][1], alone_metrics["objective"], rtol=1e-6)
+
+
+def test_revisit_sees_what_was_played():
+    """The ratio of PPO is exactly 1 before the first gradient step: observations are recomputed, not approximated."""
+    optimizer = make_optimizer(PPO)
+    apply, state = init_state(random.key(0), ENV, SOURCE, PPO, optimizer)
+    episodes = jax.jit(lambda state: ppo.collect(ENV, SOURCE, apply, state, jnp.arange(8, dtype=jnp.int32)))(state)
+
+    @jax.jit
+    @jax.vmap
+    def again(reset_key, step_key, instance, action):
+        observation, mask = revisit(ENV, reset_key, step_key, instance, action)
+        logits, value = jax.vmap(apply, (None, 0))(state.params, observation)
+        return MaskedCategorical(logits, observation.action_mask).log_prob(action), value, mask
+
+    log_prob, value, mask = again(episodes.reset_key, episodes.step_key, episodes.instance, episodes.action)
+    np.testing.assert_allclose(log_prob, episodes.log_prob, atol=1e-5)
+    np.testing.assert_allclose(value, episodes.value, atol=1e-5)
+    assert (mask == episodes.mask).all()
+
+
+def test_worlds_are_addressed_by_update_and_environment():
+    keys = [episode_keys(random.key(0), update, env_id)[0] for update in range(3) for env_id in range(3)]
+    assert len({tuple(random.key_data(key).tolist()) for key in keys}) == 9
+
+
+SHARDED = """
+import sys
+import jax, numpy as np, optax
+from jax import random
+import jaxsched
+from jaxsched.envs import job_shop
+from jaxsched.policies import NetworkConfig
+from jaxsched.training import PPOConfig, SelfLabelingConfig, data_mesh, ppo, self_labeling
+from jaxsched.training.common import init_state
+
+num_devices = int(sys.argv[1])
+assert jax.device_count() == num_devices
+mesh = data_mesh()
+assert (mesh is None) == (num_devices == 1)
+env, source, out = jaxsched.make("JobShop-v0"), job_shop.uniform(3, 3), {}
+network = NetworkConfig(width=16, num_layers=1, num_heads=2)
+ppo_config = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=1, network=network)
+label_config = SelfLabelingConfig(num_envs=8, num_samples=4, num_minibatches=2, network=network)
+for name, module, config in [("ppo", ppo, ppo_config), ("labels", self_labeling, label_config)]:
+    optimizer = optax.sgd(0.1)  # unlike Adam it shows a gradient that is a factor off
+    apply, state = init_state(random.key(0), env, source, config, optimizer)
+    compiled = jax.jit(module.make_update(env, source, apply, optimizer, config, mesh)).lower(state).compile()
+    if mesh is not None:
+        assert "all-reduce" in compiled.as_text()  # the work really is spread
+    state, metrics = compiled(state)
+    out |= {f"{name}.{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state.params))}
+    out |= {f"{name}.metric.{k}": np.asarray(v) for k, v in metrics.items()}
+np.savez(sys.argv[2], **out)
+"""
+
+
+def test_one_sgd_update_is_equal_on_one_and_four_devices(tmp_path):
+    """Same update on 1 and 4 forced host devices: gradients and statistics are global and exact."""
+    results = {}
+    for count in (1, 4):
+        path = tmp_path / f"{count}.npz"
+        flags = f"--xla_force_host_platform_device_count={count}"
+        subprocess.run(
+            [sys.executable, "-c", SHARDED, str(count), str(path)],
+            check=True,
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        )
+        with np.load(path) as data:
+            results[count] = dict(data)
+    assert results[1].keys() == results[4].keys()
+    for name, one in results[1].items():
+        np.testing.assert_allclose(results[4][name], one, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_sgd_moves_the_parameters():
+    """The guard of the test above: an update that did nothing would be equal everywhere."""
+    optimizer = optax.sgd(0.1)
+    apply, state = init_state(random.key(0), ENV, SOURCE, PPO, optimizer)
+    after, _ = jax.jit(ppo.make_update(ENV, SOURCE, apply, optimizer, PPO))(state)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, after.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
