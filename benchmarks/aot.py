@@ -66,7 +66,7 @@ INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.-]+) = .*? (?P<opcode>[a
 def compile_text(fn: Callable, *args, target: str) -> str:
     """Optimised HLO of `fn` for one device of `target`; `args` are arrays or `jax.ShapeDtypeStruct`s."""
     sharding = SingleDeviceSharding(topologies.get_topology_desc(**TARGETS[target]).devices[0])
-    return jax.jit(fn, in_shardings=sharding, out_shardings=sharding).lower(*args).compile().as_text()
+    return jax.jit(fn, in_shardings=sharding, out_shardings=sharding).lower(*args).compile().as_text() or ""
 
 
 def count_text(text: str) -> dict:
@@ -153,7 +153,7 @@ def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dump", type=pathlib.Path, help="folder for the optimised HLO of every program")
     dump = parser.parse_args().dump
     targets = [target for target, (module, _) in COMPILERS.items() if importlib.util.find_spec(module)]
@@ -171,7 +171,7 @@ def main() -> None:
                     (dump / f"{target}-{jobs}x{machines}-{name.replace(' ', '-').replace(',', '')}.txt").write_text(
                         text
                     )
-                row = {"program": name, "size": f"{jobs}x{machines}"} | count_text(text)
+                row = {"program": name, "size": f"{jobs}x{machines}", **count_text(text)}
                 rows.append(row)
                 kinds = ", ".join(f"{number} {kind}" for kind, number in row["kinds"].items())
                 print(

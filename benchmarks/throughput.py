@@ -47,13 +47,13 @@ MOST_DECISIONS_PER_CORE = 1e8
 
 
 class Outcome(NamedTuple):
-    """What a system returns for a batch of schedules. A step is a decision, or for jumanji a clock tick."""
+    """What a system returns for B schedules, JAX or NumPy. A step is a decision, or for jumanji a clock tick."""
 
-    makespan: Array  # i32[B]
-    finished: Array  # bool[B]
-    steps: Array  # i32[B]  steps until the schedule was complete
-    lane_steps: Array  # i32[]  steps that each lane ran, those after its end included
-    checksum: Array  # u32[]
+    makespan: Any  # i32[B]
+    finished: Any  # bool[B]
+    steps: Any  # i32[B]  steps until the schedule was complete
+    lane_steps: Any  # i32[]  steps that each lane ran, those after its end included
+    checksum: Any  # u32[]
 
 
 def checksum(tree: Any) -> Array:
@@ -157,7 +157,7 @@ def theirs(source: Any, observe: bool) -> Callable:
         ends = jnp.where(instances.op_mask, states.scheduled_times + instances.duration, 0)
         return Outcome(
             makespan=ends.max((1, 2)),
-            finished=idle & ~states.ops_mask.any((1, 2)),
+            finished=idle & ~states.ops_mask.any(-1).any(-1),
             steps=ticks,
             lane_steps=tick,
             checksum=total + checksum(states),
@@ -174,16 +174,8 @@ def plain_python(jobs: list[list[list[tuple[int, int]]]], seed: int) -> Outcome:
         while legal := simulator.unfinished:
             simulator.apply(choose.choice(legal))
         makespan.append(simulator.makespan)
-    steps = np.int32([sum(map(len, instance)) for instance in jobs])
-    return Outcome(np.int32(makespan), np.ones(len(jobs), bool), steps, steps.max(), np.uint32(0))
-
-
-def check(name: str, outcome: Outcome, lower: np.ndarray, upper: np.ndarray) -> None:
-    """Every schedule complete and within its bounds."""
-    makespan = np.asarray(outcome.makespan)
-    assert np.asarray(outcome.finished).all(), f"{name}: unfinished schedules"
-    assert (lower[: len(makespan)] <= makespan).all(), f"{name}: a makespan below its lower bound"
-    assert (makespan <= upper[: len(makespan)]).all(), f"{name}: a makespan above the serial sum"
+    steps = np.asarray([sum(map(len, instance)) for instance in jobs], np.int32)
+    return Outcome(np.asarray(makespan, np.int32), np.ones(len(jobs), bool), steps, steps.max(), np.uint32(0))
 
 
 class System(NamedTuple):
@@ -194,13 +186,23 @@ class System(NamedTuple):
     run: Callable[[int], Outcome]  # of a seed
 
 
-def timed(system: System, seconds: float) -> dict[str, float]:
-    """Rates over as many batches as start within `seconds`."""
+def check(system: System, outcome: Outcome, lower: np.ndarray, upper: np.ndarray) -> None:
+    """Every schedule is complete and within its bounds."""
+    makespan = np.asarray(outcome.makespan)
+    assert np.asarray(outcome.finished).all(), f"{system.name}: unfinished schedules"
+    assert (lower[: len(makespan)] <= makespan).all(), f"{system.name}: a makespan below its lower bound"
+    assert (makespan <= upper[: len(makespan)]).all(), f"{system.name}: a makespan above the serial sum"
+
+
+def timed(system: System, seconds: float, lower: np.ndarray, upper: np.ndarray) -> dict[str, float]:
+    """Rates over as many batches as start within `seconds`, every schedule of them checked."""
     outcomes = []
     wall, cpu = time.perf_counter(), time.process_time()
     while not outcomes or time.perf_counter() - wall < seconds:
         outcomes.append(jax.block_until_ready(system.run(len(outcomes))))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    for outcome in outcomes:
+        check(system, outcome, lower, upper)
     schedules = sum(len(outcome.makespan) for outcome in outcomes)
     steps = sum(int(np.sum(outcome.steps)) for outcome in outcomes)
     if system.unit == "tick":  # a finished lane is refilled at no cost: its idle ticks play further schedules
@@ -209,7 +211,8 @@ def timed(system: System, seconds: float) -> dict[str, float]:
     else:
         most = MOST_DECISIONS_PER_CORE * (os.cpu_count() or 1)
         assert jax.default_backend() != "cpu" or steps / wall < most, f"{system.name}: implausibly fast"
-    return {"schedules_per_s": schedules / wall, "steps_per_s": steps / wall, "cpu_s_per_wall_s": cpu / wall}
+    rates = {"schedules_per_s": schedules / wall, "schedules_per_cpu_s": schedules / cpu, "steps_per_s": steps / wall}
+    return {"wall_s": wall, "cpu_s": cpu, **rates}
 
 
 def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
@@ -242,12 +245,12 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
     makespans = {}
     for system in systems:  # compiles and warms up, outside the clock
         outcome = system.run(0)
-        check(system.name, outcome, lower, upper)
+        check(system, outcome, lower, upper)
         makespans[system.name] = float(np.mean(outcome.makespan[: len(jobs)]))
     figures = {system.name: [] for system in systems}
     for _ in range(rounds):
         for system in systems:
-            figures[system.name].append(timed(system, seconds))
+            figures[system.name].append(timed(system, seconds, lower, upper))
 
     rows = []
     for system in systems:
@@ -256,18 +259,15 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
         row |= {name: statistics.median(figure[name] for figure in own) for name in own[0]}
         peer = "jumanji + observation" if "observation" in system.name else "jumanji"
         if peer in figures:
-            pairs = list(zip(own, figures[peer], strict=True))
-            row["ratio_wall"] = statistics.median(a["schedules_per_s"] / b["schedules_per_s"] for a, b in pairs)
-            row["ratio_cpu"] = statistics.median(
-                a["schedules_per_s"] / a["cpu_s_per_wall_s"] / (b["schedules_per_s"] / b["cpu_s_per_wall_s"])
-                for a, b in pairs
-            )
+            for ratio, rate in (("ratio_wall", "schedules_per_s"), ("ratio_cpu", "schedules_per_cpu_s")):
+                pairs = zip(own, figures[peer], strict=True)
+                row[ratio] = statistics.median(mine[rate] / other[rate] for mine, other in pairs)
         rows.append(row)
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=1024, help="schedules in parallel")
     parser.add_argument("--rounds", type=int, default=3, help="turns of every system; medians are reported")
     parser.add_argument("--seconds", type=float, default=2.0, help="shortest turn of a system")
@@ -277,15 +277,16 @@ def main() -> None:
         args.batch, args.rounds, args.seconds = 32, 1, 0.05
     load_before = os.getloadavg()
     settings = {}
-    print(f"{'setting':16} {'system':22} {'schedules/s':>12} {'steps/s':>11} {'CPU s/s':>8} {'x wall':>7} {'x CPU':>7}")
+    columns = ("schedules_per_s", "steps_per_s", "wall_s", "cpu_s", "ratio_wall", "ratio_cpu")
+    print(f"{'setting':16} {'system':22}" + "".join(f" {column:>15}" for column in columns))
     for name, source in (QUICK if args.quick else SETTINGS).items():
         settings[name] = measure(source, args.batch, args.rounds, args.seconds)
         for row in settings[name]:
-            ratios = "".join(f" {row[key]:7.1f}" if key in row else f" {'-':>7}" for key in ("ratio_wall", "ratio_cpu"))
-            print(
-                f"{name:16} {row['system']:22} {row['schedules_per_s']:12,.0f} {row['steps_per_s']:11,.0f} "
-                f"{row['cpu_s_per_wall_s']:8.2f}{ratios}"
+            figures = (
+                f"{row[key]:15,.{0 if key.endswith('per_s') else 2}f}" if key in row else f"{'-':>15}"
+                for key in columns
             )
+            print(f"{name:16} {row['system']:22} " + " ".join(figures), flush=True)
     if args.quick:
         return
     packages = ["jax", "jaxlib", "numpy", *(["jumanji"] if importlib.util.find_spec("jumanji") else [])]

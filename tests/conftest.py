@@ -23,6 +23,6 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 def data_dir() -> pathlib.Path:
     """The folder of benchmark instances that are not in the package; skips the test where it is not given."""
     folder = os.environ.get("JAXSCHED_DATA")
-    if not folder:
-        pytest.skip("JAXSCHED_DATA is unset: it names the folder of benchmark instances that are not in the package")
-    return pathlib.Path(folder)
+    if folder:
+        return pathlib.Path(folder)
+    pytest.skip("JAXSCHED_DATA is unset: it names the folder of benchmark instances that are not in the package")

@@ -55,7 +55,9 @@ def imports(module: str, source: str) -> Iterator[Import]:
                 names = []
         for name in names:
             root, _, rest = name.partition(".")
-            yield Import(node.lineno, rest if root == "jaxsched" else name, root == "jaxsched", in_function)
+            yield Import(
+                getattr(node, "lineno", 0), rest if root == "jaxsched" else name, root == "jaxsched", in_function
+            )
         in_function |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             yield from visit(child, in_function)

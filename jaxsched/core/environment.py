@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import struct
-from jax import Array
+from jax import Array, random
 
 from jaxsched.core.arrays import take
 from jaxsched.core.graph import GraphObservation
 
 Instance = Any  # a family's frozen dataclass of arrays
-State = Any  # a family's frozen dataclass with `.instance` and `.done`
+State = Any  # a family's frozen dataclass with `.instance`, `.done`, `.baseline` and flax's `.replace`
 Source = Callable[[Array], Instance]  # key -> Instance: generates, samples a pool, or mixes
 Policy = Callable[[Array, State, GraphObservation], Array]  # key, state, observation -> action
 Scores = Callable[[State], Array]  # state -> f32[A] or i32[A], the highest legal score is taken
@@ -31,8 +31,7 @@ class Preset:
     about: str = ""
 
 
-@struct.dataclass
-class TimeStep:
+class TimeStep(struct.PyTreeNode):
     """What a step returns beside the state. `metrics` always hold decision, illegal, feasible and objective_delta."""
 
     observation: GraphObservation
@@ -126,8 +125,6 @@ class Environment(abc.ABC):
 
     def baseline(self, instance: Instance) -> Array:
         """i32[]: the running bound before the first decision, what the reward is measured against."""
-        from jax import random
-
         return self.bound(self.init(random.key(0), instance))
 
     def objective(self, state: State) -> Array:

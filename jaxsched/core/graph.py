@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import jraph
 from flax import struct
 from jax import Array
 
 
-@struct.dataclass
-class GraphObservation:
+class GraphObservation(struct.PyTreeNode):
     """One decision as a graph, the same type for every family. N nodes, E edges, A actions, all padded.
 
     `graph` is a `jraph.GraphsTuple` of one graph: nodes f32[N, F], edges f32[E, Fe] or None, senders and receivers
@@ -29,3 +30,20 @@ class GraphObservation:
     num_node_kinds: int = struct.field(pytree_node=False, default=1)
     num_edge_kinds: int = struct.field(pytree_node=False, default=1)
     num_action_kinds: int = struct.field(pytree_node=False, default=1)
+
+    # jraph types its fields as optional; here they are always present.
+
+    @property
+    def nodes(self) -> Array:
+        """f32[N, F]."""
+        return cast(Array, self.graph.nodes)
+
+    @property
+    def senders(self) -> Array:
+        """i32[E]."""
+        return cast(Array, self.graph.senders)
+
+    @property
+    def receivers(self) -> Array:
+        """i32[E]."""
+        return cast(Array, self.graph.receivers)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def bucket(size: int, base: int = 8) -> int:
@@ -24,12 +26,13 @@ def pad_to(tree: Any, shapes: Any) -> Any:
     """
 
     def pad(leaf, target):
-        leaf = jnp.asarray(leaf)
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return leaf
+        # On the host where possible: every shape would compile a program of its own.
+        pad_with = jnp.pad if isinstance(leaf, jax.core.Tracer) else np.pad
         if leaf.ndim != len(target.shape) or any(a > b for a, b in zip(leaf.shape, target.shape, strict=True)):
             raise ValueError(f"cannot pad shape {leaf.shape} to {tuple(target.shape)}; every axis must fit")
-        return jnp.pad(leaf, [(0, b - a) for a, b in zip(leaf.shape, target.shape, strict=True)])
+        return pad_with(leaf, [(0, b - a) for a, b in zip(leaf.shape, target.shape, strict=True)])
 
     return jax.tree.map(pad, tree, shapes)
 
@@ -45,10 +48,14 @@ def pad_stack(instances: Sequence[Any], buckets: bool = False) -> Any:
         return jax.ShapeDtypeStruct(shape, jnp.asarray(leaves[0]).dtype)
 
     shapes = jax.tree.map(common, *instances)
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(pad_to(instance, shapes) for instance in instances))
+    return jax.tree.map(_stack, *(pad_to(instance, shapes) for instance in instances))
+
+
+def _stack(*leaves):
+    return jnp.asarray(np.stack(leaves)) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
 
 
 def unstack(tree: Any) -> list[Any]:
     """The entries of a stacked tree, along the leading axis."""
     num = jax.tree.leaves(tree)[0].shape[0]
-    return [jax.tree.map(lambda leaf: leaf[i], tree) for i in range(num)]
+    return [jax.tree.map(operator.itemgetter(i), tree) for i in range(num)]

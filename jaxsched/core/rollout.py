@@ -13,8 +13,7 @@ from jax import Array, random
 from jaxsched.core.environment import Environment, Instance, Policy, Scores, State
 
 
-@struct.dataclass
-class Rollout:
+class Rollout(struct.PyTreeNode):
     """One episode. T = `max_steps`; entries after the end have `mask` False and change nothing."""
 
     state: State  # the final state

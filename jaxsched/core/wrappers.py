@@ -10,33 +10,39 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
-from jaxsched.core.environment import Environment, Instance, TimeStep
+from jaxsched.core.environment import Instance, TimeStep
 from jaxsched.core.sources import Pool
 
 
-@struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class WrappedState:
-    """A state with extra fields of a wrapper; reads through to the state inside."""
+    """A state with extra data of a wrapper; what it does not have itself is read and replaced in the state inside."""
 
     inner: Any
     extra: Any
 
-    @property
-    def instance(self) -> Instance:
-        return self.inner.instance
+    def replace(self, **changes: Any) -> WrappedState:
+        own = {name: changes.pop(name) for name in ("inner", "extra") if name in changes}
+        if changes:
+            own["inner"] = own.get("inner", self.inner).replace(**changes)
+        return dataclasses.replace(self, **own)
 
-    @property
-    def done(self) -> Array:
-        return self.inner.done
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner" or name.startswith("__"):  # not there (yet): do not look for it in itself
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper:
     """Passes everything to `env`; functions of a state get the state inside."""
 
-    env: Any
+    env: Any  # an Environment or a Wrapper
 
     def __getattr__(self, name: str) -> Any:
+        if name == "env" or name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self.env, name)
 
     def observe(self, state: WrappedState) -> Any:
@@ -52,12 +58,11 @@ class Wrapper:
         return self.env.solution(state.inner)
 
 
+@dataclasses.dataclass(frozen=True)
 class TimeLimit(Wrapper):
     """Truncates an episode after `limit` steps (default: `max_steps`); a truncated state takes no more actions."""
 
-    def __init__(self, env: Environment | Wrapper, limit: int | None = None):
-        super().__init__(env)
-        object.__setattr__(self, "limit", limit)
+    limit: int | None = None
 
     def reset(self, key: Array, instance: Instance) -> tuple[WrappedState, TimeStep]:
         state, timestep = self.env.reset(key, instance)
@@ -71,8 +76,7 @@ class TimeLimit(Wrapper):
         return WrappedState(inner, num_steps), timestep.replace(truncated=(num_steps >= limit) & ~timestep.terminated)
 
 
-@struct.dataclass
-class Episode:
+class Episode(struct.PyTreeNode):
     """Running totals of one episode."""
 
     total_reward: Array  # f32[]
@@ -81,11 +85,9 @@ class Episode:
     num_illegal: Array  # i32[]
 
 
+@dataclasses.dataclass(frozen=True)
 class EpisodeStats(Wrapper):
     """Adds `metrics["episode"]` (an `Episode`): totals since reset, complete at the last step."""
-
-    def __init__(self, env: Environment | Wrapper):
-        super().__init__(env)
 
     def reset(self, key: Array, instance: Instance) -> tuple[WrappedState, TimeStep]:
         state, timestep = self.env.reset(key, instance)
@@ -105,6 +107,7 @@ class EpisodeStats(Wrapper):
         return WrappedState(inner, episode), timestep.replace(metrics=metrics | {"episode": episode})
 
 
+@dataclasses.dataclass(frozen=True)
 class AutoReset(Wrapper):
     """Starts the next episode in the step that ends one: an endless stream over a `Pool`.
 
@@ -114,31 +117,27 @@ class AutoReset(Wrapper):
     with one decision per step episodes have a fixed length and are played whole.
     """
 
-    def __init__(self, env: Environment | Wrapper, pool: Pool):
-        super().__init__(env)
-        object.__setattr__(self, "pool", pool)
+    pool: Pool
 
     def reset(self, key: Array) -> tuple[WrappedState, TimeStep]:
         index_key, key = random.split(key)
         index = self.pool.sample_index(index_key)
         state, timestep = self.env.reset(key, self.pool.take(index))
         metrics = timestep.metrics | {"final_observation": timestep.observation}
-        return WrappedState(_strip(state), index), timestep.replace(metrics=metrics)
+        return WrappedState(state.replace(instance=None), index), timestep.replace(metrics=metrics)
 
     def full(self, state: WrappedState) -> Any:
         """The state of `env`, with its instance."""
-        return _attach(state.inner, self.pool.take(state.extra))
+        return state.inner.replace(instance=self.pool.take(state.extra))
 
     def step(self, key: Array, state: WrappedState, action: Array) -> tuple[WrappedState, TimeStep]:
         step_key, reset_key = random.split(key)
         after, timestep = self.env.step(step_key, self.full(state), action)
         fresh, first = self.reset(reset_key)
         over = timestep.terminated | timestep.truncated
-        chosen = jax.tree.map(
-            lambda new, old: jnp.where(over, new, old), fresh, WrappedState(_strip(after), state.extra)
-        )
-        observation = jax.tree.map(
-            lambda new, old: jnp.where(over, new, old), first.observation, timestep.observation
+        going_on = WrappedState(after.replace(instance=None), state.extra)
+        chosen, observation = jax.tree.map(
+            lambda new, old: jnp.where(over, new, old), (fresh, first.observation), (going_on, timestep.observation)
         )
         metrics = timestep.metrics | {"final_observation": timestep.observation}
         return chosen, timestep.replace(observation=observation, metrics=metrics)
@@ -154,15 +153,3 @@ class AutoReset(Wrapper):
 
     def solution(self, state: WrappedState) -> Any:
         return self.env.solution(self.full(state))
-
-
-def _strip(state: Any) -> Any:
-    if isinstance(state, WrappedState):
-        return state.replace(inner=_strip(state.inner))
-    return state.replace(instance=None)
-
-
-def _attach(state: Any, instance: Instance) -> Any:
-    if isinstance(state, WrappedState):
-        return state.replace(inner=_attach(state.inner, instance))
-    return state.replace(instance=instance)

@@ -40,7 +40,9 @@ def make(id: str, **settings: Any) -> Environment:
     for name in settings:
         if name not in known:
             raise UnknownNameError(f"setting of {id}", name, known)
-    return entry_point(**settings)
+    env = entry_point(**settings)
+    assert isinstance(env, Environment)
+    return env
 
 
 def family(env: Environment) -> ModuleType:

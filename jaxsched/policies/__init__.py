@@ -10,8 +10,8 @@ __all__ = [
     "MaskedCategorical",
     "NetworkConfig",
     "Params",
-    "init_network",
     "greedy_policy",
+    "init_network",
     "sampling_policy",
 ]
 

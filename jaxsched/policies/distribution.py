@@ -8,8 +8,7 @@ from flax import struct
 from jax import Array, random
 
 
-@struct.dataclass
-class MaskedCategorical:
+class MaskedCategorical(struct.PyTreeNode):
     """Categorical over the actions where `mask`; all zeros-safe when nothing is legal (log-prob 0, entropy 0)."""
 
     logits: Array  # f32[..., A]
@@ -17,7 +16,7 @@ class MaskedCategorical:
 
     @property
     def log_probs(self) -> Array:
-        """f32[..., A]: log-probabilities; 0 at illegal actions (they must not be used, and 0 keeps gradients finite)."""
+        """f32[..., A]: log-probabilities; 0 at illegal actions, which must not be used, so that gradients stay finite."""
         low = jnp.where(self.mask, self.logits, -jnp.inf)
         top = jax.lax.stop_gradient(jnp.where(self.mask.any(-1, keepdims=True), low.max(-1, keepdims=True), 0))
         shifted = jnp.where(self.mask, self.logits - top, 0)

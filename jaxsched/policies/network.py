@@ -74,7 +74,7 @@ class GraphActorCritic(nnx.Module):
 
     def __init__(self, observation: GraphObservation, config: NetworkConfig, *, rngs: nnx.Rngs):
         width = config.width
-        num_features, num_pair = observation.graph.nodes.shape[-1], observation.action_features.shape[-1]
+        num_features, num_pair = observation.nodes.shape[-1], observation.action_features.shape[-1]
         init = nnx.initializers.lecun_normal()
         self.config = config
         self.num_node_kinds = observation.num_node_kinds
@@ -100,7 +100,7 @@ class GraphActorCritic(nnx.Module):
 
     def __call__(self, observation: GraphObservation) -> tuple[Array, Array]:
         node_kind = jax.nn.one_hot(observation.node_kind, self.num_node_kinds, dtype=jnp.float32)  # [N, kinds]
-        embedded = jnp.einsum("nf,kfd->nkd", observation.graph.nodes, self.embed[...]) + self.embed_kind[...]
+        embedded = jnp.einsum("nf,kfd->nkd", observation.nodes, self.embed[...]) + self.embed_kind[...]
         x = jnp.einsum("nkd,nk->nd", embedded, node_kind)
         attends = self._attention(observation)
         for layer, attend in zip(self.layers, attends, strict=True):
@@ -123,22 +123,20 @@ class GraphActorCritic(nnx.Module):
 
     def _attention(self, observation: GraphObservation) -> list[Callable[[Array, Array, Array], Array]]:
         """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
-        graph, num_nodes = observation.graph, observation.node_mask.shape[0]
+        num_nodes = observation.node_mask.shape[0]
         bias = self.edge_bias[...][observation.edge_kind]  # [E, layers * heads]
         if self.config.backend == "segment":
             biases = jnp.where(observation.edge_mask[:, None], bias, -jnp.inf)
             return [
-                lambda q, k, v, b=b: _attend_segment(q, k, v, b, graph.senders, graph.receivers)
+                lambda q, k, v, b=b: _attend_segment(q, k, v, b, observation.senders, observation.receivers)
                 for b in jnp.split(biases, self.config.num_layers, -1)
             ]
         # Parallel edges add their exp(bias), so both back ends agree on multigraphs.
         weight = jnp.where(observation.edge_mask[:, None], jnp.exp(bias), 0.0)
-        pair = graph.receivers * num_nodes + graph.senders
+        pair = observation.receivers * num_nodes + observation.senders
         dense = jnp.zeros((num_nodes * num_nodes, weight.shape[-1]), jnp.float32).at[pair].add(weight)
         dense = dense.reshape(num_nodes, num_nodes, -1)
-        return [
-            lambda q, k, v, w=w: _attend_dense(q, k, v, w) for w in jnp.split(dense, self.config.num_layers, -1)
-        ]
+        return [lambda q, k, v, w=w: _attend_dense(q, k, v, w) for w in jnp.split(dense, self.config.num_layers, -1)]
 
 
 def _attend_dense(query: Array, key: Array, value: Array, weight: Array) -> Array:
@@ -157,7 +155,8 @@ def _attend_segment(query: Array, key: Array, value: Array, bias: Array, senders
     logits = jnp.einsum("ehd,ehd->eh", query[receivers], key[senders]) / np.sqrt(query.shape[-1]) + bias
     top = jraph.segment_max(logits, receivers, num_nodes)
     top = jnp.where(jnp.isfinite(top), top, 0)[receivers]
-    attention = jnp.where(jnp.isfinite(bias), jnp.exp(jnp.where(jnp.isfinite(bias), logits, 0) - top), 0)
+    edge = jnp.isfinite(bias)  # guarded inside exp too, where an infinity would turn gradients into nan
+    attention = jnp.where(edge, jnp.exp(jnp.where(edge, logits - top, 0)), 0)
     total = jraph.segment_sum(attention, receivers, num_nodes)
     out = jraph.segment_sum(attention[..., None] * value[senders], receivers, num_nodes)
     return out / jnp.where(total > 0, total, 1)[..., None]

@@ -7,8 +7,8 @@ from jaxsched.training.schedules import SCHEDULES, make_schedule
 
 __all__ = [
     "ALGORITHMS",
-    "PPOConfig",
     "SCHEDULES",
+    "PPOConfig",
     "SelfLabelingConfig",
     "TrainConfig",
     "TrainState",

@@ -38,4 +38,6 @@ class Checkpoints:
         if step is None:
             return None
         abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
+        restored = self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
+        assert isinstance(restored, TrainState)
+        return restored

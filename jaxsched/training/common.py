@@ -27,8 +27,7 @@ from jaxsched.training.schedules import make_schedule
 Metrics = dict[str, Array]
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """Everything a run needs to go on."""
 
     params: Params
@@ -108,16 +107,14 @@ def gradient_steps(
     the same set of episodes on any number of devices.
     """
     count = config.num_minibatches
-    minibatches = jax.tree.map(
-        lambda leaf: jnp.swapaxes(leaf.reshape(-1, count, *leaf.shape[1:]), 0, 1), batch
-    )
+    minibatches = jax.tree.map(lambda leaf: jnp.swapaxes(leaf.reshape(-1, count, *leaf.shape[1:]), 0, 1), batch)
 
     def step(carry, minibatch):
         params, opt_state = carry
         minibatch = shard(minibatch, mesh)
         (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, minibatch)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
-        metrics = metrics | {"gradient_norm": optax.global_norm(gradient)}
+        metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
         return (optax.apply_updates(params, updates), opt_state), metrics
 
     def epoch(carry, _):
@@ -126,4 +123,3 @@ def gradient_steps(
     (params, opt_state), metrics = jax.lax.scan(epoch, (state.params, state.opt_state), None, config.num_epochs)
     state = state.replace(params=params, opt_state=opt_state, update=state.update + 1)
     return state, jax.tree.map(jnp.mean, metrics)
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.metadata
 import json
 import time
@@ -92,9 +91,7 @@ def train(
         state = jax.vmap(lambda key: init(key)[1])(keys)
         update = jax.vmap(update)
 
-    @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
-    def run_chunk(state: TrainState, length: int) -> tuple[TrainState, dict[str, jax.Array]]:
-        return jax.lax.scan(lambda state, _: update(state), state, None, length)
+    update = jax.jit(update, donate_argnums=0)
 
     log_path = run_dir / "log.jsonl"
     with Checkpoints(run_dir) as checkpoints, _progress_bar(config.num_updates, progress) as report:
@@ -108,14 +105,17 @@ def train(
                 stops = [config.num_updates, done + chunk]
                 stops += [(done // every + 1) * every for every in (evaluate_every, checkpoint_every) if every]
                 length = min(stops) - done
-                state, metrics = run_chunk(state, length)
-                metrics = {name: np.asarray(values) for name, values in metrics.items()}
+                pending = []
+                for _ in range(length):  # dispatched without waiting: the host reads once per chunk
+                    state, metrics = update(state)
+                    pending.append(metrics)
+                pending = jax.device_get(pending)
                 elapsed = time.perf_counter() - started
                 done += length
                 rows = [
-                    {"update": done - length + i + 1, "seconds": round(elapsed, 2)}
-                    | {name: values[i].tolist() for name, values in metrics.items()}
-                    for i in range(length)
+                    {"update": done - length + 1 + i, "seconds": round(elapsed, 2)}
+                    | {name: value.tolist() for name, value in metrics.items()}
+                    for i, metrics in enumerate(pending)
                 ]
                 if evaluate and ((evaluate_every and done % evaluate_every == 0) or done == config.num_updates):
                     rows[-1]["evaluation"] = evaluate(apply, _first(state.params, num_seeds))
@@ -123,7 +123,7 @@ def train(
                     log.write(json.dumps(row) + "\n")
                 log.flush()
                 report(done, rows[-1])
-                if not np.isfinite(metrics["gradient_norm"]).all():
+                if not all(np.isfinite(metrics["gradient_norm"]).all() for metrics in pending):
                     raise FloatingPointError(f"update {done}: the gradient is not finite; the log is in {log_path}")
                 if done == config.num_updates or (checkpoint_every and done % checkpoint_every == 0):
                     checkpoints.save(state, done)
@@ -177,7 +177,7 @@ def _truncate_log(path: Path, done: int) -> float:
 @contextlib.contextmanager
 def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, Any]], None]]:
     """A rich progress bar with ETA; plain lines where rich is missing or the output is not a terminal."""
-    started, first = time.perf_counter(), []
+    started, first, started_after = time.perf_counter(), [], []
 
     def text(row: dict[str, Any]) -> str:
         value = float(np.mean(row["objective_over_baseline"]))
@@ -185,9 +185,13 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, A
         return f"objective / baseline {value:.3f}{extra}"
 
     def plain(done: int, row: dict[str, Any]) -> None:
-        first.append(done)
         spent = time.perf_counter() - started
-        left = spent / max(done - first[0], 1) * (total - done) if len(first) > 1 else float("nan")
+        first.append(done)
+        started_after.append(spent)
+        if len(first) == 1:  # the first chunk includes compilation and tells nothing about the rest
+            print(f"update {done}/{total}, {spent:.0f} s with compilation: {text(row)}", flush=True)
+            return
+        left = (spent - started_after[0]) / (done - first[0]) * (total - done)
         print(f"update {done}/{total}, {spent:.0f} s, about {left:.0f} s left: {text(row)}", flush=True)
 
     if not show:

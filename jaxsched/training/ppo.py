@@ -23,8 +23,7 @@ from jaxsched.training.common import Metrics, TrainState, Update, env_ids, episo
 from jaxsched.training.config import PPOConfig
 
 
-@struct.dataclass
-class Episodes:
+class Episodes(struct.PyTreeNode):
     """E whole episodes of T steps; observations are recomputed from the actions."""
 
     instance: Any  # [E, ...]
@@ -74,9 +73,7 @@ def collect(env: Environment, source: Source, apply: Apply, state: TrainState, i
     return jax.vmap(episode)(ids)
 
 
-def advantages(
-    reward: Array, value: Array, mask: Array, last_value: Array, gamma: float, gae_lambda: float
-) -> Array:
+def advantages(reward: Array, value: Array, mask: Array, last_value: Array, gamma: float, gae_lambda: float) -> Array:
     """Generalised advantage estimates of the decisions of one episode: f32[T].
 
     A step without a decision (an event of the simulator) only passes its reward on: the discount is per decision.
@@ -140,8 +137,10 @@ def make_update(
     def update(state: TrainState) -> tuple[TrainState, Metrics]:
         episodes = collect(env, source, apply, state, env_ids(config.num_envs, mesh))
         reward = episodes.reward * config.reward_scale
-        estimate = jax.vmap(lambda *args: advantages(*args, config.gamma, config.gae_lambda))
-        advantage = estimate(reward, episodes.value, episodes.mask, episodes.last_value)
+        estimate = jax.vmap(advantages, (0, 0, 0, 0, None, None))
+        advantage = estimate(
+            reward, episodes.value, episodes.mask, episodes.last_value, config.gamma, config.gae_lambda
+        )
         target = advantage + episodes.value
         mean = masked_mean(advantage, episodes.mask)
         deviation = jnp.sqrt(masked_mean(jnp.square(advantage - mean), episodes.mask))

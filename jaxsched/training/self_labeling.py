@@ -31,8 +31,7 @@ from jaxsched.training.common import (
 from jaxsched.training.config import SelfLabelingConfig
 
 
-@struct.dataclass
-class Labels:
+class Labels(struct.PyTreeNode):
     """The best sampled episode of each of B instances."""
 
     instance: Any  # [B, ...]

@@ -61,7 +61,7 @@ def test_resume_is_bit_exact_and_files_are_left(tmp_path):
     assert [row["update"] for row in rows(broken)] == [1, 2, 3, 4, 5, 6]
     assert [row["objective"] for row in rows(broken)] == [row["objective"] for row in rows(whole)]
 
-    apply, params = load_policy(whole, ENV)
+    _, params = load_policy(whole, ENV)
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected.params), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
 

@@ -26,7 +26,7 @@ LABELS = SelfLabelingConfig(num_envs=4, num_samples=8, num_minibatches=2, num_up
 
 
 def oracle_advantages(reward, value, mask, last_value, gamma, gae_lambda):
-    """By definition: the lambda-weighted sum of temporal differences over decisions only, event rewards credited back."""
+    """By definition: lambda-weighted temporal differences over decisions, event rewards credited back."""
     decisions = [t for t in range(len(reward)) if mask[t]]
     result = np.zeros(len(reward))
     for position, t in enumerate(decisions):
@@ -63,7 +63,9 @@ def test_training_beats_its_start(config):
 
     @jax.jit
     def score(params):
-        play = lambda instance: jaxsched.rollout(ENV, random.key(0), instance, greedy_policy(apply, params)).objective
+        def play(instance):
+            return jaxsched.rollout(ENV, random.key(0), instance, greedy_policy(apply, params)).objective
+
         return jax.vmap(play)(held_out).mean()
 
     before = score(state.params)

@@ -3,7 +3,7 @@
 from jaxsched.envs.job_shop.draw import gantt, gantt_svg
 from jaxsched.envs.job_shop.env import JobShop
 from jaxsched.envs.job_shop.exact import solve_exact
-from jaxsched.envs.job_shop.io import bounds, expand, from_jobs, load, write_standard
+from jaxsched.envs.job_shop.io import bounds, expand, from_jobs, load, to_jobs, write_standard
 from jaxsched.envs.job_shop.plain import dispatch, replay
 from jaxsched.envs.job_shop.preset import PRESETS
 from jaxsched.envs.job_shop.sources import jumanji, taillard, taillard_style, uniform
@@ -11,10 +11,10 @@ from jaxsched.envs.job_shop.types import Bounds, Instance, Result, Schedule, Sta
 from jaxsched.envs.job_shop.validate import validate
 
 __all__ = [
+    "PRESETS",
     "Bounds",
     "Instance",
     "JobShop",
-    "PRESETS",
     "Result",
     "Schedule",
     "State",
@@ -30,6 +30,7 @@ __all__ = [
     "solve_exact",
     "taillard",
     "taillard_style",
+    "to_jobs",
     "uniform",
     "validate",
     "write_standard",

@@ -51,9 +51,14 @@ def fifo(state: State) -> Array:
 
 
 def fdd_mwkr(state: State) -> Array:
-    """Smallest ratio of flow due date to most work remaining. f32[J]; a job without work left comes last."""
-    done = state.instance.duration.sum(-1, dtype=jnp.int32) - state.work_left + frontier(state).duration
-    return -_ratio(done.astype(jnp.float32), state.work_left)
+    """Smallest ratio of flow due date to most work remaining. f32[J]; a job without work left comes last.
+
+    The flow due date is the release date plus the work done, candidate included. Ratios closer than float32 resolves
+    count as ties, possible once flow due date times work exceeds 2**24.
+    """
+    instance = state.instance
+    done = instance.duration.sum(-1, dtype=jnp.int32) - state.work_left + frontier(state).duration
+    return -_ratio((instance.release + done).astype(jnp.float32), state.work_left)
 
 
 def cr(state: State) -> Array:

@@ -99,7 +99,7 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     receivers = jnp.concatenate([np.repeat(job_ids, num_jobs), job_ids, job_machine, machine_ids])
     senders = jnp.concatenate([np.tile(job_ids, num_jobs), job_machine, job_ids, machine_ids])
     pair_kind = jnp.where(np.eye(num_jobs, dtype=bool), SELF, jnp.where(same, COMPETES, OTHER_JOB))
-    kinds = np.repeat(np.int32([NEXT_MACHINE, WANTED_BY, SELF]), [num_jobs, num_jobs, num_machines])
+    kinds = np.repeat(np.array([NEXT_MACHINE, WANTED_BY, SELF], np.int32), [num_jobs, num_jobs, num_machines])
     edge_kind = jnp.concatenate([pair_kind.astype(jnp.int32).ravel(), kinds])
     pair_mask = open_[:, None] & open_[None, :]
     edge_mask = jnp.concatenate([pair_mask.ravel(), open_, open_, machine_alive])
@@ -114,15 +114,14 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
             n_edge=jnp.full((1,), receivers.shape[0], jnp.int32),
         ),
         node_mask=node_mask,
-        node_kind=jnp.asarray(np.repeat(np.int32([JOB, MACHINE]), [num_jobs, num_machines])),
+        node_kind=jnp.asarray(np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])),
         edge_mask=edge_mask,
         edge_kind=edge_kind,
         action_node=jnp.asarray(job_ids),
         action_resource=job_machine,
         action_kind=jnp.zeros((num_jobs,), jnp.int32),
-        action_features=jnp.clip(
-            jnp.stack([front.duration * unit, (end - now) * span], -1).astype(jnp.float32), -LIMIT, LIMIT
-        ),
+        action_features=open_[:, None]
+        * jnp.clip(jnp.stack([front.duration * unit, (end - now) * span], -1).astype(jnp.float32), -LIMIT, LIMIT),
         action_mask=mask,
         num_node_kinds=2,
         num_edge_kinds=5,

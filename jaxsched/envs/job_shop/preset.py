@@ -17,15 +17,15 @@ PRESETS = {
         },
     ),
     "standard": Preset(
-        about="PPO alone, about forty minutes on two CPU cores",
+        about="PPO alone, about a quarter of an hour on two CPU cores",
         source=uniform(10, 10),
         training={
             "algorithm": "ppo",
-            "num_updates": 400,
+            "num_updates": 150,
             "num_envs": 64,
             "num_minibatches": 4,
             "num_epochs": 2,
-            "learning_rate": 7e-4,
+            "learning_rate": 1e-3,
         },
     ),
     "smoke": Preset(

@@ -20,8 +20,7 @@ CANDIDATES = {"any": True, "non_delay": False}  # mode -> complete
 LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times, never stored
 
 
-@struct.dataclass
-class Frontier:
+class Frontier(struct.PyTreeNode):
     """The next operation of every job; zeros where the job is finished (mask False)."""
 
     mask: Array  # bool[J]  unfinished jobs

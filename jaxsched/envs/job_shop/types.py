@@ -12,8 +12,7 @@ from flax import struct
 from jax import Array
 
 
-@struct.dataclass
-class Instance:
+class Instance(struct.PyTreeNode):
     """A job shop. Jobs may be ragged, revisit a machine, and hold operations of duration 0. Time unit: one tick."""
 
     machine: Array  # i32[J, K]  machine of operation k of job j; 0 in padding
@@ -41,8 +40,7 @@ class Instance:
         return self.machine_mask.shape[-1]
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
     """A partial schedule: what is placed, and when each job and machine is free again."""
 
     instance: Instance

@@ -76,8 +76,9 @@ def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int]
         return values + [0] * (size - len(values))
 
     actions, wasted, trace = [], 0, []
+    bound, clock = sim.makespan_bound(), sim.clock()
     for _ in range(STEPS):
-        legal, bound, clock = sim.legal(mode), sim.makespan_bound(), sim.clock()
+        legal = sim.legal(mode)
         action = rng.choice(legal) if legal else rng.randrange(-1, JOBS + 2)
         if legal and wasted < ILLEGAL and rng.random() < 0.15:
             action = rng.randrange(-1, JOBS + 2)
@@ -86,15 +87,16 @@ def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int]
         else:
             wasted += 1
         actions.append(action)
+        bound_before, bound, clock_before, clock = bound, sim.makespan_bound(), clock, sim.clock()
         trace.append(
             {
                 "mask": [job in legal for job in range(JOBS)],
                 "illegal": action not in legal,
                 "decision": bool(legal),
-                "objective_delta": bound - sim.makespan_bound(),
-                "elapsed": sim.clock() - clock,
-                "makespan_bound": sim.makespan_bound(),
-                "done": sim.done,
+                "objective_delta": bound_before - bound,
+                "elapsed": clock - clock_before,
+                "makespan_bound": bound,
+                "done": not sim.unfinished,
                 "start": [padded(row, OPS) for row in sim.start + [[]] * (JOBS - len(sim.jobs))],
                 "next_op": padded(sim.next_op, JOBS),
                 "job_ready": padded(sim.job_ready, JOBS),
@@ -108,7 +110,7 @@ def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: job_shop.JobShop, instances: job_shop.Instance, actions: jax.Array) -> dict[str, jax.Array]:
+def play(env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.Array) -> dict[str, jax.Array]:
     """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
     key = jax.random.key(0)
 
@@ -135,9 +137,12 @@ def check_steps(mode: str, seed: int):
     for name, value in actual.items():
         wanted = np.array([trace[name] for trace in expected])
         assert value.shape == wanted.shape
-        for case, row, got, want in zip(cases, actions, value, wanted, strict=True):
-            first = next((t for t in range(STEPS) if not np.array_equal(got[t], want[t])), None)
-            assert first is None, f"{name} at step {first}: {got[first]}, not {want[first]}; {case}, {row[: first + 1]}"
+        wrong = np.argwhere(value != wanted)
+        if wrong.size:
+            i, t = wrong[0, :2]
+            raise AssertionError(
+                f"{name} after {actions[i][: t + 1]} is {value[i, t].tolist()}, not {wanted[i, t].tolist()}: {cases[i]}"
+            )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -156,7 +161,7 @@ def test_every_step_equals_the_simulator_10000(mode):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play_rules(env: job_shop.JobShop, instances: job_shop.Instance) -> job_shop.State:
+def play_rules(env: jaxsched.Environment, instances: job_shop.Instance) -> job_shop.State:
     """Final states [rule, batch] of all rules of the simulator, in its order: one program for all of them."""
     policies = [greedy(env.heuristics[rule]) for rule in reference.RULES]
 
@@ -215,7 +220,9 @@ def small_cases() -> list[Case]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play_all(env: job_shop.JobShop, instances: job_shop.Instance, sequences: jax.Array) -> tuple[jax.Array, jax.Array]:
+def play_all(
+    env: jaxsched.Environment, instances: job_shop.Instance, sequences: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Makespan and whether all is scheduled, [batch, sequence], of every sequence on every instance."""
     key = jax.random.key(0)
 

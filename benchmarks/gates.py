@@ -1,0 +1,74 @@
+"""Exact costs of the hot path, gated in CI: HLO instructions and bytes of one compiled step, traces per shape.
+
+    python benchmarks/gates.py            print the numbers beside the committed ones
+    python benchmarks/gates.py --update   write benchmarks/results/gates.json, after a change that is meant
+
+Counts depend on the XLA version, not on the machine, so the committed numbers bind for the JAX version they name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import random
+
+import jaxsched
+from jaxsched.envs import job_shop
+from jaxsched.envs.job_shop import rules
+
+PATH = Path(__file__).parent / "results" / "gates.json"
+BATCH = 64
+INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = ", re.MULTILINE)
+
+
+def cost(function: Any, *args: Any) -> dict[str, int]:
+    """HLO instructions (all computations) and bytes accessed, of `function` compiled for this backend."""
+    compiled = jax.jit(function).lower(*args).compile()
+    analysis = compiled.cost_analysis()
+    return {
+        "instructions": len(INSTRUCTION.findall(compiled.as_text())),
+        "bytes": int(analysis["bytes accessed"]),
+    }
+
+
+def measure() -> dict[str, dict[str, int]]:
+    """The gated programs: a vmapped batch of 64 shops of 10 x 10."""
+    env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(10, 10)
+    keys = random.split(random.key(0), BATCH)
+    state, _ = jax.vmap(lambda key: env.reset(key, source(key)))(keys)
+    action = jnp.zeros((BATCH,), jnp.int32)
+    return {
+        "apply": cost(jax.vmap(rules.apply), state, action),
+        "step without observation": cost(jax.vmap(lambda k, s, a: env.step(k, s, a)[0]), keys, state, action),
+        "step": cost(jax.vmap(env.step), keys, state, action),
+        "reset": cost(jax.vmap(env.reset), keys, state.instance),
+    }
+
+
+def committed() -> dict[str, Any]:
+    return json.loads(PATH.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--update", action="store_true")
+    arguments = parser.parse_args()
+    programs = measure()
+    if arguments.update:
+        data = {"jax": jax.__version__, "backend": jax.default_backend(), "batch": BATCH, "programs": programs}
+        PATH.write_text(json.dumps(data, indent=1) + "\n")
+    before = committed()["programs"]
+    print(f"{'program':28}{'instructions':>24}{'bytes':>28}")
+    for name, now in programs.items():
+        cells = [f"{before[name][unit]} -> {now[unit]}" for unit in ("instructions", "bytes")]
+        print(f"{name:28}{cells[0]:>24}{cells[1]:>28}")
+
+
+if __name__ == "__main__":
+    main()

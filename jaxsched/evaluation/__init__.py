@@ -1,0 +1,48 @@
+"""Evaluation: every reported number passes through the family's `validate`."""
+
+from jaxsched.evaluation.comparison import (
+    best_temperature,
+    compare,
+    comparison,
+    exact_entry,
+    generate,
+    load_groups,
+    policy_entries,
+    randomised_entry,
+    rule_entries,
+)
+from jaxsched.evaluation.evaluate import (
+    InvalidSolutionError,
+    Report,
+    Row,
+    evaluate,
+    evaluate_exact,
+    instance_hash,
+    randomised_rule,
+    rule_policy,
+)
+from jaxsched.evaluation.report import write_json
+from jaxsched.evaluation.throughput import Throughput, throughput
+
+__all__ = [
+    "InvalidSolutionError",
+    "Report",
+    "Row",
+    "Throughput",
+    "best_temperature",
+    "compare",
+    "comparison",
+    "evaluate",
+    "evaluate_exact",
+    "exact_entry",
+    "generate",
+    "instance_hash",
+    "load_groups",
+    "policy_entries",
+    "randomised_entry",
+    "randomised_rule",
+    "rule_entries",
+    "rule_policy",
+    "throughput",
+    "write_json",
+]

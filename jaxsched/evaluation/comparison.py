@@ -1,0 +1,137 @@
+"""The leaderboard: methods side by side on the same instances."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import jax
+from jax import random
+
+from jaxsched.core.environment import Environment, Instance, Source
+from jaxsched.core.padding import unstack
+from jaxsched.envs.registry import family
+from jaxsched.evaluation.evaluate import MakePolicy, Report, evaluate, evaluate_exact, randomised_rule
+from jaxsched.evaluation.report import gap_table, print_table
+from jaxsched.policies import greedy_policy, sampling_policy
+from jaxsched.policies.network import Apply, Params
+
+Entry = Callable[[Mapping[str, Instance]], Report]  # a method with its own environment and settings
+
+TEMPERATURES = (0.1, 0.3, 1.0)
+
+
+def compare(instances: Mapping[str, Instance], entries: Iterable[Entry], *, progress: bool = False) -> list[Report]:
+    """The report of every entry on the same instances, in order."""
+    reports = []
+    for entry in entries:
+        reports.append(report := entry(instances))
+        if progress:
+            print(f"{report.label}: {report.seconds:.1f} s and {report.compile_seconds:.1f} s compiling", flush=True)
+    return reports
+
+
+def comparison(
+    instances: Mapping[str, Instance], entries: Iterable[Entry], groups: Mapping[str, Sequence[str]]
+) -> list[Report]:
+    """`compare`, and print mean gaps to the best known objective per group of instance names."""
+    reports = compare(instances, entries, progress=True)
+    titles, body = gap_table(reports, groups)
+    print_table("gap to the best known objective in per cent", titles, body)
+    return reports
+
+
+def load_groups(env: Environment, specs: Sequence[str]) -> tuple[dict[str, Instance], dict[str, list[str]]]:
+    """Instances by name, and the names that each list such as `"ta01-ta10,ft06"` stands for.
+
+    Raises `InstanceError` with the close matches.
+    """
+    module = family(env)
+    groups = {spec: module.expand(spec) for spec in specs}
+    names = dict.fromkeys(name for members in groups.values() for name in members)
+    return {name: module.load(name) for name in names}, groups
+
+
+def policy_entries(
+    env: Environment, apply: Apply, params: Params, *, samples: int = 64, seed: int = 0, label: str = "policy"
+) -> list[Entry]:
+    """A trained policy played greedily, and the best of `samples` sampled episodes."""
+    methods = {
+        f"{label}, greedy": (greedy_maker(apply), 1),
+        f"{label}, best of {samples}": (sampling_maker(apply), samples),
+    }
+    return [
+        functools.partial(evaluate, env, policy=make, params=params, samples=count, seed=seed, label=name)
+        for name, (make, count) in methods.items()
+    ]
+
+
+@functools.lru_cache(maxsize=16)
+def greedy_maker(apply: Apply) -> MakePolicy:
+    """`params -> greedy policy` for `evaluate`: the same object for the same `apply`, so it is compiled once."""
+    return functools.partial(greedy_policy, apply)
+
+
+@functools.lru_cache(maxsize=16)
+def sampling_maker(apply: Apply) -> MakePolicy:
+    """`params -> sampling policy` for `evaluate`, likewise."""
+    return functools.partial(sampling_policy, apply)
+
+
+def rule_entries(env: Environment, rules: Sequence[str]) -> list[Entry]:
+    """Priority rules, one entry each."""
+    return [functools.partial(evaluate, env, policy=rule) for rule in rules]
+
+
+def randomised_entry(env: Environment, rule: str, source: Source, *, samples: int = 64, seed: int = 0) -> Entry:
+    """Best of `samples` episodes of a randomised rule, at the best of `TEMPERATURES` on instances of `source`."""
+
+    def entry(instances: Mapping[str, Instance]) -> Report:
+        temperature = best_temperature(env, rule, source, samples=samples, seed=seed)
+        return evaluate(
+            env,
+            instances,
+            randomised_rule(env, rule),
+            params=temperature,
+            samples=samples,
+            seed=seed,
+            label=f"{rule} at temperature {temperature:g}, best of {samples}",
+        )
+
+    return entry
+
+
+def best_temperature(
+    env: Environment,
+    rule: str,
+    source: Source,
+    *,
+    samples: int = 64,
+    num_instances: int = 100,
+    seed: int = 0,
+    temperatures: Sequence[float] = TEMPERATURES,
+) -> float:
+    """The temperature with the lowest mean objective of the best of `samples` on generated instances."""
+    instances = generate(source, num_instances, seed)
+    make = randomised_rule(env, rule)
+
+    def mean_objective(temperature: float) -> float:
+        report = evaluate(env, instances, make, params=temperature, samples=samples, seed=seed)
+        return report.mean_objective
+
+    return min(temperatures, key=mean_objective)
+
+
+def exact_entry(env: Environment, *, time_limit: float, num_workers: int | None, seed: int = 0) -> Entry:
+    """The family's exact solver, `time_limit` seconds per instance."""
+    label = f"exact, {time_limit:g} s"
+    return functools.partial(
+        evaluate_exact, env, time_limit=time_limit, num_workers=num_workers, seed=seed, label=label
+    )
+
+
+def generate(source: Source, num_instances: int, seed: int = 0) -> dict[str, Instance]:
+    """Instances of a source by the names generated-0, generated-1, ..., on the host."""
+    keys = random.split(random.key(seed), num_instances)
+    batch = unstack(jax.device_get(jax.jit(jax.vmap(source))(keys)))
+    return {f"generated-{index}": instance for index, instance in enumerate(batch)}

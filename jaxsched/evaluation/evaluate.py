@@ -1,0 +1,407 @@
+"""Score policies, rules and exact solvers on named instances.
+
+Every number passes through the family's `validate` first: an invalid solution is an error that names its instance,
+never a row. Knows no family: bounds and exact solvers are reached through `registry.family`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, random
+
+from jaxsched.core.environment import Environment, Instance, Policy
+from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.core.rollout import greedy, randomised, rollout
+from jaxsched.envs.registry import family
+
+MakePolicy = Callable[[Any], Policy]  # params -> policy
+
+MAX_LANES = 256  # episodes played at once: more is no faster on a CPU
+MAX_BYTES = 2**28  # of activations, estimated from the size of an observation
+ACTIVATIONS = 64  # bytes of activations per byte of observation, for the default network
+UNUSABLE = np.iinfo(np.int32).max  # objective of an episode without a feasible end
+
+
+class InvalidSolutionError(RuntimeError):
+    """A policy or solver returned what is not a solution: a fault of the program, never reported as a result."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One instance solved by one method. `gap` is measured against `upper_bound`, the best known objective."""
+
+    instance: str
+    instance_hash: str
+    size: str
+    policy: str
+    objective: int
+    lower_bound: int  # best known, or the environment's certificate
+    upper_bound: int | None  # best known; None where nobody has published one
+    samples: int
+    seed: int
+    seconds: float  # wall time without compilation; its share where instances are solved side by side
+    solution: Any = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def gap(self) -> float | None:
+        """Per cent above the best known upper bound; None where there is none."""
+        return 100 * (self.objective / self.upper_bound - 1) if self.upper_bound else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; without the solution."""
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del data["solution"]
+        gap = None if self.gap is None else round(self.gap, 4)
+        return data | {"gap": gap, "seconds": round(self.seconds, 6)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """One method on a set of instances."""
+
+    label: str
+    environment: Environment
+    rows: tuple[Row, ...]
+    compile_seconds: float = 0.0
+
+    def __getitem__(self, instance: str) -> Row:
+        """The row of an instance, by name."""
+        for row in self.rows:
+            if row.instance == instance:
+                return row
+        raise UnknownNameError("instance of this report", instance, [row.instance for row in self.rows])
+
+    @property
+    def seconds(self) -> float:
+        """Wall time without compilation."""
+        return sum(row.seconds for row in self.rows)
+
+    @property
+    def mean_objective(self) -> float:
+        """Mean objective over all instances."""
+        return sum(row.objective for row in self.rows) / len(self.rows)
+
+    @property
+    def mean_gap(self) -> float | None:
+        """Mean gap in per cent; None where an instance has no published bound."""
+        return mean_gap(self.rows)
+
+    def by_size(self) -> dict[str, float | None]:
+        """Mean gap in per cent of the instances of each size, in order of appearance."""
+        return {
+            size: mean_gap([row for row in self.rows if row.size == size])
+            for size in dict.fromkeys(row.size for row in self.rows)
+        }
+
+
+def mean_gap(rows: Iterable[Row]) -> float | None:
+    """Mean gap in per cent; None where a row has none, or there are no rows."""
+    gaps = [row.gap for row in rows]
+    known = [gap for gap in gaps if gap is not None]
+    return sum(known) / len(known) if known and len(known) == len(gaps) else None
+
+
+# ----------------------------------------------------------------------------------------------------- policies
+
+
+@functools.lru_cache(maxsize=256)
+def rule_policy(env: Environment, rule: str) -> Policy:
+    """The policy of a priority rule by name; `random` plays at random, every other rule takes its best action.
+
+    The same object for equal arguments, so that `evaluate` compiles it once. Raises `UnknownNameError`.
+    """
+    return randomised(_scores(env, rule), 1.0) if rule == "random" else greedy(_scores(env, rule))
+
+
+@functools.lru_cache(maxsize=256)
+def randomised_rule(env: Environment, rule: str) -> MakePolicy:
+    """`temperature -> policy` of a randomised priority rule, for `evaluate(..., params=temperature)`."""
+    return functools.partial(randomised, _scores(env, rule))
+
+
+def _scores(env: Environment, rule: str):
+    if rule not in env.heuristics:
+        raise UnknownNameError("rule", rule, env.heuristics)
+    return env.heuristics[rule]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fixed:
+    """A policy without parameters as a `MakePolicy`, equal where the policy is."""
+
+    policy: Policy
+
+    def __call__(self, params: None) -> Policy:
+        return self.policy
+
+
+# ---------------------------------------------------------------------------------------------------- evaluation
+
+
+def evaluate(
+    env: Environment,
+    instances: Mapping[str, Instance],
+    policy: str | Policy | MakePolicy,
+    *,
+    params: Any = None,
+    samples: int = 1,
+    seed: int = 0,
+    label: str | None = None,
+) -> Report:
+    """Play `policy` on every instance and report the best of `samples` episodes, validated.
+
+    `policy` is the name of a rule, a `Policy`, or with `params` a function `params -> Policy`; weights given that way
+    are data, and evaluating others with the same function object compiles nothing. Sample i of an instance depends on
+    `seed`, the instance and i alone, not on its padding or its company. One program is compiled per shape of instance.
+
+    Raises `UnknownNameError` for an unknown rule, `InvalidSolutionError` naming the instance where `validate` objects.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    if not instances:
+        raise ValueError("there are no instances to evaluate on")
+    label = label or (policy if isinstance(policy, str) else "policy")
+    if isinstance(policy, str):
+        policy = rule_policy(env, policy)
+    make: Any = _Fixed(policy) if params is None else policy  # pyright: ignore[reportArgumentType]
+    params = jax.tree.map(jnp.asarray, jax.device_get(params))  # from any number of devices to the default one
+
+    rows: dict[str, Row] = {}
+    compile_seconds = 0.0
+    for names in _by_shape(instances):
+        hashes = {name: instance_hash(instances[name]) for name in names}
+        num_lanes = _num_lanes(env, instances[names[0]])
+        sample_chunk = _even_chunk(samples, num_lanes)
+        name_chunk = _even_chunk(len(names), max(num_lanes // sample_chunk, 1))
+        for chunk in _chunks(names, name_chunk):
+            batch = jax.tree.map(_stack, *(instances[name] for name in chunk))
+            ids = np.array([int(hashes[name][:8], 16) for name in chunk], np.uint32)
+            best: list[tuple[int, Any]] = [(UNUSABLE, None)] * len(chunk)
+            lower = np.zeros(len(chunk), np.int32)
+            seconds = 0.0
+            for sample_ids in _chunks(range(samples), sample_chunk):
+                args = params, random.key(seed), batch, ids, np.array(sample_ids, np.uint32)
+                began = time.perf_counter()
+                program = _compile(env, make, *_signature(args))
+                compiled = time.perf_counter()
+                cost, lower, state = jax.device_get(program(*args))
+                seconds += time.perf_counter() - compiled
+                compile_seconds += compiled - began
+                for i, (least, _) in enumerate(best):
+                    if cost[i] < least:
+                        best[i] = int(cost[i]), jax.tree.map(lambda leaf, i=i: leaf[i], state)
+            real = list(dict.fromkeys(chunk))  # the last chunk is filled up by repeating
+            for i, name in enumerate(real):
+                objective, state = best[i]
+                if state is None:
+                    raise InvalidSolutionError(f"{label} on {name}: no feasible end in {samples} episodes")
+                rows[name] = _validated(
+                    env,
+                    name,
+                    instances[name],
+                    env.solution(state.replace(instance=instances[name])),
+                    instance_hash=hashes[name],
+                    objective=objective,
+                    lower_bound=int(lower[i]),
+                    policy=label,
+                    samples=samples,
+                    seed=seed,
+                    seconds=seconds / len(real),
+                )
+    return Report(label, env, tuple(rows[name] for name in instances), compile_seconds)
+
+
+def evaluate_exact(
+    env: Environment,
+    instances: Mapping[str, Instance],
+    *,
+    time_limit: float,
+    num_workers: int | None = None,
+    seed: int = 0,
+    label: str = "exact",
+) -> Report:
+    """The family's exact solver on every instance, one after the other, `time_limit` seconds each.
+
+    Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
+    """
+    solve = getattr(family(env), "solve_exact", None)
+    if solve is None:
+        raise InstanceError(f"{env.id} has no exact solver")
+    rows = []
+    for name, instance in instances.items():
+        result = solve(instance, time_limit=time_limit, num_workers=num_workers, seed=seed)
+        row = _validated(
+            env,
+            name,
+            instance,
+            result.schedule,
+            instance_hash=instance_hash(instance),
+            objective=result.objective,
+            lower_bound=result.bound,
+            policy=label,
+            samples=1,
+            seed=seed,
+            seconds=result.seconds,
+        )
+        rows.append(row)
+    return Report(label, env, tuple(rows))
+
+
+def _validated(
+    env: Environment,
+    name: str,
+    instance: Instance,
+    solution: Any,
+    *,
+    objective: int,
+    lower_bound: int,
+    policy: str,
+    **fields: Any,
+) -> Row:
+    """The row of a solution that passes `validate` and beats no proved bound; an error otherwise."""
+    known = best_known(env, name)
+    lower_bound, upper_bound = max(lower_bound, known[0]) if known else lower_bound, known[1] if known else None
+    faults = list(env.validate(instance, solution))
+    if objective < lower_bound:
+        faults.append(f"the objective {objective} is below the lower bound {lower_bound}")
+    if faults:
+        raise InvalidSolutionError(
+            f"{policy} on {name}: {faults[0]}" + f" (and {len(faults) - 1} more)" * bool(faults[1:])
+        )
+    return Row(
+        instance=name,
+        size=instance_size(instance),
+        policy=policy,
+        objective=objective,
+        lower_bound=lower_bound,
+        upper_bound=upper_bound,
+        solution=solution,
+        **fields,
+    )
+
+
+def best_known(env: Environment, name: str) -> tuple[int, int] | None:
+    """Best known lower and upper bound of a named instance; None where the family knows none."""
+    bounds = getattr(family(env), "bounds", None)
+    try:
+        known = bounds(name) if bounds else None
+    except InstanceError:
+        return None
+    return (known.lower, known.upper) if known else None
+
+
+# ----------------------------------------------------------------------------------------------------- instances
+
+
+def instance_hash(instance: Instance) -> str:
+    """SHA-256 (hex) of the instance's arrays, equal for any padding.
+
+    Padding is zeros with a False mask, so arrays are hashed as if zeros went on for ever: without trailing zeros along
+    each axis, as little-endian 64-bit numbers, beside the field's name. Fields that are all zero are left out.
+    """
+    digest = hashlib.sha256()
+    for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in _named_leaves(instance)):
+        array = _trimmed(leaf)
+        if array.size:
+            kind = "<f8" if np.issubdtype(array.dtype, np.floating) else "<i8"
+            digest.update(f"{path} {array.shape} {kind}\n".encode())
+            digest.update(np.ascontiguousarray(array, kind).tobytes())
+    return digest.hexdigest()
+
+
+def instance_size(instance: Instance) -> str:
+    """Extent of the largest mask without padding, such as `15 x 20` for 15 jobs of 20 operations."""
+    masks = [leaf for _, leaf in _named_leaves(instance) if leaf.dtype == jnp.bool_]
+    return " x ".join(map(str, _trimmed(max(masks, key=np.size)).shape)) if masks else ""
+
+
+def _named_leaves(instance: Instance) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_flatten_with_path(instance)[0]
+
+
+def _trimmed(leaf: Any) -> np.ndarray:
+    """The array without trailing all-zero slices along each axis."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = random.key_data(leaf)
+    array = np.asarray(leaf)
+    extent = [int(ids.max(initial=-1)) + 1 for ids in np.nonzero(np.atleast_1d(array))]
+    return np.atleast_1d(array)[tuple(slice(length) for length in extent)]
+
+
+def _by_shape(instances: Mapping[str, Instance]) -> Iterator[list[str]]:
+    """Names of instances of equal shapes, in order of appearance."""
+    groups: dict[Any, list[str]] = {}
+    for name, instance in instances.items():
+        groups.setdefault(_signature(instance), []).append(name)
+    yield from groups.values()
+
+
+def _stack(*leaves: Any) -> Any:
+    # NumPy where possible: eager JAX operations compile a program per shape.
+    return jnp.stack(leaves) if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key) else np.stack(leaves)
+
+
+# ------------------------------------------------------------------------------------------------------ programs
+
+
+def _signature(tree: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+    """Structure and hashable types of a tree of arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+
+
+@functools.lru_cache(maxsize=128)
+def _compile(env: Environment, make: MakePolicy, structure: Any, types: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
+    """`_best` compiled ahead, so that compilation is timed apart from the run."""
+    program = jax.jit(functools.partial(_best, env, make))
+    return program.lower(*jax.tree.unflatten(structure, types)).compile()
+
+
+def _best(
+    env: Environment, make: MakePolicy, params: Any, key: Array, instances: Instance, ids: Array, sample_ids: Array
+) -> tuple[Array, Array, Any]:
+    """For B instances the best of S episodes: objective i32[B], lower bound i32[B], final states without instance."""
+    policy = make(params)
+
+    def episode(instance, instance_id, sample_id):
+        sample_key = random.fold_in(random.fold_in(key, instance_id), sample_id)
+        played = rollout(env, sample_key, instance, policy)
+        usable = ~played.truncated & played.feasible
+        return jnp.where(usable, played.objective, UNUSABLE), played.state.replace(instance=None)
+
+    def best(instance, instance_id):
+        cost, state = jax.vmap(episode, (None, None, 0))(instance, instance_id, sample_ids)
+        chosen = jnp.argmin(cost)  # ties to the first sample
+        return cost[chosen], env.lower_bound(instance), jax.tree.map(lambda leaf: leaf[chosen], state)
+
+    return jax.vmap(best)(instances, ids)
+
+
+def _num_lanes(env: Environment, instance: Instance) -> int:
+    """Episodes to play at once, so that the activations of a network fit the memory set aside for them."""
+    _, timestep = jax.eval_shape(env.reset, random.key(0), instance)
+    leaves = jax.tree.leaves(timestep.observation)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    return max(1, min(MAX_LANES, MAX_BYTES // (ACTIVATIONS * size)))
+
+
+def _even_chunk(total: int, most: int) -> int:
+    """The smallest chunk that splits `total` into as few parts of at most `most` as possible."""
+    return -(-total // -(-total // most))
+
+
+def _chunks(items: Any, size: int) -> Iterator[list[Any]]:
+    """Lists of exactly `size` items; the last is filled up by repeating its last item, which changes no minimum."""
+    items = list(items)
+    for first in range(0, len(items), size):
+        chunk = items[first : first + size]
+        yield chunk + chunk[-1:] * (size - len(chunk))

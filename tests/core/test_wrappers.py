@@ -1,0 +1,168 @@
+"""Wrappers by value, on real episodes."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random as python_random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsched
+from jaxsched.core import AutoReset, EpisodeStats, Pool, TimeLimit, greedy
+from jaxsched.envs import job_shop
+from tests import shapes
+
+ENV = job_shop.JobShop()
+JOBS = [[(0, 5), (1, 2)], [(2, 3), (0, 1)], [(1, 4)]]
+ORDER = [0, 2, 1, 0, 1]  # five operations
+KEY = jax.random.key(0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def reset(env, *args):
+    return env.reset(KEY, *args)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def step(env, key, state, action):
+    return env.step(key, state, action)
+
+
+def play(env, actions, instance=None):
+    """(state, timestep) of reset and of every step."""
+    episode = [reset(env, shapes.instance_of(JOBS) if instance is None else instance)]
+    for action in actions:
+        episode.append(step(env, KEY, episode[-1][0], np.int32(action)))
+    return jax.device_get(episode)
+
+
+def assert_equal(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def test_a_time_limit_truncates():
+    native = play(ENV, ORDER)
+    limited = play(TimeLimit(ENV, 3), [*ORDER, 1])
+    flags = [(bool(timestep.terminated), bool(timestep.truncated)) for _, timestep in limited]
+    assert flags == [(False, False)] * 3 + [(False, True)] * 4
+    for (state, timestep), (inner, plain) in zip(limited[:4], native, strict=False):
+        assert_equal(state.inner, inner)
+        assert_equal(timestep.replace(truncated=plain.truncated), plain)
+    for state, timestep in limited[4:]:  # takes no more actions
+        assert_equal(state.inner, limited[3][0].inner)
+        assert timestep.reward == timestep.elapsed == 0
+        assert timestep.metrics["illegal"]
+
+
+@pytest.mark.parametrize("limit", [5, None])
+def test_an_episode_that_ends_in_time_is_not_truncated(limit):
+    native, limited = play(ENV, ORDER), play(TimeLimit(ENV, limit), ORDER)
+    for (state, timestep), (inner, plain) in zip(limited, native, strict=True):
+        assert_equal((state.inner, timestep), (inner, plain))
+    assert limited[-1][1].terminated
+
+
+def test_the_default_limit_is_max_steps():
+    late = play(TimeLimit(ENV), [-1] * (shapes.JOBS * shapes.OPS))
+    assert [bool(timestep.truncated) for _, timestep in late[-2:]] == [False, True]
+
+
+def test_episode_stats_are_totals():
+    native, counted = play(ENV, [*ORDER[:2], 3, *ORDER[2:]]), play(EpisodeStats(ENV), [*ORDER[:2], 3, *ORDER[2:]])
+    for t, (_, timestep) in enumerate(counted):
+        steps, episode = [plain for _, plain in native[1 : t + 1]], timestep.metrics["episode"]
+        assert np.isclose(episode.total_reward, sum(plain.reward for plain in steps))
+        assert episode.num_decisions == t
+        assert episode.elapsed == sum(plain.elapsed for plain in steps)
+        assert episode.num_illegal == (t >= 3)
+    makespan = ENV.solution(native[-1][0]).makespan
+    assert episode.elapsed == makespan
+    assert np.isclose(episode.total_reward, 1 - makespan / native[0][0].baseline)
+
+
+@pytest.fixture(scope="module")
+def stream():
+    """Random play of forty steps over a pool, with the steps of the environment inside for comparison."""
+    pool = Pool(shapes.stacked(shapes.mixed_instances(5)))
+    env, rng = AutoReset(EpisodeStats(TimeLimit(ENV, 9)), pool), python_random.Random(0)
+    state, timestep = reset(env)
+    steps = [(None, None, None, state, timestep)]
+    for key in jax.random.split(jax.random.key(1), 40):
+        action = np.int32(rng.choice(np.flatnonzero(timestep.observation.action_mask)))
+        inside, native = step(env.env, key, env.full(state), action)
+        before, (state, timestep) = state, step(env, key, state, action)
+        steps.append((before, inside, native, state, timestep))
+    return env, pool, jax.device_get(steps)
+
+
+def test_auto_reset_keeps_the_final_observation(stream):
+    env, _, steps = stream
+    num_over = [0, 0]
+    for before, inside, native, state, timestep in steps[1:]:
+        over = native.terminated | native.truncated
+        num_over[int(native.truncated)] += over
+        assert_equal(timestep.metrics["final_observation"], native.observation)
+        assert_equal(timestep.replace(observation=None, metrics=None), native.replace(observation=None, metrics=None))
+        assert_equal({name: timestep.metrics[name] for name in native.metrics}, native.metrics)
+        if not over:
+            assert state.extra == before.extra
+            assert_equal(env.full(state), inside)
+            assert_equal(timestep.observation, native.observation)
+    assert min(num_over) > 0  # episodes that end by themselves, and by the limit
+
+
+def test_auto_reset_goes_on_with_an_instance_of_the_pool(stream):
+    env, pool, steps = stream
+    started = [
+        (state, timestep)
+        for _, _, native, state, timestep in steps
+        if native is None or native.terminated or native.truncated
+    ]
+    assert len({int(state.extra) for state, _ in started}) > 2
+    for state, timestep in started:
+        first, plain = reset(env.env, pool.take(int(state.extra)))
+        assert_equal(jax.device_get(env.full(state)), jax.device_get(first))
+        assert_equal(timestep.observation, jax.device_get(plain.observation))
+        assert_equal(env.action_mask(state), plain.observation.action_mask)
+        assert env.objective(state) == first.baseline
+
+
+def test_the_instance_is_not_in_the_carried_state(stream):
+    _, _, steps = stream
+    assert steps[0][3].instance is None
+
+
+def test_wrappers_play_like_their_environment():
+    @functools.partial(jax.jit, static_argnums=0)
+    def rollout(env, instance):
+        return jaxsched.rollout(env, KEY, instance, greedy(env.heuristics["mwkr"]))
+
+    instance = shapes.instance_of(JOBS)
+    plain, wrapped = rollout(ENV, instance), rollout(EpisodeStats(TimeLimit(ENV)), instance)
+    assert_equal(wrapped.state.inner.inner, plain.state)
+    assert_equal(wrapped.replace(state=None), plain.replace(state=None))
+    assert wrapped.state.extra.num_decisions == shapes.JOBS * shapes.OPS - (~plain.mask).sum()
+
+
+def test_a_wrapped_state_reads_and_replaces_inside():
+    state, _ = EpisodeStats(TimeLimit(ENV)).reset(KEY, shapes.instance_of(JOBS))
+    assert state.ops_left.tolist() == [2, 2, 1, 0]
+    assert not state.done
+    assert state.replace(job_ready=jnp.arange(4)).inner.inner.job_ready.tolist() == [0, 1, 2, 3]
+    assert state.replace(extra=None).extra is None
+    assert copy.deepcopy(state).inner.extra == 0
+    with pytest.raises(AttributeError, match="makespan"):
+        _ = state.makespan
+
+
+def test_wrappers_compare_by_all_their_settings():
+    pool = Pool([shapes.instance_of(JOBS)])
+    assert TimeLimit(ENV, 3) == TimeLimit(ENV, 3)
+    assert len({TimeLimit(ENV, 3), TimeLimit(ENV, 4), TimeLimit(ENV), EpisodeStats(ENV), EpisodeStats(ENV)}) == 4
+    assert AutoReset(ENV, pool) == AutoReset(ENV, pool) != AutoReset(ENV, Pool(pool.instances))
+    assert copy.copy(TimeLimit(ENV, 3)) == TimeLimit(ENV, 3)

@@ -1,0 +1,413 @@
+"""The contract: every registered environment keeps it, a minimal one from outside does, and every breach is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+import pytest
+from flax import struct
+from jax import Array
+
+import jaxsched
+from jaxsched.core import Environment, GraphObservation, Pool, UnknownNameError, put
+from jaxsched.testing import CHECKS, check_environment
+from tests import shapes
+from tests.reference import job_shop as reference
+
+
+def job_shop_cases() -> tuple[Pool, list]:
+    """A pool of mixed sizes, and small instances with their optima; one of them needs waiting."""
+    rng = random.Random(1)
+    small = [[[(0, 10)], [(1, 1), (0, 1), (2, 10)]], *(shapes.random_jobs(rng, 3, 3) for _ in range(7))]
+    exact = [(shapes.instance_of(jobs), reference.optimum(jobs)) for jobs in small]
+    return Pool(shapes.stacked(shapes.mixed_instances(32))), exact
+
+
+# Settings to check, and where instances come from, of every registered id.
+CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
+    "JobShop-v0": ([{"candidates": "any"}, {"candidates": "non_delay"}], job_shop_cases),
+}
+
+
+@pytest.mark.parametrize("id", jaxsched.list_envs())
+def test_registered_environments_keep_the_contract(id: str):
+    settings, cases = CASES[id]
+    source, exact = cases()
+    for setting in settings:
+        check_environment(jaxsched.make(id, **setting), source, exact=exact)
+
+
+# ------------------------------------------------------------------------------- a minimal environment from outside
+
+
+@struct.dataclass
+class Tasks:
+    duration: Array  # i32[N]  ticks; 0 in padding
+    mask: Array  # bool[N]
+
+
+@struct.dataclass
+class Line:
+    instance: Tasks
+    left: Array  # bool[N]
+    completion: Array  # i32[N]
+    time: Array  # i32[]
+    baseline: Array  # i32[]
+    memo: Any = None  # used by broken environments
+
+    @property
+    def done(self) -> Array:
+        return ~self.left.any(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class OneMachine(Environment):
+    """Order tasks on one machine, minimise the sum of completion times: shortest first is optimal."""
+
+    id: ClassVar[str] = "OneMachine-v0"
+    family: ClassVar[str] = "one_machine"
+
+    complete: ClassVar[bool] = True
+
+    @property
+    def default_source(self):
+        return draw_tasks
+
+    @property
+    def heuristics(self) -> Mapping[str, Callable]:
+        return {"shortest": lambda state: -state.instance.duration, "longest": lambda state: state.instance.duration}
+
+    def max_steps(self, instance):
+        return instance.mask.shape[-1]
+
+    def init(self, key, instance):
+        zero = jnp.zeros((), jnp.int32)
+        state = Line(instance, instance.mask, jnp.zeros_like(instance.duration), zero, zero)
+        return state.replace(baseline=self.bound(state))
+
+    def apply(self, key, state, action, legal):
+        time = state.time + jnp.where(legal, state.instance.duration[action], 0)
+        index = jnp.where(legal, action, state.left.shape[0])
+        completion, left = put(state.completion, time, index), put(state.left, False, index)
+        return state.replace(left=left, completion=completion, time=time)
+
+    def observe(self, state):
+        num_tasks = state.left.shape[0]
+        tasks = jnp.arange(num_tasks, dtype=jnp.int32)
+        machine = jnp.full((num_tasks,), num_tasks, jnp.int32)
+        duration = state.left * state.instance.duration
+        share = duration.astype(jnp.float32) / jnp.maximum(duration.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+        return GraphObservation(
+            graph=jraph.GraphsTuple(
+                nodes=jnp.append(share, jnp.float32(1))[:, None],
+                edges=None,
+                senders=tasks,
+                receivers=machine,
+                globals=None,
+                n_node=jnp.full((1,), num_tasks + 1, jnp.int32),
+                n_edge=jnp.full((1,), num_tasks, jnp.int32),
+            ),
+            node_mask=jnp.append(state.left, True),
+            node_kind=(jnp.arange(num_tasks + 1) == num_tasks).astype(jnp.int32),
+            edge_mask=state.left,
+            edge_kind=jnp.zeros((num_tasks,), jnp.int32),
+            action_node=tasks,
+            action_resource=machine,
+            action_kind=jnp.zeros((num_tasks,), jnp.int32),
+            action_features=share[:, None],
+            action_mask=self.action_mask(state),
+            num_node_kinds=2,
+        )
+
+    def action_mask(self, state):
+        return state.left
+
+    def bound(self, state):
+        open_ = jnp.where(state.left, state.time + state.instance.duration, 0)
+        return (state.completion + open_).sum(dtype=jnp.int32)
+
+    def clock(self, state):
+        return state.time
+
+    def lower_bound(self, instance):
+        return jnp.cumsum(jnp.sort(instance.duration), dtype=jnp.int32).sum(dtype=jnp.int32)
+
+    def solution(self, state):
+        return np.asarray(state.completion)[np.asarray(state.instance.mask)]
+
+    def validate(self, instance, solution):
+        duration = np.asarray(instance.duration)[np.asarray(instance.mask)]
+        order = np.lexsort((duration, solution))
+        return [] if (solution[order] == np.cumsum(duration[order])).all() else ["tasks overlap, or the machine idles"]
+
+
+def draw_tasks(key: Array) -> Tasks:
+    size_key, duration_key = jax.random.split(key)
+    mask = jnp.arange(4, dtype=jnp.int32) < jax.random.randint(size_key, (), 2, 5, jnp.int32)
+    return Tasks(mask * jax.random.randint(duration_key, (4,), 1, 9, jnp.int32), mask)
+
+
+def tasks_and_optima() -> list[tuple[Tasks, int]]:
+    found = []
+    for row in ([3, 1, 2, 0], [5, 4, 4, 1]):
+        duration, mask = np.array(row, np.int32), np.array(row) > 0
+        orders = itertools.permutations(duration[mask].tolist())
+        found.append((Tasks(duration, mask), min(sum(itertools.accumulate(order)) for order in orders)))
+    return found
+
+
+def test_a_minimal_environment_from_outside_keeps_the_contract(monkeypatch):
+    from jaxsched.envs import registry
+
+    monkeypatch.setattr(registry, "ENTRY_POINTS", dict(registry.ENTRY_POINTS))
+    jaxsched.register("OneMachine-v0", OneMachine)
+    assert "OneMachine-v0" in jaxsched.list_envs()
+    env = jaxsched.make("OneMachine-v0")
+    check_environment(env, env.default_source, exact=tasks_and_optima())
+
+
+# ------------------------------------------------------------------------------------------------- broken ones
+
+
+def broken(*checks: str) -> Callable[[type[OneMachine]], type[OneMachine]]:
+    """Marks an environment that must fail these checks."""
+
+    def mark(cls):
+        BROKEN.extend((cls, check) for check in checks)
+        return dataclasses.dataclass(frozen=True)(cls)
+
+    return mark
+
+
+BROKEN: list[tuple[type[OneMachine], str]] = []
+
+
+@broken("structure", "one_trace")
+class WeaklyTyped(OneMachine):
+    def init(self, key, instance):
+        return super().init(key, instance).replace(time=jnp.where(instance.mask.any(), 0, 1))
+
+
+@broken("structure")
+class FloatClock(OneMachine):
+    def clock(self, state):
+        return state.time.astype(jnp.float32)
+
+
+@broken("structure")
+class MissingMetric(OneMachine):
+    def _timestep(self, *args):
+        timestep = super()._timestep(*args)
+        return timestep.replace(metrics={name: timestep.metrics[name] for name in ("decision", "illegal", "feasible")})
+
+
+@broken("jit_equals_eager")
+class KnowsOfJit(OneMachine):
+    def apply(self, key, state, action, legal):
+        after = super().apply(key, state, action, legal)
+        return after.replace(time=after.time + isinstance(action, jax.core.Tracer))
+
+
+@jax.custom_batching.custom_vmap
+def one_if_batched(x: Array) -> Array:
+    return jnp.zeros_like(x)
+
+
+@one_if_batched.def_vmap
+def _(axis_size, in_batched, x):
+    return jnp.ones_like(x), True
+
+
+@broken("vmap_equals_loop")
+class KnowsOfVmap(OneMachine):
+    def init(self, key, instance):
+        state = super().init(key, instance)
+        return state.replace(time=one_if_batched(instance.duration.sum(dtype=jnp.int32)))
+
+
+@broken("episodes_end", "heuristics")
+class TooShort(OneMachine):
+    def max_steps(self, instance):
+        return 1
+
+
+@broken("episodes_end")
+class Restarts(OneMachine):
+    def apply(self, key, state, action, legal):
+        after = super().apply(key, state, action, legal)
+        return after.replace(left=jnp.where(state.done, state.instance.mask, after.left))
+
+
+@broken("episodes_end")
+class AsksWithoutChoice(OneMachine):
+    def action_mask(self, state):
+        return state.left & (state.time == 0)
+
+
+@broken("legal_actions", "observation")
+class MaskTooWide(OneMachine):
+    def action_mask(self, state):
+        return state.instance.mask & ~state.done
+
+    def apply(self, key, state, action, legal):
+        return super().apply(key, state, action, legal & state.left[action])
+
+
+@broken("illegal_actions")
+class TimePassesAnyway(OneMachine):
+    def apply(self, key, state, action, legal):
+        after = super().apply(key, state, action, legal)
+        return after.replace(time=after.time + ~legal)
+
+
+@broken("illegal_actions")
+class NeverIllegal(OneMachine):
+    def decides(self, state):
+        return ~state.done
+
+
+@broken("rewards")
+class ObjectiveApart(OneMachine):
+    def objective(self, state):
+        return super().objective(state) + 1
+
+
+@broken("rewards")
+class UnscaledReward(OneMachine):
+    def step(self, key, state, action):
+        after, timestep = super().step(key, state, action)
+        return after, timestep.replace(reward=timestep.metrics["objective_delta"].astype(jnp.float32))
+
+
+@broken("clock")
+class BackwardsClock(OneMachine):
+    def clock(self, state):
+        return -state.time
+
+
+@broken("bounds")
+class LowerBoundTooHigh(OneMachine):
+    def lower_bound(self, instance):
+        return super().lower_bound(instance) + 1
+
+
+@broken("bounds")
+class BoundSinks(OneMachine):
+    def bound(self, state):
+        return super().bound(state) + 100 * state.left.sum(dtype=jnp.int32)
+
+
+@broken("heuristics")
+class HeuristicOfMinusInfinity(OneMachine):
+    @property
+    def heuristics(self):
+        return {"never": lambda state: jnp.full(state.left.shape, -jnp.inf, jnp.float32)}
+
+
+@broken("solutions")
+class WrongSolution(OneMachine):
+    def solution(self, state):
+        return super().solution(state) + 1
+
+
+@broken("observation")
+class Infinite(OneMachine):
+    def observe(self, state):
+        observation = super().observe(state)
+        return observation.replace(action_features=observation.action_features / state.left[:, None])
+
+
+@broken("observation")
+class PointsOutside(OneMachine):
+    def observe(self, state):
+        observation = super().observe(state)
+        return observation.replace(action_resource=observation.action_resource + 1)
+
+
+@broken("observation")
+class LeavesTraces(OneMachine):
+    def observe(self, state):
+        observation = super().observe(state)
+        nodes = observation.graph.nodes + jnp.append(state.completion, 0)[:, None]
+        return observation.replace(graph=observation.graph._replace(nodes=nodes))
+
+
+@broken("padding")
+class SeesPadding(OneMachine):
+    def observe(self, state):
+        observation = super().observe(state)
+        return observation.replace(action_features=observation.action_features / state.left.shape[0])
+
+
+@broken("padding")
+class CountsPadding(OneMachine):
+    def bound(self, state):
+        return super().bound(state) + state.left.shape[0]
+
+
+@broken("checkpoint")
+class NotPlainArrays(OneMachine):
+    def init(self, key, instance):
+        return super().init(key, instance).replace(memo=jnp.zeros((), jnp.bfloat16))
+
+
+@broken("x64")
+class DefaultDtype(OneMachine):
+    def init(self, key, instance):
+        return super().init(key, instance).replace(memo=jnp.arange(3))
+
+
+@broken("same_world")
+class WorldOfSteps(OneMachine):
+    def apply(self, key, state, action, legal):
+        after = super().apply(key, state, action, legal)
+        return after.replace(time=after.time + legal * jax.random.randint(key, (), 0, 9, jnp.int32))
+
+
+@broken("same_world")
+class InstanceChanges(OneMachine):
+    def apply(self, key, state, action, legal):
+        after = super().apply(key, state, action, legal)
+        return after.replace(instance=state.instance.replace(duration=state.instance.duration + legal))
+
+
+@broken("optimum")
+class Restricted(OneMachine):
+    def action_mask(self, state):
+        duration = jnp.where(state.left, state.instance.duration, -1)
+        return state.left & (duration == duration.max())
+
+
+@pytest.mark.parametrize(("environment", "check"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
+def test_a_breach_is_found(environment, check):
+    with pytest.raises(AssertionError, match=rf"(?m)^{check}: "):
+        check_environment(environment(), draw_tasks, num_instances=4, exact=tasks_and_optima(), checks=[check])
+
+
+def test_every_check_can_fail():
+    assert {check for _, check in BROKEN} == {check.__name__ for check in CHECKS}
+
+
+def test_an_optimum_that_is_beaten_is_found():
+    exact = [(instance, best + 1) for instance, best in tasks_and_optima()]
+    with pytest.raises(AssertionError, match="better than the optimum"):
+        check_environment(OneMachine(), draw_tasks, exact=exact, checks=["optimum"])
+
+
+def test_all_failures_are_named():
+    with pytest.raises(AssertionError) as caught:
+        check_environment(FloatClock(), draw_tasks, checks=["structure", "optimum"], exact=[(tasks_and_optima()[0][0], 99)])
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()[1:]] == ["structure", "optimum"]
+
+
+def test_an_unknown_check_is_refused():
+    with pytest.raises(UnknownNameError, match="did you mean rewards"):
+        check_environment(OneMachine(), draw_tasks, checks=["reward"])
