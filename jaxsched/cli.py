@@ -91,8 +91,9 @@ def doctor() -> int:
     with contextlib.suppress(AttributeError, ValueError, OSError):  # not on every system
         print(f"memory    {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB")
     print(f"cpus      {os.cpu_count()}")
-    print(f"x64       {'on' if jax.config.read('jax_enable_x64') else 'off'}")
-    cache = jax.config.read("jax_compilation_cache_dir")
+    x64: bool = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    cache: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    print(f"x64       {'on' if x64 else 'off'}")
     print(f"cache     {cache or 'off: JAX_COMPILATION_CACHE_DIR=FOLDER keeps compiled programs'}")
     print(f"data      {os.environ.get('JAXSCHED_DATA') or 'JAXSCHED_DATA is not set: packaged instances only'}")
     for extra, modules in EXTRAS.items():
@@ -160,6 +161,7 @@ def train(
     from jaxsched.envs.registry import family, make
     from jaxsched.evaluation.comparison import greedy_maker
     from jaxsched.evaluation.report import write_text
+    from jaxsched.training.config import from_dict
 
     command = {"env": env, "preset": preset, "config": config, "seed": seed, "num_seeds": num_seeds}
     if resume is not None:
@@ -172,7 +174,7 @@ def train(
     presets = getattr(family(make(env)), "PRESETS", {})
     settings = _lookup("preset", preset, presets)
     environment = make(env, **settings.settings)
-    train_config = _configure(training.config.from_dict(dict(settings.training)), command["config"])
+    train_config = _configure(from_dict(dict(settings.training)), command["config"])
     if options:
         for name, value in _fields(train_config).items():
             print(f"--{name.replace('_', '-')} {value}")
@@ -463,6 +465,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run([argument for argument in arguments if argument != "--debug"])
     except SystemExit as stop:  # the parser's: help, or an option it cannot read
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -68,7 +68,7 @@ def check_environment(
 
 
 class _Play(NamedTuple):
-    """Random play of n instances over T = max_steps + LATE steps, P probed actions; on the host."""
+    """Random play of n instances over T = max_steps + LATE steps, on the host."""
 
     reset: TimeStep  # [n]
     final: State  # [n]
@@ -88,7 +88,6 @@ class _Play(NamedTuple):
     # Of the step:
     action: Any  # i32[n, T]
     timestep: TimeStep
-    probes: _Probes | None
 
 
 class _Probes(NamedTuple):
@@ -114,7 +113,17 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _probe(env: Environment, key: Array, state: State) -> _Probes:
+@functools.partial(jax.jit, static_argnums=0)
+def _probe(env: Environment, instances: Instance, states: State, step_keys: Array) -> _Probes:
+    """Tries every action in every state [n, T]."""
+
+    def episode(instance, states, keys):
+        return jax.vmap(lambda state, key: _probe_one(env, key, state.replace(instance=instance)))(states, keys)
+
+    return jax.vmap(episode)(instances, states, step_keys)
+
+
+def _probe_one(env: Environment, key: Array, state: State) -> _Probes:
     num_actions = env.action_mask(state).shape[0]
     outside = [min(num_actions + surplus, INT32.max) for surplus in OUTSIDE]
     probes = jnp.asarray([*range(num_actions), *outside, *NEGATIVE], jnp.int32)
@@ -128,10 +137,8 @@ def _probe(env: Environment, key: Array, state: State) -> _Probes:
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _play(
-    env: Environment, probing: bool, instances: Instance, reset_keys: Array, step_keys: Array, draws: Array
-) -> _Play:
+@functools.partial(jax.jit, static_argnums=0)
+def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: Array, draws: Array) -> _Play:
     """Action t of instance i is the legal one of rank `draws[i, t]` f32 in [0, 1): the same one for more padding."""
 
     def episode(instance, reset_key, step_keys, draws):
@@ -155,8 +162,7 @@ def _play(
                 "clock": env.clock(state),
                 "instance_kept": _equal(state.instance, first.instance),
                 "action": action,
-                "timestep": timestep if probing else timestep.replace(observation=None),
-                "probes": _probe(env, step_key, state) if probing else None,
+                "timestep": timestep,
             }
             return after, record
 
@@ -217,12 +223,16 @@ class _Subject:
         self.step_keys, self.other_keys = random.split(step_key, shape), random.split(other_key, shape)
         self.draws = random.uniform(draw_key, shape, jnp.float32)
 
-    def _played(self, instances: Instance, step_keys: Array, probing: bool = True) -> _Play:
-        return _host(_play(self.env, probing, instances, self.reset_keys, step_keys, self.draws))
+    def _played(self, instances: Instance, step_keys: Array) -> _Play:
+        return _host(_play(self.env, instances, self.reset_keys, step_keys, self.draws))
 
     @functools.cached_property
     def play(self) -> _Play:
         return self._played(self.instances, self.step_keys)
+
+    @functools.cached_property
+    def probes(self) -> _Probes:
+        return _host(_probe(self.env, self.instances, self.play.state, self.step_keys))
 
     @functools.cached_property
     def play_padded(self) -> _Play:
@@ -231,7 +241,7 @@ class _Subject:
         def larger(leaf):
             return jax.ShapeDtypeStruct((leaf.shape[0], *(bucket(size + 1) for size in leaf.shape[1:])), leaf.dtype)
 
-        return self._played(pad_to(self.instances, jax.tree.map(larger, self.instances)), self.step_keys, probing=False)
+        return self._played(pad_to(self.instances, jax.tree.map(larger, self.instances)), self.step_keys)
 
     @functools.cached_property
     def rules(self) -> tuple[State, np.ndarray, np.ndarray]:
@@ -266,7 +276,7 @@ def _host(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf if _is_key(leaf) else np.asarray(leaf), tree)
 
 
-def _at(tree: Any, *index: int) -> Any:
+def _at(tree: Any, *index: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
@@ -379,23 +389,23 @@ def legal_actions(subject: _Subject) -> None:
     play = subject.play
     num_actions = play.mask.shape[-1]
     good = ~(play.mask & (play.decides & ~play.done)[..., None])
-    _everywhere(good | ~play.probes.illegal[..., :num_actions], "an action the mask allows is called illegal")
-    _everywhere(good | play.probes.changed[..., :num_actions], "an action the mask allows changes nothing")
+    _everywhere(good | ~subject.probes.illegal[..., :num_actions], "an action the mask allows is called illegal")
+    _everywhere(good | subject.probes.changed[..., :num_actions], "an action the mask allows changes nothing")
     event = ~play.decides & ~play.done
-    _everywhere(play.probes.agrees.all(-1) | ~event, "a step that takes no decision depends on the action")
+    _everywhere(subject.probes.agrees.all(-1) | ~event, "a step that takes no decision depends on the action")
 
 
 def illegal_actions(subject: _Subject) -> None:
     """Masked, out-of-range and late actions change nothing and are called illegal."""
     play = subject.play
-    num_outside = play.probes.illegal.shape[-1] - play.mask.shape[-1]
+    num_outside = subject.probes.illegal.shape[-1] - play.mask.shape[-1]
     allowed = np.pad(play.mask, ((0, 0), (0, 0), (0, num_outside)))
     wrong = ~allowed & (play.decides | play.done)[..., None]
     late = np.broadcast_to(play.done[..., None], wrong.shape)
     for kind, where in (("masked or out-of-range", wrong & ~late), ("late", wrong & late)):
-        _everywhere(~where | ~play.probes.changed, f"a {kind} action changes the state")
-        _everywhere(~where | play.probes.quiet, f"a {kind} action gives a reward or takes time")
-        _everywhere(~where | play.probes.illegal, f"a {kind} action is not called illegal")
+        _everywhere(~where | ~subject.probes.changed, f"a {kind} action changes the state")
+        _everywhere(~where | subject.probes.quiet, f"a {kind} action gives a reward or takes time")
+        _everywhere(~where | subject.probes.illegal, f"a {kind} action is not called illegal")
 
 
 def rewards(subject: _Subject) -> None:
@@ -516,7 +526,7 @@ def _random_network(observation: GraphObservation) -> tuple[Callable, Any]:
     made = []
 
     def build(key):
-        made.append(init_network(key, observation, NetworkConfig(width=16, num_heads=2)))
+        made.append(init_network(key, observation, NetworkConfig(width=16, num_layers=1, num_heads=2)))
         return made[0][1]
 
     rng, shapes = np.random.default_rng(0), jax.eval_shape(build, random.key(0))

@@ -404,7 +404,9 @@ def test_an_optimum_that_is_beaten_is_found():
 
 def test_all_failures_are_named():
     with pytest.raises(AssertionError) as caught:
-        check_environment(FloatClock(), draw_tasks, checks=["structure", "optimum"], exact=[(tasks_and_optima()[0][0], 99)])
+        check_environment(
+            FloatClock(), draw_tasks, checks=["structure", "optimum"], exact=[(tasks_and_optima()[0][0], 99)]
+        )
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()[1:]] == ["structure", "optimum"]
 
 

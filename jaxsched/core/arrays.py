@@ -31,7 +31,7 @@ def take(array: Array, *index) -> Array:
     return lax.platform_dependent(
         array,
         index,
-        cpu=lambda a, i: a.at[i].get(mode="fill", fill_value=0),
+        cpu=lambda a, i: jnp.asarray(a).at[i].get(mode="fill", fill_value=0),
         default=_masked_take,
     )
 
@@ -43,7 +43,7 @@ def put(array: Array, value, *index) -> Array:
         array,
         index,
         value,
-        cpu=lambda a, i, v: a.at[i].set(v, mode="drop"),
+        cpu=lambda a, i, v: jnp.asarray(a).at[i].set(v, mode="drop"),
         default=lambda a, i, v: jnp.where(_hit(a, i), v, a),
     )
 
@@ -55,7 +55,7 @@ def put_add(array: Array, value, *index) -> Array:
         array,
         index,
         value,
-        cpu=lambda a, i, v: a.at[i].add(v, mode="drop"),
+        cpu=lambda a, i, v: jnp.asarray(a).at[i].add(v, mode="drop"),
         default=lambda a, i, v: jnp.where(_hit(a, i), a + v, a),
     )
 
@@ -68,7 +68,7 @@ def _masked_lookup(table: Array, ids: Array) -> Array:
 def lookup(table: Array, ids: Array) -> Array:
     """`table[ids]` for a table [M] and ids i32[J]; 0 where out of range."""
     return lax.platform_dependent(
-        table, ids, cpu=lambda t, i: t.at[i].get(mode="fill", fill_value=0), default=_masked_lookup
+        table, ids, cpu=lambda t, i: jnp.asarray(t).at[i].get(mode="fill", fill_value=0), default=_masked_lookup
     )
 
 
@@ -82,7 +82,7 @@ def take_column(table: Array, column: Array) -> Array:
     return lax.platform_dependent(
         table,
         column,
-        cpu=lambda t, c: t.at[jnp.arange(t.shape[0], dtype=c.dtype), c].get(mode="fill", fill_value=0),
+        cpu=lambda t, c: jnp.asarray(t).at[jnp.arange(t.shape[0], dtype=c.dtype), c].get(mode="fill", fill_value=0),
         default=_masked_column,
     )
 

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from typing import cast
 
+import jax.numpy as jnp
 import jraph
+import numpy as np
 from flax import struct
 from jax import Array
+
+
+def make_graph(
+    nodes: Array, senders: Array | np.ndarray, receivers: Array | np.ndarray, edges: Array | None = None
+) -> jraph.GraphsTuple:
+    """One graph with node features f32[N, F], edges i32[E] from senders to receivers, and edge features or None."""
+    return jraph.GraphsTuple(
+        nodes=nodes,
+        edges=edges,
+        senders=jnp.asarray(senders, jnp.int32),
+        receivers=jnp.asarray(receivers, jnp.int32),
+        globals=None,
+        n_node=jnp.full((1,), nodes.shape[0], jnp.int32),
+        n_edge=jnp.full((1,), len(senders), jnp.int32),
+    )
 
 
 class GraphObservation(struct.PyTreeNode):
@@ -15,6 +32,8 @@ class GraphObservation(struct.PyTreeNode):
     `graph` is a `jraph.GraphsTuple` of one graph: nodes f32[N, F], edges f32[E, Fe] or None, senders and receivers
     i32[E], globals f32[1, G] or None, n_node and n_edge i32[1]. Kinds are small integers whose meaning the family's
     README lists; features of a kind that has fewer than F are zero-padded. A no-op has its own action kind.
+    Edges need not hold what the actions say already: a policy joins every action's node with its resource itself.
+    Actions that are mere padding point at a masked node.
     """
 
     graph: jraph.GraphsTuple

@@ -32,7 +32,8 @@ def pad_to(tree: Any, shapes: Any) -> Any:
         pad_with = jnp.pad if isinstance(leaf, jax.core.Tracer) else np.pad
         if leaf.ndim != len(target.shape) or any(a > b for a, b in zip(leaf.shape, target.shape, strict=True)):
             raise ValueError(f"cannot pad shape {leaf.shape} to {tuple(target.shape)}; every axis must fit")
-        return pad_with(leaf, [(0, b - a) for a, b in zip(leaf.shape, target.shape, strict=True)])
+        widths = [(0, b - a) for a, b in zip(leaf.shape, target.shape, strict=True)]
+        return pad_with(leaf, widths) if widths else leaf  # neither pads scalars
 
     return jax.tree.map(pad, tree, shapes)
 

@@ -17,7 +17,8 @@ class Pool:
     """A fixed set of instances, padded to a common shape and sampled uniformly. A `Source`."""
 
     def __init__(self, instances: Sequence[Any] | Any):
-        self.instances = pad_stack(instances) if isinstance(instances, list | tuple) else instances
+        stacked = pad_stack(instances) if isinstance(instances, list | tuple) else instances
+        self.instances = jax.tree.map(jnp.asarray, stacked)  # a traced index does not take from NumPy
 
     def __len__(self) -> int:
         return jax.tree.leaves(self.instances)[0].shape[0]

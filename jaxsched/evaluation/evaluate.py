@@ -20,12 +20,14 @@ from jax import Array, random
 
 from jaxsched.core.environment import Environment, Instance, Policy
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.core.padding import pad_stack, unstack
 from jaxsched.core.rollout import greedy, randomised, rollout
 from jaxsched.envs.registry import family
 
 MakePolicy = Callable[[Any], Policy]  # params -> policy
 
-MAX_LANES = 256  # episodes played at once: more is no faster on a CPU
+FEW = 4  # instances of one shape that do not deserve a program of their own
+MAX_LANES, MAX_LANES_CPU = 4096, 64  # episodes played at once; on a CPU more is no faster
 MAX_BYTES = 2**28  # of activations, estimated from the size of an observation
 ACTIVATIONS = 64  # bytes of activations per byte of observation, for the default network
 UNUSABLE = np.iinfo(np.int32).max  # objective of an episode without a feasible end
@@ -160,8 +162,8 @@ def evaluate(
     """Play `policy` on every instance and report the best of `samples` episodes, validated.
 
     `policy` is the name of a rule, a `Policy`, or with `params` a function `params -> Policy`; weights given that way
-    are data, and evaluating others with the same function object compiles nothing. Sample i of an instance depends on
-    `seed`, the instance and i alone, not on its padding or its company. One program is compiled per shape of instance.
+    are data, and evaluating others with the same function object compiles nothing. Sample i of an instance draws from
+    `seed`, the instance and i alone, whatever its padding and its company. Instances of equal shapes share a program.
 
     Raises `UnknownNameError` for an unknown rule, `InvalidSolutionError` naming the instance where `validate` objects.
     """
@@ -177,19 +179,20 @@ def evaluate(
 
     rows: dict[str, Row] = {}
     compile_seconds = 0.0
-    for names in _by_shape(instances):
-        hashes = {name: instance_hash(instances[name]) for name in names}
-        num_lanes = _num_lanes(env, instances[names[0]])
+    for names in _groups(instances):
+        hashes = [instance_hash(instances[name]) for name in names]
+        ids = np.array([int(digits[:8], 16) for digits in hashes], np.uint32)
+        stacked = pad_stack([instances[name] for name in names])
+        padded = unstack(jax.device_get(stacked))
+        num_lanes = _num_lanes(env, padded[0])
         sample_chunk = _even_chunk(samples, num_lanes)
         name_chunk = _even_chunk(len(names), max(num_lanes // sample_chunk, 1))
-        for chunk in _chunks(names, name_chunk):
-            batch = jax.tree.map(_stack, *(instances[name] for name in chunk))
-            ids = np.array([int(hashes[name][:8], 16) for name in chunk], np.uint32)
+        for chunk in _chunks(len(names), name_chunk):
             best: list[tuple[int, Any]] = [(UNUSABLE, None)] * len(chunk)
             lower = np.zeros(len(chunk), np.int32)
             seconds = 0.0
-            for sample_ids in _chunks(range(samples), sample_chunk):
-                args = params, random.key(seed), batch, ids, np.array(sample_ids, np.uint32)
+            for sample_ids in _chunks(samples, sample_chunk):
+                args = params, random.key(seed), stacked, ids, chunk, sample_ids
                 began = time.perf_counter()
                 program = _compile(env, make, *_signature(args))
                 compiled = time.perf_counter()
@@ -199,23 +202,23 @@ def evaluate(
                 for i, (least, _) in enumerate(best):
                     if cost[i] < least:
                         best[i] = int(cost[i]), jax.tree.map(lambda leaf, i=i: leaf[i], state)
-            real = list(dict.fromkeys(chunk))  # the last chunk is filled up by repeating
-            for i, name in enumerate(real):
-                objective, state = best[i]
+            num_real = len(set(chunk.tolist()))
+            for i, index in enumerate(chunk[:num_real]):
+                name, (objective, state) = names[index], best[i]
                 if state is None:
                     raise InvalidSolutionError(f"{label} on {name}: no feasible end in {samples} episodes")
                 rows[name] = _validated(
                     env,
                     name,
                     instances[name],
-                    env.solution(state.replace(instance=instances[name])),
-                    instance_hash=hashes[name],
+                    env.solution(state.replace(instance=padded[index])),
+                    instance_hash=hashes[index],
                     objective=objective,
                     lower_bound=int(lower[i]),
                     policy=label,
                     samples=samples,
                     seed=seed,
-                    seconds=seconds / len(real),
+                    seconds=seconds / num_real,
                 )
     return Report(label, env, tuple(rows[name] for name in instances), compile_seconds)
 
@@ -233,7 +236,7 @@ def evaluate_exact(
 
     Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
     """
-    solve = getattr(family(env), "solve_exact", None)
+    solve = offered(env, "solve_exact")
     if solve is None:
         raise InstanceError(f"{env.id} has no exact solver")
     rows = []
@@ -291,12 +294,20 @@ def _validated(
 
 def best_known(env: Environment, name: str) -> tuple[int, int] | None:
     """Best known lower and upper bound of a named instance; None where the family knows none."""
-    bounds = getattr(family(env), "bounds", None)
+    bounds = offered(env, "bounds")
     try:
         known = bounds(name) if bounds else None
     except InstanceError:
         return None
     return (known.lower, known.upper) if known else None
+
+
+def offered(env: Environment, name: str) -> Any:
+    """What the environment's family offers by that name; None where it has no such thing, or is no family at all."""
+    try:
+        return getattr(family(env), name, None)
+    except (ImportError, ValueError):  # a class of a script or a test
+        return None
 
 
 # ----------------------------------------------------------------------------------------------------- instances
@@ -319,9 +330,9 @@ def instance_hash(instance: Instance) -> str:
 
 
 def instance_size(instance: Instance) -> str:
-    """Extent of the largest mask without padding, such as `15 x 20` for 15 jobs of 20 operations."""
-    masks = [leaf for _, leaf in _named_leaves(instance) if leaf.dtype == jnp.bool_]
-    return " x ".join(map(str, _trimmed(max(masks, key=np.size)).shape)) if masks else ""
+    """Extent of the widest mask without padding: `20 x 15` for 20 jobs of 15 operations."""
+    masks = [_trimmed(leaf) for _, leaf in _named_leaves(instance) if leaf.dtype == jnp.bool_]
+    return " x ".join(map(str, max(masks, key=lambda mask: (mask.ndim, mask.size)).shape)) if masks else ""
 
 
 def _named_leaves(instance: Instance) -> list[tuple[Any, Any]]:
@@ -337,17 +348,22 @@ def _trimmed(leaf: Any) -> np.ndarray:
     return np.atleast_1d(array)[tuple(slice(length) for length in extent)]
 
 
-def _by_shape(instances: Mapping[str, Instance]) -> Iterator[list[str]]:
-    """Names of instances of equal shapes, in order of appearance."""
-    groups: dict[Any, list[str]] = {}
+def _groups(instances: Mapping[str, Instance]) -> Iterator[list[str]]:
+    """Names of instances of equal shapes, smallest first; the few of a rare shape join the next larger one.
+
+    A program takes seconds to compile, and padding changes no result.
+    """
+    shapes: dict[Any, list[str]] = {}
     for name, instance in instances.items():
-        groups.setdefault(_signature(instance), []).append(name)
-    yield from groups.values()
-
-
-def _stack(*leaves: Any) -> Any:
-    # NumPy where possible: eager JAX operations compile a program per shape.
-    return jnp.stack(leaves) if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key) else np.stack(leaves)
+        shapes.setdefault(_signature(instance), []).append(name)
+    group: list[str] = []
+    for signature in sorted(shapes, key=lambda signature: sum(leaf.size for leaf in signature[1])):
+        group += shapes[signature]
+        if len(group) >= FEW:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 # ------------------------------------------------------------------------------------------------------ programs
@@ -362,14 +378,26 @@ def _signature(tree: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
 @functools.lru_cache(maxsize=128)
 def _compile(env: Environment, make: MakePolicy, structure: Any, types: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
     """`_best` compiled ahead, so that compilation is timed apart from the run."""
-    program = jax.jit(functools.partial(_best, env, make))
-    return program.lower(*jax.tree.unflatten(structure, types)).compile()
+    program = jax.jit(functools.partial(_best, env, make)).lower(*jax.tree.unflatten(structure, types))
+    # Half the compile time for runs that are no slower.
+    options: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return program.compile(compiler_options=options)
 
 
 def _best(
-    env: Environment, make: MakePolicy, params: Any, key: Array, instances: Instance, ids: Array, sample_ids: Array
+    env: Environment,
+    make: MakePolicy,
+    params: Any,
+    key: Array,
+    instances: Instance,
+    ids: Array,
+    chosen: Array,
+    sample_ids: Array,
 ) -> tuple[Array, Array, Any]:
-    """For B instances the best of S episodes: objective i32[B], lower bound i32[B], final states without instance."""
+    """The best of S episodes on each of C instances, `chosen` from all: objective, lower bound, final state.
+
+    i32[C] twice, and states [C, ...] without their instance.
+    """
     policy = make(params)
 
     def episode(instance, instance_id, sample_id):
@@ -378,12 +406,13 @@ def _best(
         usable = ~played.truncated & played.feasible
         return jnp.where(usable, played.objective, UNUSABLE), played.state.replace(instance=None)
 
-    def best(instance, instance_id):
+    def best(index):
+        instance, instance_id = jax.tree.map(lambda leaf: leaf[index], (instances, ids))
         cost, state = jax.vmap(episode, (None, None, 0))(instance, instance_id, sample_ids)
-        chosen = jnp.argmin(cost)  # ties to the first sample
-        return cost[chosen], env.lower_bound(instance), jax.tree.map(lambda leaf: leaf[chosen], state)
+        least = jnp.argmin(cost)  # ties to the first sample
+        return cost[least], env.lower_bound(instance), jax.tree.map(lambda leaf: leaf[least], state)
 
-    return jax.vmap(best)(instances, ids)
+    return jax.vmap(best)(chosen)
 
 
 def _num_lanes(env: Environment, instance: Instance) -> int:
@@ -391,7 +420,8 @@ def _num_lanes(env: Environment, instance: Instance) -> int:
     _, timestep = jax.eval_shape(env.reset, random.key(0), instance)
     leaves = jax.tree.leaves(timestep.observation)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    return max(1, min(MAX_LANES, MAX_BYTES // (ACTIVATIONS * size)))
+    most = MAX_LANES_CPU if jax.default_backend() == "cpu" else MAX_LANES
+    return max(1, min(most, MAX_BYTES // (ACTIVATIONS * size)))
 
 
 def _even_chunk(total: int, most: int) -> int:
@@ -399,9 +429,7 @@ def _even_chunk(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
-def _chunks(items: Any, size: int) -> Iterator[list[Any]]:
-    """Lists of exactly `size` items; the last is filled up by repeating its last item, which changes no minimum."""
-    items = list(items)
-    for first in range(0, len(items), size):
-        chunk = items[first : first + size]
-        yield chunk + chunk[-1:] * (size - len(chunk))
+def _chunks(total: int, size: int) -> Iterator[np.ndarray]:
+    """0, 1, ..., total - 1 in chunks of exactly `size`; the last repeats the last one, which changes no minimum."""
+    for first in range(0, total, size):
+        yield np.minimum(np.arange(first, first + size, dtype=np.uint32), np.uint32(total - 1))

@@ -89,7 +89,7 @@ def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
 def refuse_existing(path: str | Path | None, overwrite: bool) -> None:
     """Raise `FileExistsError` where a file is in the way: called before the work as well as after."""
     if path is not None and not overwrite and Path(path).exists():
-        raise FileExistsError(f"{path} exists; choose another name or ask to overwrite it")
+        raise FileExistsError(f"{path} exists; choose another name, or pass overwrite=True (--force)")
 
 
 def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
@@ -135,10 +135,10 @@ def print_table(title: str, titles: Sequence[str], body: Sequence[Sequence[str]]
         from rich.console import Console
         from rich.table import Table
     except ImportError:
-        console = None
-    else:
-        console = Console()
-    if console is None or not console.is_terminal:
+        print(plain_table(title, titles, body), flush=True)
+        return
+    console = Console()
+    if not console.is_terminal:
         print(plain_table(title, titles, body), flush=True)
         return
     table = Table(title=title, title_justify="left")

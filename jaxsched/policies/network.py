@@ -1,7 +1,7 @@
 """One graph actor-critic for every family: relational attention, a pointer head over actions, a value head.
 
-It knows `GraphObservation` and nothing else. Attention runs along the observation's edges, with a learned bias per
-edge kind and head. Two back ends compute the same function: `dense` (an N x N weight matrix, fastest for small graphs
+It knows `GraphObservation` and nothing else. Attention runs along the observation's edges, from every node to itself,
+and between the node and the resource of each action, with a learned bias per edge kind and head. Two back ends compute the same function: `dense` (an N x N weight matrix, fastest for small graphs
 under vmap) and `segment` (per edge, for large sparse graphs). Parallel edges add up in both.
 """
 
@@ -84,7 +84,8 @@ class GraphActorCritic(nnx.Module):
         )
         self.embed_kind = nnx.Param(jnp.zeros((self.num_node_kinds, width), jnp.float32))
         self.edge_bias = nnx.Param(
-            jnp.zeros((observation.num_edge_kinds, config.num_layers * config.num_heads), jnp.float32)
+            # Edge kinds of the observation, then the network's own: self, from an action's resource, to it.
+            jnp.zeros((observation.num_edge_kinds + 3, config.num_layers * config.num_heads), jnp.float32)
         )
         self.layers = nnx.List([Layer(config, rngs=rngs) for _ in range(config.num_layers)])
         self.scale_out = nnx.Param(jnp.ones((width,), jnp.float32))
@@ -124,19 +125,35 @@ class GraphActorCritic(nnx.Module):
     def _attention(self, observation: GraphObservation) -> list[Callable[[Array, Array, Array], Array]]:
         """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
         num_nodes = observation.node_mask.shape[0]
-        bias = self.edge_bias[...][observation.edge_kind]  # [E, layers * heads]
+        senders, receivers, edge_mask, edge_kind = _edges(observation)
+        bias = self.edge_bias[...][edge_kind]  # [E, layers * heads]
         if self.config.backend == "segment":
-            biases = jnp.where(observation.edge_mask[:, None], bias, -jnp.inf)
+            biases = jnp.where(edge_mask[:, None], bias, -jnp.inf)
             return [
-                lambda q, k, v, b=b: _attend_segment(q, k, v, b, observation.senders, observation.receivers)
+                lambda q, k, v, b=b: _attend_segment(q, k, v, b, senders, receivers)
                 for b in jnp.split(biases, self.config.num_layers, -1)
             ]
         # Parallel edges add their exp(bias), so both back ends agree on multigraphs.
-        weight = jnp.where(observation.edge_mask[:, None], jnp.exp(bias), 0.0)
-        pair = observation.receivers * num_nodes + observation.senders
+        weight = jnp.where(edge_mask[:, None], jnp.exp(bias), 0.0)
+        pair = receivers * num_nodes + senders
         dense = jnp.zeros((num_nodes * num_nodes, weight.shape[-1]), jnp.float32).at[pair].add(weight)
         dense = dense.reshape(num_nodes, num_nodes, -1)
         return [lambda q, k, v, w=w: _attend_dense(q, k, v, w) for w in jnp.split(dense, self.config.num_layers, -1)]
+
+
+def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
+    """Senders, receivers, mask and kind of the observation's edges, every node's loop, and node - resource per action."""
+    mask, kinds = observation.node_mask, observation.num_edge_kinds
+    loops = jnp.arange(mask.shape[0], dtype=jnp.int32)
+    node, resource = observation.action_node, observation.action_resource
+    both = mask[node] & mask[resource]
+    kind = np.repeat(np.arange(kinds, kinds + 3, dtype=np.int32), [len(loops), len(node), len(node)])
+    return (
+        jnp.concatenate([observation.senders, loops, resource, node]),
+        jnp.concatenate([observation.receivers, loops, node, resource]),
+        jnp.concatenate([observation.edge_mask, mask, both, both]),
+        jnp.concatenate([observation.edge_kind, kind]),
+    )
 
 
 def _attend_dense(query: Array, key: Array, value: Array, weight: Array) -> Array:
@@ -172,6 +189,7 @@ def init_network(key: Array, observation: GraphObservation, config: NetworkConfi
     graphdef, state = nnx.split(GraphActorCritic(observation, config, rngs=nnx.Rngs(params=key)))
 
     def apply(params: Params, observation: GraphObservation) -> tuple[Array, Array]:
+        params = jax.tree.map(jnp.asarray, params)  # as loaded from a file: a traced index does not take from NumPy
         return nnx.merge(graphdef, nnx.State(params))(observation)
 
     return apply, nnx.to_pure_dict(state)

@@ -18,13 +18,13 @@ def observe(instance) -> GraphObservation:
 
 
 def test_shapes_and_kinds():
-    num_nodes, num_edges = shapes.JOBS + shapes.MACHINES, shapes.JOBS**2 + 2 * shapes.JOBS + shapes.MACHINES
+    num_nodes, num_edges = shapes.JOBS + shapes.MACHINES, shapes.JOBS**2
     seen = jax.eval_shape(observe, shapes.mixed_instances(1)[0])
     assert seen.node_mask.shape == (num_nodes,)
     assert seen.graph.nodes.shape[0] == num_nodes
     assert seen.edge_mask.shape == seen.graph.senders.shape == seen.graph.receivers.shape == (num_edges,)
     assert seen.action_mask.shape == seen.action_features.shape[:1] == (shapes.JOBS,)
-    assert (seen.num_node_kinds, seen.num_edge_kinds, seen.num_action_kinds) == (2, 5, 1)
+    assert (seen.num_node_kinds, seen.num_edge_kinds, seen.num_action_kinds) == (2, 2, 1)
 
 
 def test_numbers_of_kinds_are_no_leaves():
@@ -45,4 +45,4 @@ def test_it_is_batched_and_taken_apart():
     assert batch.graph.nodes.shape[0] == 3
     masks = [np.arange(shapes.JOBS) < instance.op_mask.any(1).sum() for instance in instances]
     np.testing.assert_array_equal(batch.action_mask, masks)
-    assert batch.num_edge_kinds == 5
+    assert batch.num_edge_kinds == 2

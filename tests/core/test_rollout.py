@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -95,16 +96,10 @@ def test_standardise_over_legal_actions():
         np.testing.assert_array_equal(found, np.zeros(4))
 
 
-@functools.cache
-def observation(mask: tuple[bool, ...]):
-    """An observation that is nothing but a mask, which is all these policies look at."""
-    seen = jax.eval_shape(lambda: ENV.reset(jax.random.key(0), shapes.instance_of(JOBS))[1].observation)
-    return seen.replace(action_mask=jnp.asarray(mask))
-
-
 def sample(policy, mask, num=20_000):
-    keys = jax.random.split(jax.random.key(1), num)
-    return np.asarray(jax.jit(jax.vmap(lambda key: policy(key, None, observation(mask))))(keys))
+    """Actions of a policy that looks at the mask only."""
+    observation, keys = types.SimpleNamespace(action_mask=jnp.asarray(mask)), jax.random.split(jax.random.key(1), num)
+    return np.asarray(jax.jit(jax.vmap(lambda key: policy(key, None, observation)))(keys))
 
 
 def test_randomised_samples_the_softmax_of_standard_scores():

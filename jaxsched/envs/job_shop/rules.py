@@ -81,8 +81,8 @@ def legal(state: State, candidates: str) -> Array:
 def apply(state: State, job: Array) -> State:
     """Dispatch the next operation of `job` (i32[]); out of range or finished: the state is returned unchanged."""
     instance = state.instance
-    job = jnp.where(take(state.ops_left, job) > 0, job, instance.num_jobs)  # out of range writes nothing
     op = take(state.next_op, job)
+    job = jnp.where(take(state.ops_left, job) > 0, job, instance.num_jobs)  # out of range writes nothing
     machine = take(instance.machine, job, op)
     duration = take(instance.duration, job, op)
     start = jnp.maximum(take(state.job_ready, job), take(state.machine_ready, machine))

@@ -1,0 +1,176 @@
+"""Evaluation against the plain functions, and what it promises about samples, padding, chunks and faults."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+
+import jax
+import numpy as np
+import pytest
+
+import jaxsched
+from jaxsched.core import UnknownNameError, pad_to
+from jaxsched.envs import job_shop
+from jaxsched.envs.job_shop.io import to_jobs
+from jaxsched.evaluation import (
+    InvalidSolutionError,
+    Row,
+    best_temperature,
+    evaluate,
+    evaluate_exact,
+    generate,
+    instance_hash,
+    randomised_rule,
+    rule_policy,
+)
+from tests.shapes import JOBS, MACHINES, OPS, mixed_instances
+
+# `jaxsched.evaluation.evaluate` is the function; this is the module of that name.
+module = importlib.import_module("jaxsched.evaluation.evaluate")
+
+ENV = jaxsched.make("JobShop-v0", candidates="non_delay")
+INSTANCES = {f"mixed-{i}": instance for i, instance in enumerate(mixed_instances(5))}
+MAKE = randomised_rule(ENV, "mwkr")
+
+
+def sampled(instances=INSTANCES, samples=5, **options):
+    return evaluate(ENV, instances, MAKE, params=1.0, samples=samples, **options)
+
+
+def objectives(report) -> dict[str, int]:
+    return {row.instance: row.objective for row in report.rows}
+
+
+@pytest.mark.parametrize("rule", ["spt", "fdd_mwkr"])
+def test_a_rule_scores_what_dispatch_does(rule: str):
+    report = evaluate(ENV, INSTANCES, rule)
+    assert objectives(report) == {name: job_shop.dispatch(inst, rule).makespan for name, inst in INSTANCES.items()}
+    assert [row.instance for row in report.rows] == list(INSTANCES)
+    for row in report.rows:
+        assert job_shop.validate(INSTANCES[row.instance], row.solution) == []
+        assert row.objective == row.solution.makespan
+        assert (row.upper_bound, row.gap, row.policy) == (None, None, rule)
+        assert row.lower_bound == int(ENV.lower_bound(INSTANCES[row.instance]))
+
+
+def test_a_policy_object_scores_like_its_name():
+    assert objectives(evaluate(ENV, INSTANCES, rule_policy(ENV, "spt"))) == objectives(evaluate(ENV, INSTANCES, "spt"))
+
+
+def test_the_best_of_more_samples_is_no_worse_and_varies_with_the_seed():
+    one, five = objectives(sampled(samples=1)), objectives(sampled())
+    assert all(five[name] <= one[name] for name in INSTANCES)
+    seeds = [objectives(sampled(samples=1, seed=seed)) for seed in range(4)]
+    assert any(other != seeds[0] for other in seeds)
+
+
+@pytest.mark.parametrize("num_lanes", [2, 10])  # 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1
+def test_chunks_change_nothing(num_lanes: int, monkeypatch: pytest.MonkeyPatch):
+    together = objectives(sampled())
+    monkeypatch.setattr(module, "MAX_LANES_CPU", num_lanes)
+    assert objectives(sampled()) == together
+
+
+def test_padding_and_company_change_neither_hash_nor_samples():
+    padded = INSTANCES["mixed-2"]
+    plain = job_shop.from_jobs([job for job in to_jobs(padded) if job], num_machines=MACHINES)
+    assert padded.machine.shape != plain.machine.shape
+    expected = sampled()["mixed-2"]
+    row = sampled({"plain": plain}).rows[0]
+    assert (row.instance_hash, row.size) == (expected.instance_hash, expected.size)
+    assert (row.objective, row.solution) == (expected.objective, expected.solution)
+
+
+def test_small_groups_are_padded_together():
+    few = dict(list(INSTANCES.items())[:2])
+    tiny = {"tiny": job_shop.from_jobs([[(0, 3), (1, 2)], [(1, 4), (0, 1)]])}
+    assert list(module._groups(few | tiny)) == [["tiny", *few]]
+    assert list(module._groups(INSTANCES | tiny)) == [["tiny", *INSTANCES]]
+    many = {f"tiny-{i}": tiny["tiny"] for i in range(module.FEW)}
+    assert list(module._groups(INSTANCES | many)) == [list(many), list(INSTANCES)]
+    report = evaluate(ENV, few | tiny, "spt")
+    assert report["tiny"].objective == job_shop.dispatch(tiny["tiny"], "spt").makespan
+
+
+@pytest.mark.parametrize("field", ["machine", "duration", "op_mask", "release", "weight", "machine_mask"])
+def test_every_field_enters_the_hash(field: str):
+    instance = INSTANCES["mixed-0"]
+    changed = np.asarray(getattr(instance, field)).copy()
+    first = (0,) * changed.ndim
+    changed[first] = not changed[first] if changed.dtype == bool else changed[first] + 1
+    assert instance_hash(instance.replace(**{field: changed})) != instance_hash(instance)
+
+
+def test_an_operation_of_duration_zero_is_not_padding():
+    with_it = job_shop.from_jobs([[(0, 3), (0, 0)], [(0, 1)]])
+    without = job_shop.from_jobs([[(0, 3)], [(0, 1)]])
+    assert instance_hash(with_it) != instance_hash(without)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct([size + 2 for size in leaf.shape], leaf.dtype), without)
+    assert instance_hash(pad_to(without, shapes)) == instance_hash(without)
+
+
+def test_other_params_of_the_same_function_compile_nothing():
+    sampled()
+    misses = module._compile.cache_info().misses
+    assert evaluate(ENV, INSTANCES, MAKE, params=0.01, samples=5).rows
+    assert module._compile.cache_info().misses == misses
+
+
+class Doubting(job_shop.JobShop):
+    """Its judge objects to every schedule."""
+
+    def validate(self, instance, solution):
+        return ["machine 0 is on fire", "so is machine 1"]
+
+
+def test_an_invalid_solution_is_an_error_that_names_the_instance():
+    with pytest.raises(InvalidSolutionError, match=r"spt on mixed-0: machine 0 is on fire \(and 1 more\)"):
+        evaluate(Doubting(), INSTANCES, "spt")
+
+
+def test_an_objective_below_a_proved_bound_is_an_error():
+    with pytest.raises(InvalidSolutionError, match=r"on ft06: the objective .* is below the lower bound 55"):
+        evaluate(ENV, {"ft06": job_shop.from_jobs([[(0, 1)]])}, "spt")
+
+
+def test_wrong_arguments():
+    with pytest.raises(UnknownNameError, match="did you mean mwkr"):
+        evaluate(ENV, INSTANCES, "mkwr")
+    with pytest.raises(UnknownNameError, match="did you mean mwkr"):
+        randomised_rule(ENV, "mkwr")
+    with pytest.raises(ValueError, match="samples must be at least 1"):
+        evaluate(ENV, INSTANCES, "spt", samples=0)
+    with pytest.raises(ValueError, match="no instances"):
+        evaluate(ENV, {}, "spt")
+
+
+def test_the_exact_solver_closes_the_gap_of_ft06():
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    row = evaluate_exact(ENV, {"ft06": job_shop.load("ft06")}, time_limit=20.0).rows[0]
+    known = job_shop.bounds("ft06")
+    assert (row.objective, row.lower_bound, row.upper_bound, row.gap) == (known.upper, known.lower, known.upper, 0.0)
+
+
+def test_gap_and_means():
+    row = Row("a", "", "2 x 2", "spt", 110, 90, 100, 1, 0, 0.5, None)
+    rows = (row, dataclasses.replace(row, instance="b", objective=130), dataclasses.replace(row, size="3 x 3"))
+    report = module.Report("spt", ENV, rows)
+    assert row.gap == pytest.approx(10.0)
+    assert report.by_size() == {"2 x 2": pytest.approx(20.0), "3 x 3": pytest.approx(10.0)}
+    assert report.mean_objective == pytest.approx(350 / 3)
+    assert report.seconds == pytest.approx(1.5)
+    unknown = dataclasses.replace(row, upper_bound=None)
+    assert unknown.gap is None
+    assert module.mean_gap([row, unknown]) is None
+
+
+def test_the_best_temperature_has_the_lowest_mean():
+    source = job_shop.uniform(JOBS, MACHINES, ops_per_job=OPS, recirculation=True)
+    temperatures = (0.05, 5.0)
+    instances = generate(source, 5, seed=1)
+    assert list(instances) == [f"generated-{i}" for i in range(5)]
+    means = [evaluate(ENV, instances, MAKE, params=value, samples=5, seed=1).mean_objective for value in temperatures]
+    assert means[0] != means[1]
+    best = best_temperature(ENV, "mwkr", source, samples=5, num_instances=5, seed=1, temperatures=temperatures)
+    assert best == temperatures[int(np.argmin(means))]

@@ -1,0 +1,103 @@
+"""Golden trajectories: integers of fixed episodes, equal in any batch, with x64 on or off, and to the committed ones.
+
+After a deliberate change of rules or generator, `python -m tests.test_golden --write` renews the committed file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched.envs import job_shop
+from tests import shapes
+
+FILE = pathlib.Path(__file__).parent / "golden" / "job_shop.json"
+SOURCE = job_shop.sources.uniform(shapes.JOBS, shapes.MACHINES, 0, 12, shapes.OPS, recirculation=True, min_ops=1)
+STEPS = 2 * shapes.JOBS * shapes.OPS
+BATCHES = 1, 7, 512
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def play(env: job_shop.JobShop, keys):
+    """Instances, actions and all states of episodes of random jobs, legal or not; each is a function of its key."""
+
+    def episode(key):
+        source_key, reset_key, step_key, action_key = jax.random.split(key, 4)
+        instance = SOURCE(source_key)
+        actions = jax.random.randint(action_key, (STEPS,), -1, shapes.JOBS + 1, jnp.int32)
+
+        def step(state, given):
+            after, timestep = env.step(given[0], state, given[1])
+            metrics = timestep.metrics
+            return after, (
+                after.replace(instance=None),
+                timestep.elapsed,
+                metrics["illegal"],
+                metrics["objective_delta"],
+            )
+
+        _, seen = jax.lax.scan(step, env.reset(reset_key, instance)[0], (jax.random.split(step_key, STEPS), actions))
+        return instance, actions, seen
+
+    return jax.vmap(episode)(keys)
+
+
+@functools.cache
+def digests(candidates: str, batch: int) -> list[str]:
+    """One digest per episode; the episodes of a smaller batch are the first ones of a larger."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(batch, dtype=jnp.uint32))
+    leaves = jax.tree.leaves(jax.device_get(play(job_shop.JobShop(candidates=candidates), keys)))
+    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.int32), np.dtype(bool)}
+    rows = [np.ascontiguousarray(leaf.reshape(batch, -1), leaf.dtype.newbyteorder("<")) for leaf in leaves]
+    return [hashlib.sha256(b"".join(row[i].tobytes() for row in rows)).hexdigest()[:16] for i in range(batch)]
+
+
+def golden() -> dict[str, dict[str, list[str] | str]]:
+    """What is committed: digests of the first episodes, and one of all."""
+    found = {}
+    for candidates in ("any", "non_delay"):
+        every = digests(candidates, BATCHES[-1])
+        found[candidates] = {"first": every[: BATCHES[1]], "all": hashlib.sha256("".join(every).encode()).hexdigest()}
+    return found
+
+
+def test_trajectories_are_the_committed_ones():
+    assert golden() == json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def test_the_batch_does_not_matter():
+    every = digests("any", BATCHES[-1])
+    assert len(set(every)) == BATCHES[-1]
+    for batch in BATCHES:
+        assert digests("any", batch) == every[:batch]
+
+
+def test_x64_does_not_matter():
+    """In a process of its own, as a user sets it; the other tests run without."""
+    assert not jax.config.jax_enable_x64
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.test_golden"],
+        cwd=FILE.parents[2],
+        env=os.environ | {"JAX_ENABLE_X64": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    printed = json.loads(run.stdout)
+    assert printed.pop("x64")
+    assert printed == golden()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        FILE.write_text(json.dumps(golden(), indent=1) + "\n", encoding="utf-8")
+    else:
+        print(json.dumps({"x64": jax.config.jax_enable_x64} | golden()))
