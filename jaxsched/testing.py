@@ -110,7 +110,7 @@ def _bits(leaf: Any) -> Any:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -288,7 +288,7 @@ def _expect(condition: Any, message: str) -> None:
         raise AssertionError(message)
 
 
-def _everywhere(good: np.ndarray, message: str) -> None:
+def _everywhere(good: Any, message: str) -> None:
     """`good` bool[n, T, ...] must hold everywhere; names the first place where it does not."""
     if not good.all():
         where = np.argwhere(~good)[0]
@@ -475,8 +475,8 @@ def observation(subject: _Subject) -> None:
             _expect(leaf.dtype == np.float32, f"{jax.tree_util.keystr(path)} is {leaf.dtype}, not float32")
     graph, num_nodes, num_edges = seen.graph, seen.node_mask.shape[-1], seen.edge_mask.shape[-1]
     ranges = [
-        ("senders", graph.senders, num_nodes),
-        ("receivers", graph.receivers, num_nodes),
+        ("senders", seen.senders, num_nodes),
+        ("receivers", seen.receivers, num_nodes),
         ("action_node", seen.action_node, num_nodes),
         ("action_resource", seen.action_resource, num_nodes),
         ("node_kind", seen.node_kind, seen.num_node_kinds),
@@ -488,14 +488,16 @@ def observation(subject: _Subject) -> None:
         _everywhere((index >= 0) & (index < size), f"{name} is outside [0, {size})")
     _expect((graph.n_node == num_nodes).all() and (graph.n_edge == num_edges).all(), "n_node, n_edge are not N, E")
     _everywhere(seen.action_mask == play.mask, "action_mask of the observation differs from that of the environment")
-    _everywhere((graph.nodes == 0).all(-1) | seen.node_mask, "a masked node has features other than zero")
+    _everywhere((seen.nodes == 0).all(-1) | seen.node_mask, "a masked node has features other than zero")
     if graph.edges is not None:
-        _everywhere((graph.edges == 0).all(-1) | seen.edge_mask, "a masked edge has features other than zero")
+        _everywhere(
+            (np.asarray(graph.edges) == 0).all(-1) | seen.edge_mask, "a masked edge has features other than zero"
+        )
 
     def real(index):
-        return np.take_along_axis(seen.node_mask, index, -1)
+        return np.take_along_axis(np.asarray(seen.node_mask), np.asarray(index), -1)
 
-    _everywhere(real(graph.senders) & real(graph.receivers) | ~seen.edge_mask, "an edge joins a masked node")
+    _everywhere(real(seen.senders) & real(seen.receivers) | ~seen.edge_mask, "an edge joins a masked node")
     targets = real(seen.action_node) & real(seen.action_resource)
     _everywhere(targets | ~seen.action_mask, "a legal action points to a masked node")
 

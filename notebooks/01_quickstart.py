@@ -138,8 +138,8 @@ print(f"({taillard[0].source}, {taillard[0].date})")
 # `vmap` plays thousands, and `jit` makes one program of generating and playing them all.
 #
 # Makespans of different shops are comparable after division by the *baseline*: the makespan bound before the first
-# decision, which is the length of the longest job or the load of the busiest machine. SPT takes the job whose next
-# operation has the shortest processing time.
+# decision, which is the length of the longest job or the load of the busiest machine. Three ways to choose among the
+# jobs that can start earliest: at random, the shortest processing time of the next operation (SPT), and MWKR.
 
 # %%
 from jaxsched.core import greedy, randomised
@@ -211,7 +211,7 @@ print(f"actions: {len(observation.action_mask)}, of which {int(observation.actio
 from jaxsched.policies import NetworkConfig
 from jaxsched.training import SelfLabelingConfig, new_run_dir, train
 
-config = SelfLabelingConfig(num_updates=40, num_envs=8, num_samples=32, num_minibatches=2)
+config = SelfLabelingConfig(num_updates=60, num_envs=8, num_samples=32, num_minibatches=2)
 if QUICK:
     small = NetworkConfig(width=16, num_layers=1, num_heads=2)
     config = SelfLabelingConfig(num_updates=4, num_envs=4, num_samples=4, num_minibatches=2, network=small)
@@ -296,6 +296,8 @@ axis.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
+# Three instances are a demonstration, not a benchmark; `jaxsched train` ends with such a table on `ta01` to `ta20`.
+#
 # A report keeps the schedules. This is the best one that the policy sampled for the last instance:
 
 # %%
@@ -350,7 +352,8 @@ print("The loaded policy makes the same schedule, makespan", again.objective)
 # %% [markdown]
 # ## Where next
 #
-# * **Train longer.** The command line does all of the above: `jaxsched train`, `jaxsched evaluate`, `jaxsched --help`.
+# * **Train longer:** `jaxsched train` does, and prints a table like the one above; `jaxsched --help` lists the other
+#   commands.
 # * **PPO instead of self-labelling:** pass a `PPOConfig` to `train`; `job_shop.PRESETS` has tuned settings.
 # * **Several devices:** `train(..., mesh=data_mesh())` shares each update among them, same result up to rounding.
 # * **Your own problem:** subclass `jaxsched.Environment`, `jaxsched.register` it, and let

@@ -17,6 +17,8 @@ import tempfile
 import types
 from typing import Any
 
+import jax
+import jaxlib
 import jupytext
 import matplotlib.image
 import nbclient
@@ -143,9 +145,6 @@ def test_colab_keeps_its_jax(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
     cell, count = re.subn(r'^REPO_URL = ".*"', f'REPO_URL = "{address}"', cell, flags=re.MULTILINE)
     assert count == 1
     exec(cell, {})
-
-    import jax
-    import jaxlib
 
     (command,) = calls
     assert command[1:4] == ["-m", "pip", "install"]

@@ -14,7 +14,7 @@ from jaxsched import cli
 ROOT = pathlib.Path(__file__).parents[1]
 FAMILY_READMES = sorted((ROOT / "jaxsched" / "envs").glob("*/README.md"))
 READMES = [ROOT / "README.md", *FAMILY_READMES]
-SHELL = ("bash", "sh", "shell", "console")
+SHELL = ("bash", "sh", "shell")
 
 each_readme = pytest.mark.parametrize("path", READMES, ids=lambda path: path.relative_to(ROOT).as_posix())
 

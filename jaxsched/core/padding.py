@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def bucket(size: int, base: int = 8) -> int:
@@ -29,7 +30,7 @@ def pad_to(tree: Any, shapes: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return leaf
         # On the host where possible: every shape would compile a program of its own.
-        pad_with = jnp.pad if isinstance(leaf, jax.core.Tracer) else np.pad
+        pad_with = jnp.pad if isinstance(leaf, Tracer) else np.pad
         if leaf.ndim != len(target.shape) or any(a > b for a, b in zip(leaf.shape, target.shape, strict=True)):
             raise ValueError(f"cannot pad shape {leaf.shape} to {tuple(target.shape)}; every axis must fit")
         widths = [(0, b - a) for a, b in zip(leaf.shape, target.shape, strict=True)]

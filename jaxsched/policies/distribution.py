@@ -16,7 +16,7 @@ class MaskedCategorical(struct.PyTreeNode):
 
     @property
     def log_probs(self) -> Array:
-        """f32[..., A]: log-probabilities; 0 at illegal actions, which must not be used, so that gradients stay finite."""
+        """f32[..., A]: log-probabilities; 0 at illegal actions (not to be used), so that gradients stay finite."""
         low = jnp.where(self.mask, self.logits, -jnp.inf)
         top = jax.lax.stop_gradient(jnp.where(self.mask.any(-1, keepdims=True), low.max(-1, keepdims=True), 0))
         shifted = jnp.where(self.mask, self.logits - top, 0)

@@ -1,8 +1,9 @@
 """One graph actor-critic for every family: relational attention, a pointer head over actions, a value head.
 
 It knows `GraphObservation` and nothing else. Attention runs along the observation's edges, from every node to itself,
-and between the node and the resource of each action, with a learned bias per edge kind and head. Two back ends compute the same function: `dense` (an N x N weight matrix, fastest for small graphs
-under vmap) and `segment` (per edge, for large sparse graphs). Parallel edges add up in both.
+and between the node and the resource of each action, with a learned bias per edge kind and head. Two back ends compute
+the same function: `dense` (an N x N weight matrix, fastest for small graphs under vmap) and `segment` (per edge, for
+large sparse graphs). Parallel edges add up in both.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class GraphActorCritic(nnx.Module):
 
 
 def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
-    """Senders, receivers, mask and kind of the observation's edges, every node's loop, and node - resource per action."""
+    """Senders, receivers, mask, kind: the observation's edges, every node's loop, both ways between node and resource."""
     mask, kinds = observation.node_mask, observation.num_edge_kinds
     loops = jnp.arange(mask.shape[0], dtype=jnp.int32)
     node, resource = observation.action_node, observation.action_resource
