@@ -143,7 +143,7 @@ class GraphActorCritic(nnx.Module):
 
 
 def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
-    """Senders, receivers, mask, kind: the observation's edges, every node's loop, both ways between node and resource."""
+    """Senders, receivers, mask, kind: the observation's edges, loops, node and resource of each action both ways."""
     mask, kinds = observation.node_mask, observation.num_edge_kinds
     loops = jnp.arange(mask.shape[0], dtype=jnp.int32)
     node, resource = observation.action_node, observation.action_resource

@@ -29,7 +29,7 @@ _SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
 class Gantt:
     """A chart as SVG text; notebooks show it by themselves."""
 
-    svg: str
+    svg: str = dataclasses.field(repr=False)  # a notebook stores the repr beside the picture
 
     def _repr_html_(self) -> str:
         return f'<div style="max-width:100%;overflow-x:auto">{self.svg}</div>'

@@ -9,7 +9,7 @@ PRESETS = {
         source=uniform(10, 10),
         training={
             "algorithm": "self_labeling",
-            "num_updates": 140,
+            "num_updates": 90,
             "num_envs": 8,
             "num_samples": 32,
             "num_minibatches": 2,
