@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -27,30 +26,6 @@ EXTRAS = {  # what the optional extras bring, by the names that are imported
     "viz": ("matplotlib",),
     "solvers": ("ortools",),
     "search": ("mctx",),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Showcase:
-    """What a trained policy of an environment is compared with, and on which instances."""
-
-    groups: tuple[str, ...]  # columns of the table
-    track: str  # evaluated during training
-    draw: str
-    rules: tuple[str, ...]
-    randomised_rule: str
-    rule_settings: Mapping[str, Any]  # of the environment for rules: those under which they are at their best
-
-
-SHOWCASES = {
-    "JobShop-v0": Showcase(
-        groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
-        track="ta01-ta10",
-        draw="ft10",
-        rules=("spt", "mwkr", "fdd_mwkr"),
-        randomised_rule="mwkr",
-        rule_settings={"candidates": "non_delay"},
-    ),
 }
 
 
@@ -69,7 +44,7 @@ def list_names() -> None:
         for preset, value in getattr(family(env), "PRESETS", {}).items():
             print(f"    {preset:<10} {value.about}")
         print("  instances:")
-        for names, about in _instance_sets(family(env)).items():
+        for names, about in getattr(family(env), "instance_sets", dict)().items():
             print(f"    {names:<10} {about}")
 
 
@@ -180,7 +155,7 @@ def train(
             print(f"--{name.replace('_', '-')} {value}")
         return
 
-    showcase = SHOWCASES.get(env)
+    showcase = getattr(family(environment), "SHOWCASES", {}).get(env)
     groups = compare if compare is not None else showcase.groups if showcase else ()
     instances, members = evaluation.load_groups(environment, groups)  # a misspelt name fails before the training
     track = evaluate_on or (showcase.track if showcase else "")
@@ -562,10 +537,11 @@ def _message(error: Exception) -> str:
 
 def _make(env: str, settings: Sequence[str], *, plays_rule: bool = False) -> Environment:
     """The environment with NAME=VALUE settings; where none are given, rules get those of the comparison."""
-    from jaxsched.envs.registry import make
+    from jaxsched.envs.registry import family, make
 
-    if plays_rule and not settings and env in SHOWCASES:
-        return make(env, **SHOWCASES[env].rule_settings)
+    if plays_rule and not settings:
+        showcase = getattr(family(make(env)), "SHOWCASES", {}).get(env)
+        return make(env, **(showcase.rule_settings if showcase else {}))
     return make(env, **{name: _value(text) for name, text in map(_pair, settings)})
 
 
@@ -694,17 +670,6 @@ def _read_json(path: Path) -> Any:
     if not path.exists():
         raise FileNotFoundError(f"{path.parent}: no run to resume ({path.name} is missing)")
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _instance_sets(module: ModuleType) -> dict[str, str]:
-    """Families of named instances with where they are from, as the file of bounds lists them."""
-    from importlib import resources
-
-    path = resources.files(module) / "data" / "bounds.json"
-    if not path.is_file():
-        return {}
-    known = json.loads(path.read_text("utf-8"))["instances"]
-    return {name: f"{len(module.expand(name))} instances, {about}" for name, about in known.items()}
 
 
 def _installed(extra: str) -> bool:

@@ -124,7 +124,7 @@ def test_a_machine_path_is_found(text: str):
     assert MACHINE_PATH.search(text)
 
 
-@pytest.mark.parametrize("text", ["runs/001", "policy.safetensors", "makespan / baseline", "a/work/b"])
+@pytest.mark.parametrize("text", ["runs/001", "policy.safetensors", "makespan / baseline", "a/homework/b"])
 def test_a_relative_path_is_no_machine_path(text: str):
     assert not MACHINE_PATH.search(text)
 

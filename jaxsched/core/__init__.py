@@ -1,7 +1,7 @@
 """Shared vocabulary: protocol, graph observation, padding, sources, rollout, wrappers. Knows no family."""
 
 from jaxsched.core.arrays import lookup, put, put_add, take, take_column
-from jaxsched.core.environment import Environment, Policy, Preset, Scores, Source, TimeStep
+from jaxsched.core.environment import Environment, Policy, Preset, Scores, Showcase, Source, TimeStep
 from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
 from jaxsched.core.graph import GraphObservation
 from jaxsched.core.padding import bucket, pad_stack, pad_to, unstack
@@ -22,6 +22,7 @@ __all__ = [
     "Preset",
     "Rollout",
     "Scores",
+    "Showcase",
     "Source",
     "TimeLimit",
     "TimeStep",

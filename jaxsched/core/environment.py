@@ -31,6 +31,18 @@ class Preset:
     about: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Showcase:
+    """What a trained policy of an environment is compared with by default, and on which named instances."""
+
+    groups: tuple[str, ...]  # columns of the table
+    track: str  # evaluated during training
+    draw: str
+    rules: tuple[str, ...]
+    randomised_rule: str
+    rule_settings: Mapping[str, Any]  # of the environment for rules: those under which they are at their best
+
+
 class TimeStep(struct.PyTreeNode):
     """What a step returns beside the state. `metrics` always hold decision, illegal, feasible and objective_delta."""
 

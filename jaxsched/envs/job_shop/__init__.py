@@ -3,15 +3,16 @@
 from jaxsched.envs.job_shop.draw import gantt, gantt_svg
 from jaxsched.envs.job_shop.env import JobShop
 from jaxsched.envs.job_shop.exact import solve_exact
-from jaxsched.envs.job_shop.io import bounds, expand, from_jobs, load, to_jobs, write_standard
+from jaxsched.envs.job_shop.io import bounds, expand, from_jobs, instance_sets, load, to_jobs, write_standard
 from jaxsched.envs.job_shop.plain import dispatch, replay
-from jaxsched.envs.job_shop.preset import PRESETS
+from jaxsched.envs.job_shop.preset import PRESETS, SHOWCASES
 from jaxsched.envs.job_shop.sources import jumanji, taillard, taillard_style, uniform
 from jaxsched.envs.job_shop.types import Bounds, Instance, Result, Schedule, State
 from jaxsched.envs.job_shop.validate import validate
 
 __all__ = [
     "PRESETS",
+    "SHOWCASES",
     "Bounds",
     "Instance",
     "JobShop",
@@ -24,6 +25,7 @@ __all__ = [
     "from_jobs",
     "gantt",
     "gantt_svg",
+    "instance_sets",
     "jumanji",
     "load",
     "replay",

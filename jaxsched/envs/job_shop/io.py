@@ -122,6 +122,12 @@ def expand(spec: str) -> list[str]:
     return list(chosen)
 
 
+def instance_sets() -> dict[str, str]:
+    """The families of named instances: how many, and where they are from."""
+    known = _package_data("bounds.json")["instances"]
+    return {name: f"{len(expand(name))} instances, {about}" for name, about in known.items()}
+
+
 def write_standard(instance: Instance, path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write `instance` in the standard format, without its padding.
 

@@ -1,6 +1,6 @@
-"""Tuned training settings of `JobShop-v0`, plain data. All train on 10 x 10 shops of Taillard's distribution."""
+"""Tuned training settings of `JobShop-v0` on 10 x 10 shops of Taillard's distribution, and its default comparison."""
 
-from jaxsched.core.environment import Preset
+from jaxsched.core.environment import Preset, Showcase
 from jaxsched.envs.job_shop.sources import uniform
 
 PRESETS = {
@@ -39,5 +39,16 @@ PRESETS = {
             "num_minibatches": 2,
             "network": {"width": 16, "num_layers": 1, "num_heads": 2},
         },
+    ),
+}
+
+SHOWCASES = {  # by environment id
+    "JobShop-v0": Showcase(
+        groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
+        track="ta01-ta10",
+        draw="ft10",
+        rules=("spt", "mwkr", "fdd_mwkr"),
+        randomised_rule="mwkr",
+        rule_settings={"candidates": "non_delay"},
     ),
 }
