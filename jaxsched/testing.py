@@ -173,21 +173,25 @@ def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: A
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _play_rules(env: Environment, instances: Instance, keys: Array) -> tuple[State, Array, Array]:
-    """Final states, objectives and whether an action was illegal, [rule, n], of all heuristics in one program."""
+def _play_rules(env: Environment, instances: Instance, keys: Array) -> tuple[State, Array, Array, Array]:
+    """For all heuristics in one program, [rule, n]: final state, objective, whether an action was illegal, and whether
+    the score of a legal action was not finite.
+    """
     rules = list(env.heuristics.values())
 
     def episode(rule, instance, key):
         def body(state, step_key):
             mask = env.action_mask(state)
-            action = jnp.stack([masked_argmax(scores(state), mask) for scores in rules])[rule]
+            scored = [scores(state) for scores in rules]
+            action = jnp.stack([masked_argmax(scores, mask) for scores in scored])[rule]
+            silent = jnp.stack([(mask & ~jnp.isfinite(scores)).any() for scores in scored])[rule]
             late = state.done
             state, timestep = env.step(step_key, state, action)
-            return state, timestep.metrics["illegal"] & ~late
+            return state, (timestep.metrics["illegal"] & ~late, silent)
 
         first, _ = env.reset(key, instance)
-        final, illegal = jax.lax.scan(body, first, random.split(key, env.max_steps(instance)))
-        return final, env.objective(final), illegal.any()
+        final, (illegal, silent) = jax.lax.scan(body, first, random.split(key, env.max_steps(instance)))
+        return final, env.objective(final), illegal.any(), silent.any()
 
     over_instances = jax.vmap(episode, in_axes=(None, 0, 0))
     return jax.vmap(over_instances, in_axes=(0, None, None))(jnp.arange(len(rules), dtype=jnp.int32), instances, keys)
@@ -244,7 +248,7 @@ class _Subject:
         return self._played(pad_to(self.instances, jax.tree.map(larger, self.instances)), self.step_keys)
 
     @functools.cached_property
-    def rules(self) -> tuple[State, np.ndarray, np.ndarray]:
+    def rules(self) -> tuple[State, np.ndarray, np.ndarray, np.ndarray]:
         return _host(_play_rules(self.env, self.instances, self.reset_keys))
 
     @functools.cached_property
@@ -440,9 +444,10 @@ def bounds(subject: _Subject) -> None:
 
 
 def heuristics(subject: _Subject) -> None:
-    """Every heuristic, played greedily, takes legal actions to the end."""
-    final, _, illegal = subject.rules
+    """Every heuristic scores legal actions with finite numbers and, played greedily, takes legal ones to the end."""
+    final, _, illegal, silent = subject.rules
     for r, name in enumerate(subject.env.heuristics):
+        _everywhere(~silent[r], f"the heuristic {name} gives a legal action a score that is not finite")
         _everywhere(~illegal[r], f"the heuristic {name} takes an illegal action")
         _everywhere(np.asarray(final.done)[r], f"the heuristic {name} is not over after max_steps")
 

@@ -90,9 +90,14 @@ def rollout(env: Environment, key: Array, instance: Instance, policy: Policy) ->
 
 
 def masked_argmax(scores: Array, mask: Array) -> Array:
-    """Index of the highest score where `mask`, ties to the lowest index; 0 for an all-false mask. i32[]."""
+    """Index of the highest score where `mask`, over the last axis; ties to the lowest index. i32[...].
+
+    0 for an all-false mask. Always legal otherwise, even where every legal score is the lowest of its type.
+    """
     low = -jnp.inf if jnp.issubdtype(scores.dtype, jnp.floating) else jnp.iinfo(scores.dtype).min
-    return jnp.argmax(jnp.where(mask, scores, low)).astype(jnp.int32)
+    best = jnp.argmax(jnp.where(mask, scores, low), -1)
+    legal = jnp.take_along_axis(mask, best[..., None], -1)[..., 0]
+    return jnp.where(legal, best, jnp.argmax(mask, -1)).astype(jnp.int32)
 
 
 def standardise(scores: Array, mask: Array) -> Array:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
+from jaxsched.core.rollout import masked_argmax
+
 
 class MaskedCategorical(struct.PyTreeNode):
     """Categorical over the actions where `mask`; all zeros-safe when nothing is legal (log-prob 0, entropy 0)."""
@@ -35,10 +37,10 @@ class MaskedCategorical(struct.PyTreeNode):
 
     def mode(self) -> Array:
         """i32[...]: most probable legal action, ties to the lowest; 0 when nothing is legal."""
-        return jnp.argmax(jnp.where(self.mask, self.logits, -jnp.inf), -1).astype(jnp.int32)
+        return masked_argmax(self.logits, self.mask)
 
     def sample(self, key: Array, temperature: float | Array = 1.0) -> Array:
         """i32[...]: a legal action; the same for any padding of A, since the draw is addressed by position."""
         gumbel = random.gumbel(key, self.logits.shape, jnp.float32)
         perturbed = self.logits / temperature + gumbel
-        return jnp.argmax(jnp.where(self.mask, perturbed, -jnp.inf), -1).astype(jnp.int32)
+        return masked_argmax(perturbed, self.mask)

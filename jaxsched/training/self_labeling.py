@@ -82,7 +82,7 @@ def make_update(
         one = jax.vmap(sample, (None, 0, None, None))
         action, cost, objective = jax.vmap(one, (None, 0, 0, 0))(state.params, sample_keys, reset_key, instances)
         best = jnp.argmin(cost, -1)  # [B]
-        rows = jnp.arange(config.num_envs)
+        rows = jnp.arange(config.num_envs, dtype=jnp.int32)
         labels = Labels(instances, reset_key, sample_keys[rows, best], action[rows, best])
         state, metrics = gradient_steps(state, optimizer, loss, shard(labels, mesh), config, mesh)
         baseline = jnp.maximum(jax.vmap(env.baseline)(instances), 1)

@@ -121,3 +121,25 @@ def test_padding_does_not_change_what_randomised_draws():
     drawn = sample(randomised(lambda state: jnp.array([1, 2, 3], jnp.int32), 1.0), (True, True, True), 500)
     padded = randomised(lambda state: jnp.array([1, 2, 3, 9, 9], jnp.int32), 1.0)
     np.testing.assert_array_equal(sample(padded, (True, True, True, False, False), 500), drawn)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_the_lowest_score_of_all_is_still_legal(dtype):
+    """Where every legal action has the identity of the maximum, the first legal one is taken, not action 0."""
+    low = -np.inf if dtype == np.float32 else np.iinfo(np.int32).min
+    mask = np.array([[False, False, True, True], [False, False, False, False]])
+    scores = np.full((2, 4), low, dtype)
+    assert masked_argmax(jnp.asarray(scores), jnp.asarray(mask)).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("rule", ["fdd_mwkr", "cr"])
+def test_jobs_without_work_do_not_overflow_a_randomised_rule(rule):
+    """Two jobs of duration 0 come last in a ratio rule; their score must stay small enough to be standardised."""
+    env = jaxsched.make("JobShop-v0")
+    instance = job_shop.from_jobs([[(0, 0)], [(0, 0)], [(0, 3), (1, 2)], [(1, 4)]], due=[3, 3, 9, 20])
+    state, timestep = env.reset(jax.random.key(0), instance)
+    mask = timestep.observation.action_mask
+    z = standardise(env.heuristics[rule](state), mask)
+    assert np.isfinite(z).all()
+    assert max(z[:2].tolist()) < min(z[2:].tolist())
+    assert abs(float(z[2] - z[3])) > 0.01  # and does not level the others

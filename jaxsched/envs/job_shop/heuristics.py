@@ -78,8 +78,11 @@ def random(state: State) -> Array:
 
 
 def _ratio(numerator: Array, work_left: Array) -> Array:
+    """numerator / work_left; without work, above all others but of their size, so that scores can be standardised."""
     ratio = numerator / jnp.maximum(work_left, 1).astype(jnp.float32)
-    return jnp.where(work_left > 0, ratio, jnp.finfo(jnp.float32).max)
+    largest = jnp.where(work_left > 0, ratio, -jnp.inf).max()
+    largest = jnp.where(jnp.isfinite(largest), largest, 0)
+    return jnp.where(work_left > 0, ratio, largest + jnp.abs(largest) + 1)
 
 
 RULES = types.MappingProxyType(
