@@ -502,7 +502,6 @@ def observation(subject: _Subject) -> None:
     def real(index):
         return np.take_along_axis(np.asarray(seen.node_mask), np.asarray(index), -1)
 
-    _everywhere(real(seen.senders) & real(seen.receivers) | ~seen.edge_mask, "an edge joins a masked node")
     targets = real(seen.action_node) & real(seen.action_resource)
     _everywhere(targets | ~seen.action_mask, "a legal action points to a masked node")
 

@@ -126,9 +126,10 @@ class GraphActorCritic(nnx.Module):
     def _attention(self, observation: GraphObservation) -> list[Callable[[Array, Array, Array], Array]]:
         """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
         num_nodes = observation.node_mask.shape[0]
-        senders, receivers, edge_mask, edge_kind = _edges(observation)
+        node_mask, (senders, receivers, edge_mask, edge_kind) = observation.node_mask, _edges(observation)
         bias = self.edge_bias[...][edge_kind]  # [E, layers * heads]
         if self.config.backend == "segment":
+            edge_mask = edge_mask & node_mask[senders] & node_mask[receivers]
             biases = jnp.where(edge_mask[:, None], bias, -jnp.inf)
             return [
                 lambda q, k, v, b=b: _attend_segment(q, k, v, b, senders, receivers)
@@ -138,21 +139,20 @@ class GraphActorCritic(nnx.Module):
         weight = jnp.where(edge_mask[:, None], jnp.exp(bias), 0.0)
         pair = receivers * num_nodes + senders
         dense = jnp.zeros((num_nodes * num_nodes, weight.shape[-1]), jnp.float32).at[pair].add(weight)
-        dense = dense.reshape(num_nodes, num_nodes, -1)
+        dense = dense.reshape(num_nodes, num_nodes, -1) * (node_mask[:, None] & node_mask)[..., None]
         return [lambda q, k, v, w=w: _attend_dense(q, k, v, w) for w in jnp.split(dense, self.config.num_layers, -1)]
 
 
 def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
     """Senders, receivers, mask, kind: the observation's edges, loops, node and resource of each action both ways."""
-    mask, kinds = observation.node_mask, observation.num_edge_kinds
-    loops = jnp.arange(mask.shape[0], dtype=jnp.int32)
+    kinds = observation.num_edge_kinds
+    loops = jnp.arange(observation.node_mask.shape[0], dtype=jnp.int32)
     node, resource = observation.action_node, observation.action_resource
-    both = mask[node] & mask[resource]
     kind = np.repeat(np.arange(kinds, kinds + 3, dtype=np.int32), [len(loops), len(node), len(node)])
     return (
         jnp.concatenate([observation.senders, loops, resource, node]),
         jnp.concatenate([observation.receivers, loops, node, resource]),
-        jnp.concatenate([observation.edge_mask, mask, both, both]),
+        jnp.concatenate([observation.edge_mask, np.ones(kind.shape, bool)]),
         jnp.concatenate([observation.edge_kind, kind]),
     )
 

@@ -135,6 +135,21 @@ def test_what_is_masked_does_not_matter(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_an_edge_at_a_masked_node_does_not_count(backend):
+    """Whatever its own mask says."""
+
+    def unmask(seen):
+        ends = seen.node_mask[seen.graph.senders] & seen.node_mask[seen.graph.receivers]
+        return seen.replace(edge_mask=seen.edge_mask | ~ends)
+
+    _, logits, value = evaluate(backend, BATCH)
+    _, other_logits, other_value = evaluate(backend, [unmask(seen) for seen in BATCH])
+    assert any((unmask(seen).edge_mask != seen.edge_mask).any() for seen in BATCH)
+    np.testing.assert_array_equal(other_logits, logits)
+    np.testing.assert_array_equal(other_value, value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_more_padding_does_not_matter(backend):
     """Actions that are padding point to a node that is."""
     apply, params, _ = network(backend)

@@ -86,20 +86,22 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     machine_features = jnp.pad(_stack(machines, alive), ((0, NUM_FEATURES - len(machines)), (0, 0)))
     nodes = jnp.concatenate([_stack(jobs, open_), machine_features], 1).T
 
-    # Edges join the unfinished jobs pair by pair. Both ends are fixed; what changes is kind and mask.
+    # One select, not a stack: on a GPU a stack along the last axis is a kernel of its own.
+    pair_features = jnp.where(np.array([True, False]), (front.duration * unit)[:, None], ((end - now) * span)[:, None])
+
+    # Edges join the jobs pair by pair; finished jobs are masked nodes. Only their kind changes.
     receivers, senders = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
-    pair = open_[:, None] & open_[None, :] & ~np.eye(num_jobs, dtype=bool)
     same = front.machine[:, None] == front.machine[None, :]
     return GraphObservation(
         graph=make_graph(nodes, senders, receivers),
         node_mask=jnp.concatenate([open_, alive]),
         node_kind=jnp.asarray(np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])),
-        edge_mask=pair.ravel(),
+        edge_mask=jnp.asarray(~np.eye(num_jobs, dtype=bool).ravel()),
         edge_kind=jnp.where(same, COMPETES, OTHER_JOB).astype(jnp.int32).ravel(),
         action_node=jnp.arange(num_jobs, dtype=jnp.int32),
         action_resource=num_jobs + front.machine,
         action_kind=jnp.zeros((num_jobs,), jnp.int32),
-        action_features=_stack([front.duration * unit, (end - now) * span], open_).T,
+        action_features=_clip(pair_features, open_[:, None]),
         action_mask=mask,
         num_node_kinds=2,
         num_edge_kinds=2,
@@ -108,8 +110,11 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
 
 def _stack(features: list[Array], mask: Array) -> Array:
     """f32[F, nodes], clipped, 0 where the node is not real."""
-    stacked = jnp.stack([feature.astype(jnp.float32) for feature in features])
-    return jnp.where(mask, jnp.clip(stacked, -LIMIT, LIMIT), 0.0)
+    return _clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
+
+
+def _clip(features: Array, mask: Array) -> Array:
+    return jnp.where(mask, lax.clamp(-LIMIT, features, LIMIT), 0.0)
 
 
 # For each job: how many other jobs need its next machine next, the earliest start among them, the longest tail among
