@@ -20,7 +20,7 @@ from jaxsched.envs.job_shop.types import State
 JOB, MACHINE = 0, 1  # node kinds
 OTHER_JOB, COMPETES = 0, 1  # edge kinds
 NUM_FEATURES = 20
-LIMIT = 10.0  # features are clipped to +-LIMIT
+LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
 def frontier_observation(state: State, mask: Array) -> GraphObservation:
