@@ -73,6 +73,7 @@ class _Play(NamedTuple):
     reset: TimeStep  # [n]
     final: State  # [n]
     baseline: Any  # i32[n]  env.baseline(instance)
+    scale: Any  # f32[n]  env.reward_scale of the first state
     lower_bound: Any  # i32[n]
     objective: Any  # i32[n]  of the final state
     # Of the state before each step, [n, T, ...]:
@@ -167,7 +168,8 @@ def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: A
             return after, record
 
         final, record = jax.lax.scan(body, first, (step_keys, draws))
-        return _Play(reset, final, env.baseline(instance), env.lower_bound(instance), env.objective(final), **record)
+        bounds = env.baseline(instance), env.reward_scale(first), env.lower_bound(instance)
+        return _Play(reset, final, *bounds, env.objective(final), **record)
 
     return jax.vmap(episode)(instances, reset_keys, step_keys, draws)
 
@@ -422,8 +424,9 @@ def rewards(subject: _Subject) -> None:
     _everywhere((play.objective == play.bound[:, -1]) | ~solved, "the final bound is not the objective")
     good = delta.sum(1) == play.baseline.astype(np.int64) - play.objective
     _everywhere(good | ~solved, "objective_delta does not sum to baseline - objective")
-    reward = delta / np.maximum(play.baseline, 1)[:, None]
-    _everywhere(np.isclose(play.timestep.reward, reward, 1e-5, 1e-7), "the reward is not objective_delta / baseline")
+    _everywhere(play.scale > 0, "the reward scale is not positive")
+    reward = delta / play.scale[:, None]
+    _everywhere(np.isclose(play.timestep.reward, reward, 1e-5, 1e-7), "the reward is not objective_delta / scale")
 
 
 def clock(subject: _Subject) -> None:

@@ -33,7 +33,7 @@ def job_shop_cases() -> tuple[Pool, list]:
 
 # Settings to check, and where instances come from, of every registered id.
 CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
-    "JobShop-v0": ([{"candidates": "any"}, {"candidates": "non_delay"}], job_shop_cases),
+    "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
 }
 
 

@@ -87,6 +87,32 @@ def take_column(table: Array, column: Array) -> Array:
     )
 
 
+def take_row(table: Array, row: Array) -> Array:
+    """`table[row]` of a table [M, N] for a scalar row; zeros when out of range. Integers only. Returns [N]."""
+    return lax.platform_dependent(
+        table,
+        row,
+        cpu=lambda t, i: jnp.asarray(t).at[i].get(mode="fill", fill_value=0),
+        default=lambda t, i: jnp.where(_hit_row(t, i), t, jnp.zeros((), t.dtype)).sum(0, dtype=t.dtype),
+    )
+
+
+def put_row(table: Array, values: Array, row: Array) -> Array:
+    """A copy of `table` [M, N] with `table[row] = values` for a scalar row; unchanged when out of range."""
+    return lax.platform_dependent(
+        table,
+        row,
+        values,
+        cpu=lambda t, i, v: jnp.asarray(t).at[i].set(v, mode="drop"),
+        default=lambda t, i, v: jnp.where(_hit_row(t, i), v, t),
+    )
+
+
+def _hit_row(table: Array, row: Array) -> Array:
+    """bool[M, 1]: true at `row`."""
+    return jnp.arange(table.shape[0], dtype=jnp.int32)[:, None] == row
+
+
 def segment_sum(values: Array, ids: Array, num: int) -> Array:
     """Sums of `values` per id: [num]; dtype kept. A scatter on every backend (used at reset only)."""
     return jax.ops.segment_sum(values, ids, num_segments=num)

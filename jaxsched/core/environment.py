@@ -47,7 +47,7 @@ class TimeStep(struct.PyTreeNode):
     """What a step returns beside the state. `metrics` always hold decision, illegal, feasible and objective_delta."""
 
     observation: GraphObservation
-    reward: Array  # f32[]  objective_delta / baseline
+    reward: Array  # f32[]  objective_delta / reward_scale
     terminated: Array  # bool[]  the problem is solved (or can no longer be)
     truncated: Array  # bool[]  cut off by a limit; bootstrap from the value of `observation`
     elapsed: Array  # i32[]  ticks that passed in this step
@@ -62,7 +62,7 @@ class Environment(abc.ABC):
     (usable as static arguments of jit), hold settings only, and are final: vary them by fields or by wrapping.
     An illegal action, and any action after the end, changes nothing and sets `metrics["illegal"]`.
     The default reward telescopes: the sum of `metrics["objective_delta"]` over an episode is exactly
-    `baseline(instance) - objective(final state)` in integers; `reward` is a float32 copy divided by the baseline.
+    `baseline(instance) - objective(final state)` in integers; `reward` is a float32 copy divided by `reward_scale`.
     """
 
     id: ClassVar[str]
@@ -129,6 +129,10 @@ class Environment(abc.ABC):
         """bool[]: a solution can still be reached."""
         return jnp.ones((), jnp.bool_)
 
+    def reward_scale(self, state: State) -> Array:
+        """f32[]: what the reward is divided by, > 0 and constant over an episode; the baseline unless stated."""
+        return jnp.maximum(state.baseline, 1).astype(jnp.float32)
+
     def decides(self, state: State) -> Array:
         """bool[]: the next step takes an action (false only where an event comes first)."""
         return jnp.ones((), jnp.bool_)
@@ -157,7 +161,7 @@ class Environment(abc.ABC):
         legal = (action >= 0) & take(mask, jnp.maximum(action, 0))
         after = self.apply(key, state, action, legal)
         delta = self.bound(state) - self.bound(after)
-        reward = delta.astype(jnp.float32) / jnp.maximum(state.baseline, 1).astype(jnp.float32)
+        reward = delta.astype(jnp.float32) / self.reward_scale(state)
         elapsed = self.clock(after) - self.clock(state)
         return after, self._timestep(after, delta, elapsed, reward, ~legal & self.decides(state), decision)
 

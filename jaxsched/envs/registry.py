@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ from jaxsched.core.environment import Environment
 from jaxsched.core.errors import UnknownNameError
 
 ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
-    "JobShop-v0": "jaxsched.envs.job_shop.env:JobShop",
+    "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
 }
 
 
@@ -36,9 +37,10 @@ def make(id: str, **settings: Any) -> Environment:
         module, attribute = entry_point.split(":")
         entry_point = getattr(importlib.import_module(module), attribute)
     assert callable(entry_point)
-    known = getattr(entry_point, "__dataclass_fields__", settings)
+    known = inspect.signature(entry_point).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for name in settings:
-        if name not in known:
+        if name not in known and not takes_any:
             raise UnknownNameError(f"setting of {id}", name, known)
     env = entry_point(**settings)
     assert isinstance(env, Environment)

@@ -1,4 +1,4 @@
-"""`JobShop-v0`: dispatch one operation per step until every job is scheduled; minimise the makespan."""
+"""`JobShop-v0`: dispatch one operation per step until every job is scheduled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxsched.core.environment import Environment, Scores, Source
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
 from jaxsched.envs.job_shop import rules
-from jaxsched.envs.job_shop.heuristics import RULES
+from jaxsched.envs.job_shop.heuristics import RULES, WAITING_RULES
 from jaxsched.envs.job_shop.observation import frontier_observation
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.job_shop.types import Instance, Schedule, State
@@ -26,12 +26,17 @@ from jaxsched.envs.job_shop.validate import validate
 class JobShop(Environment):
     """The job shop: each job is a fixed route of operations, each machine does one operation at a time.
 
-    * Action: i32[], the job whose next operation is appended to its machine. `candidates` says which jobs may be
-      chosen: `any` unfinished job (complete), or `non_delay` (only those that can start earliest; not complete).
-    * Observation: `GraphObservation` of jobs and machines (`observation.py`), legal jobs in `action_mask`.
-    * Reward: decrease of the makespan bound, at most 0, divided by the bound at reset; the integer sum over an
-      episode is `baseline - makespan`.
-    * End: after as many legal decisions as the instance has operations.
+    * Action: i32[], the job whose next operation is placed; in `event` also the no-op, `num_jobs` (padded). The mode
+      `candidates` says which jobs may be chosen and where the operation goes: `any`, `non_delay`, `insert`, `event`
+      (`rules.py`).
+    * Observation: `GraphObservation` of jobs and machines (`observation.py`), legal actions in `action_mask`.
+    * Objective `minimise`: `makespan`, `flow_time` or `weighted_tardiness`.
+    * Reward: decrease of the bound on the objective, at most 0, divided by the bound at reset (weighted tardiness: by
+      the weighted completion times of jobs that never wait); the integer sum over an episode is
+      `baseline - objective`.
+    * End: when every operation is placed.
+
+    `make` calls the field `minimise` `objective`, a name that here is the method of the protocol.
 
     >>> import jax, jaxsched
     >>> from jaxsched.envs import job_shop
@@ -44,10 +49,16 @@ class JobShop(Environment):
     family: ClassVar[str] = "job_shop"
 
     candidates: str = "any"
+    minimise: str = "makespan"
+    max_visits: int | None = None  # `insert`: a machine remembers this many operations per job; None: all
 
     def __post_init__(self):
         if self.candidates not in rules.CANDIDATES:
             raise UnknownNameError("candidates", self.candidates, rules.CANDIDATES)
+        if self.minimise not in rules.OBJECTIVES:
+            raise UnknownNameError("objective", self.minimise, rules.OBJECTIVES)
+        if self.max_visits is not None and self.max_visits < 1:
+            raise ValueError(f"max_visits must be at least 1, got {self.max_visits}")
 
     @property
     def complete(self) -> bool:
@@ -60,17 +71,21 @@ class JobShop(Environment):
 
     @property
     def heuristics(self) -> Mapping[str, Scores]:
-        return RULES
+        return WAITING_RULES if self.candidates == "event" else RULES
 
     def max_steps(self, instance: Instance) -> int:
-        """Number of operations, padding included."""
-        return instance.num_jobs * instance.num_ops
+        """Number of operations, padding included. In `event` twice that, and the jobs.
+
+        Every no-op moves the clock to another end of an operation or release date.
+        """
+        num_ops = instance.num_jobs * instance.num_ops
+        return 2 * num_ops + instance.num_jobs if self.candidates == "event" else num_ops
 
     def init(self, key: Array, instance: Instance) -> State:
-        return rules.init(instance)
+        return rules.init(instance, self.candidates, self.minimise, self.max_visits)
 
     def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
-        return rules.apply(state, jnp.where(legal, action, state.instance.num_jobs))
+        return rules.apply(state, jnp.where(legal, action, state.instance.num_jobs + 1))
 
     def action_mask(self, state: State) -> Array:
         return rules.legal(state, self.candidates)
@@ -79,19 +94,29 @@ class JobShop(Environment):
         return frontier_observation(state, self.action_mask(state))
 
     def bound(self, state: State) -> Array:
-        return rules.makespan_bound(state)
+        return rules.bound(state, self.minimise)
+
+    def reward_scale(self, state: State) -> Array:
+        return state.scale.astype(jnp.float32)
 
     def clock(self, state: State) -> Array:
         return rules.clock(state)
 
     def lower_bound(self, instance: Instance) -> Array:
-        return rules.lower_bound(instance)
+        return rules.lower_bound(instance, self.minimise)
 
     def solution(self, state: State) -> Schedule:
         return schedule(state)
 
     def validate(self, instance: Instance, solution: Schedule) -> list[str]:
         return validate(instance, solution)
+
+
+def make_job_shop(
+    candidates: str = "any", objective: str = "makespan", max_visits: int | None = None
+) -> JobShop:
+    """`jaxsched.make("JobShop-v0", ...)`."""
+    return JobShop(candidates, minimise=objective, max_visits=max_visits)
 
 
 def schedule(state: State) -> Schedule:

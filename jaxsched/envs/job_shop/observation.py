@@ -17,14 +17,17 @@ from jaxsched.core.graph import GraphObservation, make_graph
 from jaxsched.envs.job_shop.rules import LATEST, frontier, makespan_bound
 from jaxsched.envs.job_shop.types import State
 
-JOB, MACHINE = 0, 1  # node kinds
+JOB, MACHINE, CLOCK = 0, 1, 2  # node kinds
 OTHER_JOB, COMPETES = 0, 1  # edge kinds
+DISPATCH, WAIT = 0, 1  # action kinds
 NUM_FEATURES = 20
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
 def frontier_observation(state: State, mask: Array) -> GraphObservation:
-    """`mask` bool[J]: legal jobs. N = J + M nodes, E = J * J edges, A = J actions."""
+    """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; in `event` one more node, the
+    clock, and one more action, the no-op.
+    """
     instance = state.instance
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
     front = frontier(state)
@@ -82,6 +85,11 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
         jnp.where(is_wanted, (first_start - now) * span, 0),
         is_wanted.astype(jnp.float32),
     ]
+    if state.slots is not None:
+        # Idle time between placed operations, from the clock on: all of it, and the longest piece.
+        free = jnp.maximum(jnp.concatenate([jnp.zeros((num_machines, 1), jnp.int32), state.slots.end[:, :-1]], 1), now)
+        gaps = jnp.where(state.slots.start < LATEST, jnp.maximum(state.slots.start - free, 0), 0)
+        machines += [gaps.sum(-1, dtype=jnp.int32) * span, gaps.max(-1) * span]
     alive = instance.machine_mask & ((state.load_left > 0) | is_wanted)
     machine_features = jnp.pad(_stack(machines, alive), ((0, NUM_FEATURES - len(machines)), (0, 0)))
     nodes = jnp.concatenate([_stack(jobs, open_), machine_features], 1).T
@@ -92,7 +100,7 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     # Edges join the jobs pair by pair; finished jobs are masked nodes. Only their kind changes.
     receivers, senders = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
     same = front.machine[:, None] == front.machine[None, :]
-    return GraphObservation(
+    observation = GraphObservation(
         graph=make_graph(nodes, senders, receivers),
         node_mask=jnp.concatenate([open_, alive]),
         node_kind=jnp.asarray(np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])),
@@ -100,11 +108,37 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
         edge_kind=jnp.where(same, COMPETES, OTHER_JOB).astype(jnp.int32).ravel(),
         action_node=jnp.arange(num_jobs, dtype=jnp.int32),
         action_resource=num_jobs + front.machine,
-        action_kind=jnp.zeros((num_jobs,), jnp.int32),
+        action_kind=jnp.full((num_jobs,), DISPATCH, jnp.int32),
         action_features=_clip(pair_features, open_[:, None]),
         action_mask=mask,
         num_node_kinds=2,
         num_edge_kinds=2,
+    )
+    if state.floor is None:
+        return observation
+    then = jnp.where(open_ & (front.start > now), front.start, LATEST).min()
+    waiting = jnp.where(then < LATEST, then - now, 0)
+    ready = (open_ & (front.start == now)).sum(dtype=jnp.int32)
+    return _with_clock(observation, jnp.stack([waiting * unit, waiting * span, ready / num_open]), ~state.done)
+
+
+def _with_clock(observation: GraphObservation, features: Array, mask: Array) -> GraphObservation:
+    """With a node for the clock, which the no-op is about; `features` f32[3]: how long a wait would be in the two
+    units, the share of jobs that can start now.
+    """
+    clock = jnp.where(mask, lax.clamp(-LIMIT, features, LIMIT), 0)
+    index = jnp.full((1,), observation.node_mask.shape[0], jnp.int32)
+    nodes = jnp.concatenate([observation.nodes, jnp.pad(clock, (0, NUM_FEATURES - clock.shape[0]))[None]])
+    return observation.replace(
+        graph=make_graph(nodes, observation.senders, observation.receivers),
+        node_mask=jnp.append(observation.node_mask, mask),
+        node_kind=jnp.append(observation.node_kind, CLOCK),
+        action_node=jnp.append(observation.action_node, index),
+        action_resource=jnp.append(observation.action_resource, index),
+        action_kind=jnp.append(observation.action_kind, WAIT),
+        action_features=jnp.concatenate([observation.action_features, clock[None, :2]]),
+        num_node_kinds=3,
+        num_action_kinds=2,
     )
 
 

@@ -1,23 +1,28 @@
-"""Rules of the job shop as pure functions of one state: dispatch a job's next operation at the end of its machine.
+"""Rules of the job shop as pure functions of one state: place a job's next operation on its machine.
 
-A decision picks a job; its next operation starts at max(end of the job's previous operation, end of the machine's
-last one). The candidate modes differ only in which jobs may be picked (`legal`):
+A decision picks a job. The candidate modes differ in who may be picked and in where the operation goes:
 
-* `any`        every unfinished job. Complete: some sequence reaches an optimum.
-* `non_delay`  the jobs whose next operation can start earliest. Generates non-delay schedules; may miss the optimum.
+* `any`        every unfinished job; appended to its machine. Complete: some sequence reaches an optimum.
+* `non_delay`  the jobs whose next operation can start earliest; appended. May miss the optimum.
+* `insert`     every unfinished job; put into the first gap of its machine that is long enough, else appended (the left
+               shift of L2D, Zhang et al., NeurIPS 2020). Complete.
+* `event`      the jobs that can start at the clock, or the no-op `num_jobs`, which waits until the second distinct
+               earliest start (Tassel, Gebser & Schekotihin, ICAPS 2023). Complete.
 """
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from jaxsched.core.arrays import lookup, put, put_add, segment_sum, take, take_column
-from jaxsched.envs.job_shop.types import Instance, State
+from jaxsched.core.arrays import lookup, put, put_add, put_row, segment_sum, take, take_column, take_row
+from jaxsched.envs.job_shop.types import Instance, Slots, State
 
-CANDIDATES = {"any": True, "non_delay": False}  # mode -> complete
-LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times, never stored
+CANDIDATES = {"any": True, "non_delay": False, "insert": True, "event": True}  # mode -> complete
+OBJECTIVES = ("makespan", "flow_time", "weighted_tardiness")
+LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times; stored in empty slots only
 
 
 class Frontier(struct.PyTreeNode):
@@ -26,14 +31,17 @@ class Frontier(struct.PyTreeNode):
     mask: Array  # bool[J]  unfinished jobs
     machine: Array  # i32[J]
     duration: Array  # i32[J]  ticks
-    machine_ready: Array  # i32[J]  when that machine is free, ticks
-    start: Array  # i32[J]  earliest start when appended now, ticks
+    machine_ready: Array  # i32[J]  when the last operation of that machine ends, ticks
+    start: Array  # i32[J]  when it would start if dispatched now, ticks
 
 
-def init(instance: Instance) -> State:
-    """The empty schedule."""
+def init(
+    instance: Instance, candidates: str = "any", objective: str = "makespan", max_visits: int | None = None
+) -> State:
+    """The empty schedule. `max_visits`: see `JobShop`."""
     ops_left = instance.op_mask.sum(-1, dtype=jnp.int32)
-    num_machines = instance.num_machines
+    num_machines, zero = instance.num_machines, jnp.zeros((), jnp.int32)
+    shape = num_machines, instance.num_jobs * (max_visits or instance.num_ops)
     state = State(
         instance=instance,
         next_op=jnp.zeros_like(ops_left),
@@ -42,10 +50,17 @@ def init(instance: Instance) -> State:
         machine_ready=jnp.zeros((num_machines,), jnp.int32),
         work_left=instance.duration.sum(-1, dtype=jnp.int32),
         load_left=segment_sum(instance.duration.ravel(), instance.machine.ravel(), num_machines),
-        baseline=jnp.zeros((), jnp.int32),
+        baseline=zero,
+        scale=zero,
         start=jnp.zeros_like(instance.duration),
+        slots=Slots(*[jnp.full(shape, LATEST, jnp.int32)] * 2) if candidates == "insert" else None,
+        floor=zero if candidates == "event" else None,
     )
-    return state.replace(baseline=makespan_bound(state))
+    # Most shops can meet their due dates in the bound; the weighted completion times never vanish.
+    weighted = (instance.weight * completion_bound(state)).sum(dtype=jnp.int32)
+    baseline = bound(state, objective)
+    scale = weighted if objective == "weighted_tardiness" else baseline
+    return state.replace(baseline=baseline, scale=jnp.maximum(scale, 1))
 
 
 def frontier(state: State) -> Frontier:
@@ -53,63 +68,138 @@ def frontier(state: State) -> Frontier:
     mask = state.ops_left > 0
     column = jnp.where(mask, state.next_op, state.instance.num_ops)  # out of range reads 0
     machine = take_column(state.instance.machine, column)
+    duration = take_column(state.instance.duration, column)
     machine_ready = lookup(state.machine_ready, machine)
-    return Frontier(
-        mask=mask,
-        machine=machine,
-        duration=take_column(state.instance.duration, column),
-        machine_ready=machine_ready,
-        start=jnp.maximum(state.job_ready, machine_ready),
-    )
+    start = jnp.maximum(state.job_ready, machine_ready)
+    if state.slots is not None:
+        rows = [jax.vmap(take_row, (None, 0))(slots, machine) for slots in (state.slots.start, state.slots.end)]
+        start = jax.vmap(_gap)(*rows, state.job_ready, machine_ready, duration)[1]
+    if state.floor is not None:
+        start = jnp.maximum(start, state.floor)
+    return Frontier(mask, machine, duration, machine_ready, start)
 
 
 def clock(state: State) -> Array:
     """Smallest earliest start of an unfinished job, the makespan at the end: i32[], non-decreasing."""
-    front = frontier(state)
-    earliest = jnp.where(front.mask, front.start, LATEST).min()
-    return jnp.where(state.done, state.machine_ready.max(), earliest)
+    return jnp.where(state.done, state.machine_ready.max(), _earliest(frontier(state), -1))
 
 
 def legal(state: State, candidates: str) -> Array:
-    """bool[J]: jobs that may be dispatched; all false at the end."""
-    if candidates == "any":
+    """bool[J], in `event` bool[J + 1]: jobs that may be dispatched, then the no-op; all false at the end."""
+    if candidates in ("any", "insert"):
         return state.ops_left > 0
     front = frontier(state)
-    return front.mask & (front.start == jnp.where(front.mask, front.start, LATEST).min())
+    now = _earliest(front, -1)
+    jobs = front.mask & (front.start == now)
+    return jnp.append(jobs, _earliest(front, now) < LATEST) if candidates == "event" else jobs
 
 
 def apply(state: State, job: Array) -> State:
-    """Dispatch the next operation of `job` (i32[]); out of range or finished: the state is returned unchanged."""
-    instance = state.instance
-    op = take(state.next_op, job)
+    """Dispatch the next operation of `job` (i32[]); out of range or finished: the state is returned unchanged.
+
+    In `event` the job `num_jobs` waits, where there is something to wait for.
+    """
+    instance, slots, floor = state.instance, state.slots, state.floor
+    op, waits = take(state.next_op, job), job == instance.num_jobs
     job = jnp.where(take(state.ops_left, job) > 0, job, instance.num_jobs)  # out of range writes nothing
     machine = take(instance.machine, job, op)
     duration = take(instance.duration, job, op)
-    start = jnp.maximum(take(state.job_ready, job), take(state.machine_ready, machine))
+    ready, machine_ready = take(state.job_ready, job), take(state.machine_ready, machine)
+    start = jnp.maximum(ready, machine_ready)
+    if floor is not None:
+        start = jnp.maximum(start, floor)
+        front = frontier(state)
+        then = _earliest(front, _earliest(front, -1))
+        floor = jnp.where(waits & (then < LATEST), then, floor)
+    where = jnp.where(job < instance.num_jobs, machine, instance.num_machines)
+    if slots is not None:
+        starts, ends = take_row(slots.start, machine), take_row(slots.end, machine)
+        slot, start = _gap(starts, ends, ready, machine_ready, duration)
+        slots = Slots(
+            start=put_row(slots.start, _insert(starts, start, slot), where),
+            end=put_row(slots.end, _insert(ends, start + duration, slot), where),
+        )
     end = start + duration
-    machine = jnp.where(job < instance.num_jobs, machine, instance.num_machines)
     return state.replace(
         next_op=put_add(state.next_op, 1, job),
         ops_left=put_add(state.ops_left, -1, job),
         job_ready=put(state.job_ready, end, job),
-        machine_ready=put(state.machine_ready, end, machine),
+        machine_ready=put(state.machine_ready, jnp.maximum(end, machine_ready), where),
         work_left=put_add(state.work_left, -duration, job),
-        load_left=put_add(state.load_left, -duration, machine),
+        load_left=put_add(state.load_left, -duration, where),
         start=put(state.start, start, job, op),
+        slots=slots,
+        floor=floor,
     )
 
 
+def _earliest(front: Frontier, after: Array | int) -> Array:
+    """i32[]: the smallest start of an unfinished job beyond `after`; LATEST where there is none."""
+    return jnp.where(front.mask & (front.start > after), front.start, LATEST).min()
+
+
+def _gap(starts: Array, ends: Array, ready: Array, machine_ready: Array, duration: Array) -> tuple[Array, Array]:
+    """Where an operation goes on a machine with these slots i32[S]: slot and start; slot S: appended, all are taken."""
+    before = jnp.maximum(ready, jnp.concatenate([jnp.zeros((1,), jnp.int32), ends[:-1]]))  # start in front of slot k
+    fits = before <= starts - duration
+    found, slot = fits.any(), jnp.argmax(fits).astype(jnp.int32)
+    start = jnp.where(found, take(before, slot), jnp.maximum(ready, machine_ready))
+    return jnp.where(found, slot, starts.shape[0]), start
+
+
+def _insert(row: Array, value: Array, slot: Array) -> Array:
+    """`row` [S] with `value` at `slot` and what stood there and after it one further; the last one drops out."""
+    index = jnp.arange(row.shape[0], dtype=jnp.int32)
+    later = jnp.concatenate([row[:1], row[:-1]])
+    return jnp.where(index < slot, row, jnp.where(index == slot, value, later))
+
+
+def completion_bound(state: State) -> Array:
+    """i32[J]: no job is completed before this, its work follows its last operation; exact once done, 0 in padding."""
+    ready = state.job_ready
+    if state.floor is not None:
+        ready = jnp.where(state.ops_left > 0, jnp.maximum(ready, state.floor), ready)
+    return ready + state.work_left
+
+
 def makespan_bound(state: State) -> Array:
-    """i32[]: every job still needs its work, every machine its load; non-decreasing, the makespan at the end."""
-    return jnp.maximum((state.job_ready + state.work_left).max(), (state.machine_ready + state.load_left).max())
+    """i32[]: every job still needs its work, every machine its load; non-decreasing, the makespan at the end.
+
+    In `insert` the load may go into gaps, so that only the jobs count: the end-time bounds of L2D.
+    """
+    jobs = completion_bound(state).max()
+    if state.slots is not None:
+        return jobs
+    ready = state.machine_ready
+    if state.floor is not None:
+        ready = jnp.where(state.load_left > 0, jnp.maximum(ready, state.floor), ready)
+    return jnp.maximum(jobs, (ready + state.load_left).max())
 
 
-def lower_bound(instance: Instance) -> Array:
-    """i32[]: longest job, and per machine its load between the smallest head and the smallest tail.
+def bound(state: State, objective: str) -> Array:
+    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease is the reward.
+
+    `flow_time` sums completion - release over the jobs, `weighted_tardiness` weight * max(0, completion - due date)
+    over the jobs with a due date.
+    """
+    if objective == "makespan":
+        return makespan_bound(state)
+    instance, completion = state.instance, completion_bound(state)
+    if objective == "flow_time":
+        return (completion - instance.release).sum(dtype=jnp.int32)
+    late = jnp.where(instance.due_mask, jnp.maximum(completion - instance.due, 0), 0)
+    return (instance.weight * late).sum(dtype=jnp.int32)
+
+
+def lower_bound(instance: Instance, objective: str = "makespan") -> Array:
+    """i32[]: no schedule is better. For the makespan the longest job, and per machine its load between the smallest
+    head and the smallest tail; for the sums, every job without waiting.
 
     The single-machine bound of the literature with preemption ignored (Carlier 1982 relaxed): head = release and
     work before an operation, tail = work after it.
     """
+    if objective != "makespan":
+        return bound(init(instance), objective)
     before = jnp.cumsum(instance.duration, -1, dtype=jnp.int32) - instance.duration
     head = instance.release[:, None] + before
     tail = instance.duration.sum(-1, keepdims=True, dtype=jnp.int32) - before - instance.duration

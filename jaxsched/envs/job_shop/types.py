@@ -40,6 +40,13 @@ class Instance(struct.PyTreeNode):
         return self.machine_mask.shape[-1]
 
 
+class Slots(struct.PyTreeNode):
+    """What stands on each machine in order of time, S slots a machine; empty slots come last and hold `LATEST`."""
+
+    start: Array  # i32[M, S]  ticks
+    end: Array  # i32[M, S]  ticks
+
+
 class State(struct.PyTreeNode):
     """A partial schedule: what is placed, and when each job and machine is free again."""
 
@@ -50,8 +57,11 @@ class State(struct.PyTreeNode):
     machine_ready: Array  # i32[M]  end of the machine's last scheduled operation, 0 before the first
     work_left: Array  # i32[J]  summed duration of the job's unscheduled operations
     load_left: Array  # i32[M]  summed duration of the unscheduled operations of the machine
-    baseline: Array  # i32[]  makespan bound before the first decision
+    baseline: Array  # i32[]  bound on the objective before the first decision
+    scale: Array  # i32[]  what rewards are divided by, > 0
     start: Array  # i32[J, K]  start of each scheduled operation; 0 where not (yet) scheduled
+    slots: Slots | None = None  # `insert` only
+    floor: Array | None = None  # i32[]  `event` only: nothing may start before it any more, ticks
 
     @property
     def done(self) -> Array:

@@ -19,10 +19,11 @@ from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import rules
 from tests.reference import job_shop as reference
 
-MODES = ("any", "non_delay")
+MODES = ("any", "non_delay", "insert", "event")
+OBJECTIVES = ("makespan", "flow_time", "weighted_tardiness")
 JOBS, OPS, MACHINES = 6, 6, 5  # every random instance is padded to this one shape
 ILLEGAL = 6  # steps of an episode that may be wasted on actions that are not legal
-STEPS = JOBS * OPS + ILLEGAL
+STEPS = {mode: JOBS * OPS * (1 + (mode == "event")) + JOBS + ILLEGAL for mode in MODES}
 BATCH = 320
 
 
@@ -32,6 +33,7 @@ class Case(NamedTuple):
     jobs: list[list[tuple[int, int]]]
     release: list[int]
     due: list[int | None]
+    weight: list[int]
 
 
 def random_case(rng: random.Random, num_jobs: int = JOBS, num_ops: int = OPS, num_machines: int = MACHINES) -> Case:
@@ -44,7 +46,7 @@ def random_case(rng: random.Random, num_jobs: int = JOBS, num_ops: int = OPS, nu
     ]
     release = [rng.choice([0, rng.randint(0, 3 * longest)]) for _ in jobs]
     due = [rng.choice([None, rng.randint(0, 9 * longest)]) for _ in jobs]
-    return Case(jobs, release, due)
+    return Case(jobs, release, due, [rng.choice([1, 1, rng.randint(0, 5)]) for _ in jobs])
 
 
 def random_cases(seed: int, count: int) -> list[Case]:
@@ -61,7 +63,7 @@ def to_batch(cases: Sequence[Case], num_jobs: int, num_ops: int, num_machines: i
             [np.pad(leaf, [(0, b - a) for a, b in zip(leaf.shape, like.shape, strict=True)]) for leaf in leaves]
         )
 
-    instances = [job_shop.from_jobs(case.jobs, release=case.release, due=case.due) for case in cases]
+    instances = [job_shop.from_jobs(case.jobs, release=case.release, due=case.due, weight=case.weight) for case in cases]
     return jax.tree.map(stack, largest, *jax.device_get(instances))
 
 
@@ -70,32 +72,33 @@ def to_batch(cases: Sequence[Case], num_jobs: int, num_ops: int, num_machines: i
 
 def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int], dict[str, Any]]:
     """Random play of `STEPS` steps: the actions, some of them not legal, and what there is to see at every step."""
-    sim = reference.Simulator(case.jobs, case.release, case.due)
+    sim = reference.SIMULATORS[mode](case.jobs, case.release, case.due, case.weight)
+    num_actions = JOBS + (mode == "event")
 
     def padded(values: list[int], size: int) -> list[int]:
         return values + [0] * (size - len(values))
 
     actions, wasted, trace = [], 0, []
     bound, clock = sim.makespan_bound(), sim.clock()
-    for _ in range(STEPS):
-        legal = sim.legal(mode)
+    for _ in range(STEPS[mode]):
+        legal = [job if job < len(case.jobs) else JOBS for job in sim.legal(mode)]  # the no-op comes after padding
         action = rng.choice(legal) if legal else rng.randrange(-1, JOBS + 2)
         if legal and wasted < ILLEGAL and rng.random() < 0.15:
             action = rng.randrange(-1, JOBS + 2)
         if action in legal:
-            sim.apply(action)
+            sim.apply(min(action, len(case.jobs)))
         else:
             wasted += 1
         actions.append(action)
         bound_before, bound, clock_before, clock = bound, sim.makespan_bound(), clock, sim.clock()
         trace.append(
             {
-                "mask": [job in legal for job in range(JOBS)],
+                "mask": [job in legal for job in range(num_actions)],
                 "illegal": action not in legal,
                 "decision": bool(legal),
                 "objective_delta": bound_before - bound,
                 "elapsed": clock - clock_before,
-                "makespan_bound": bound,
+                "bounds": [sim.bound(objective) for objective in OBJECTIVES],
                 "done": not sim.unfinished,
                 "start": [padded(row, OPS) for row in sim.start + [[]] * (JOBS - len(sim.jobs))],
                 "next_op": padded(sim.next_op, JOBS),
@@ -111,7 +114,7 @@ def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int]
 
 @functools.partial(jax.jit, static_argnums=0)
 def play(env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.Array) -> dict[str, jax.Array]:
-    """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
+    """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS[mode], ...]."""
     key = jax.random.key(0)
 
     def step(state, action):
@@ -122,7 +125,7 @@ def play(env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.A
             for name in ("start", "job_ready", "machine_ready", "work_left", "load_left", "next_op")
         }
         seen |= {name: metrics[name] for name in ("illegal", "decision", "objective_delta")}
-        seen |= {"mask": env.action_mask(state), "makespan_bound": rules.makespan_bound(after)}
+        seen |= {"mask": env.action_mask(state), "bounds": jnp.stack([rules.bound(after, objective) for objective in OBJECTIVES])}
         return after, seen | {"elapsed": timestep.elapsed, "done": timestep.terminated}
 
     return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, actions)
@@ -190,7 +193,7 @@ def classic(name: str) -> Case:
     assert np.asarray(instance.op_mask).all()
     operations = np.stack([instance.machine, instance.duration], -1).tolist()
     jobs = [[(machine, duration) for machine, duration in row] for row in operations]
-    return Case(jobs, [0] * len(jobs), [None] * len(jobs))
+    return Case(jobs, [0] * len(jobs), [None] * len(jobs), [1] * len(jobs))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -203,17 +206,35 @@ def test_rules_on_classic_instances_equal_the_simulator(mode):
     check_rules(mode, [classic(name) for name in ("ft06", "ft10", "ta01")], 15, 15, 15)
 
 
+def test_one_visit_is_enough_where_jobs_visit_a_machine_once():
+    instances = to_batch([classic(name) for name in ("ft06", "ft10", "ta01")], 15, 15, 15)
+    every, one = [
+        jax.device_get(play_rules(jaxsched.make("JobShop-v0", candidates="insert", max_visits=visits), instances))
+        for visits in (None, 1)
+    ]
+    np.testing.assert_array_equal(every.start, one.start)
+
+
+def test_too_few_visits_still_give_valid_schedules():
+    cases = random_cases(3, 50)
+    env = jaxsched.make("JobShop-v0", candidates="insert", max_visits=1)
+    states = jax.device_get(play_rules(env, to_batch(cases, JOBS, OPS, MACHINES)))
+    for i, case in enumerate(cases):
+        schedule = env.solution(jax.tree.map(lambda leaf, i=i: leaf[0, i], states))
+        assert job_shop.validate(job_shop.from_jobs(case.jobs, release=case.release), schedule) == []
+
+
 # -------------------------------------------------------------------------------------------- small optima
 
 # Waiting one tick for job 1 before the long operation of job 0 pays, which no non-delay schedule does.
-WAITING_PAYS = Case([[(0, 10)], [(1, 1), (0, 1), (2, 10)]], [0, 0], [None, None])
+WAITING_PAYS = Case([[(0, 10)], [(1, 1), (0, 1), (2, 10)]], [0, 0], [None, None], [1, 1])
 
 
 def small_cases() -> list[Case]:
     """Thirty of at most 3 jobs, operations and machines: square ones, then ragged and re-entrant with release dates."""
     rng = random.Random(2)
     square = [
-        Case([[(m, rng.randint(1, 20)) for m in rng.sample(range(3), 3)] for _ in range(3)], [0] * 3, [None] * 3)
+        Case([[(m, rng.randint(1, 20)) for m in rng.sample(range(3), 3)] for _ in range(3)], [0] * 3, [None] * 3, [1] * 3)
         for _ in range(15)
     ]
     return [*square, *(random_case(rng, 3, 3, 3) for _ in range(15))]
@@ -248,18 +269,19 @@ def exhaustive(mode: str, cases: Sequence[Case]) -> list[int]:
 def test_exhaustive_play_reaches_the_optimum():
     pytest.importorskip("ortools", reason='needs pip install "jaxsched[solvers]"')
     cases = [WAITING_PAYS, *small_cases()]
-    reached = {mode: exhaustive(mode, cases) for mode in MODES}
+    reached = {mode: exhaustive(mode, cases) for mode in MODES if mode != "event"}  # its sequences hold no-ops
+    reached["event"] = [reference.optimum(case.jobs, case.release, "event") for case in cases]
     for i, case in enumerate(cases):
         instance = job_shop.from_jobs(case.jobs, release=case.release)
         exact = job_shop.solve_exact(instance, num_workers=1)
         assert exact.proved
-        assert reached["any"][i] == exact.objective, case
+        assert reached["any"][i] == reached["insert"][i] == reached["event"][i] == exact.objective, case
         assert reached["non_delay"][i] >= exact.objective, case
     assert reached["non_delay"][0] > reached["any"][0]
-    assert [jaxsched.make("JobShop-v0", candidates=mode).complete for mode in MODES] == [True, False]
+    assert [jaxsched.make("JobShop-v0", candidates=mode).complete for mode in MODES] == [True, False, True, True]
 
 
 def test_exhaustive_play_equals_the_simulator():
     cases = [WAITING_PAYS, *small_cases()]
-    for mode in MODES:
+    for mode in ("any", "non_delay", "insert"):
         assert exhaustive(mode, cases) == [reference.optimum(case.jobs, case.release, mode) for case in cases]
