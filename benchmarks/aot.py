@@ -133,23 +133,29 @@ def changing(fn: Callable, *args) -> Callable:
 
 def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, tuple]]:
     """Name, function and abstract arguments of every program that is counted; nothing is computed."""
-    env, source = jaxsched.make("JobShop-v0"), uniform(num_jobs, num_machines)
+    source = uniform(num_jobs, num_machines)
+    env = jaxsched.make("JobShop-v0")
 
-    def arguments(key):
-        return key, env.reset(key, source(key))[0], jnp.int32(0)
+    def abstract(env):
+        def arguments(key):
+            return key, env.reset(key, source(key))[0], jnp.int32(0)
+
+        return jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
 
     def observed(key, state, action):
         state = rules.apply(state, action)
         return state, env.observe(state)
 
-    args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
-    steps = {
-        "rules, action given": lambda key, state, action: rules.apply(state, action),
-        "rules and observation": observed,
-        "env.step": env.step,
-    }
+    def dispatched(key, state, action):
+        return rules.apply(state, action)
+
+    steps = {"rules, action given": dispatched, "rules and observation": observed, "env.step": env.step}
+    args = abstract(env)
     for name, step in steps.items():
         yield name, changing(jax.vmap(step), *args), args
+    for mode, settings in {"insert": {"max_visits": 1}, "event": {}}.items():
+        args = abstract(jaxsched.make("JobShop-v0", candidates=mode, **settings))
+        yield f"{mode}: rules, action given", changing(jax.vmap(dispatched), *args), args
 
 
 def main() -> None:
@@ -160,7 +166,7 @@ def main() -> None:
     if not targets:
         parser.error("no compiler is installed; see the head of this file")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    print(f"{'target':8} {'size':6} {'program':22} {'kernels':>7} {'constant':>8} {'est. cycles':>11}  kinds")
+    print(f"{'target':8} {'size':6} {'program':28} {'kernels':>7} {'constant':>8} {'est. cycles':>11}  kinds")
     for target in targets:
         rows = []
         for jobs, machines in SIZES:
@@ -168,14 +174,13 @@ def main() -> None:
                 text = compile_text(fn, *args, target=target)
                 if dump:
                     dump.mkdir(parents=True, exist_ok=True)
-                    (dump / f"{target}-{jobs}x{machines}-{name.replace(' ', '-').replace(',', '')}.txt").write_text(
-                        text
-                    )
+                    file = re.sub("[ ,:]+", "-", f"{target}-{jobs}x{machines}-{name}.txt")
+                    (dump / file).write_text(text)
                 row = {"program": name, "size": f"{jobs}x{machines}", **count_text(text)}
                 rows.append(row)
                 kinds = ", ".join(f"{number} {kind}" for kind, number in row["kinds"].items())
                 print(
-                    f"{target:8} {row['size']:6} {name:22} {row['kernels']:7} {row['constant']:8} "
+                    f"{target:8} {row['size']:6} {name:28} {row['kernels']:7} {row['constant']:8} "
                     f"{row.get('estimated_cycles', '-'):>11}  {kinds}"
                 )
         versions = {package: importlib.metadata.version(package) for package in COMPILERS[target][1]}

@@ -41,10 +41,18 @@ def measure() -> dict[str, dict[str, int]]:
     """The gated programs: a vmapped batch of 64 shops of 10 x 10."""
     env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(10, 10)
     keys = random.split(random.key(0), BATCH)
-    state, _ = jax.vmap(lambda key: env.reset(key, source(key)))(keys)
+
+    def first(env: jaxsched.Environment) -> Any:
+        return jax.vmap(lambda key: env.reset(key, source(key))[0])(keys)
+
+    state = first(env)
+    insert = first(jaxsched.make("JobShop-v0", candidates="insert", max_visits=1))
+    event = first(jaxsched.make("JobShop-v0", candidates="event"))
     action = jnp.zeros((BATCH,), jnp.int32)
     return {
         "apply": cost(jax.vmap(rules.apply), state, action),
+        "apply, insert": cost(jax.vmap(rules.apply), insert, action),
+        "apply, event": cost(jax.vmap(rules.apply), event, action),
         "step without observation": cost(jax.vmap(lambda k, s, a: env.step(k, s, a)[0]), keys, state, action),
         "step": cost(jax.vmap(env.step), keys, state, action),
         "reset": cost(jax.vmap(env.reset), keys, state.instance),
@@ -64,6 +72,7 @@ def main() -> None:
         data = {"jax": jax.__version__, "backend": jax.default_backend(), "batch": BATCH, "programs": programs}
         PATH.write_text(json.dumps(data, indent=1) + "\n")
     before = committed()["programs"]
+    assert before.keys() == programs.keys(), "the programs changed: --update"
     print(f"{'program':28}{'instructions':>24}{'bytes':>28}")
     for name, now in programs.items():
         cells = [f"{before[name][unit]} -> {now[unit]}" for unit in ("instructions", "bytes")]

@@ -74,7 +74,10 @@ def pick(uniform: Array, mask: Array) -> Array:
 
 
 def ours(env: Any, observe: bool) -> Callable:
-    """Random legal jobs by the rules alone, or with the frontier observation built before every decision."""
+    """Random legal actions by the rules alone, or with the frontier observation built before every decision.
+
+    In `event` no-ops are played too; steps count what is dispatched.
+    """
 
     def play(key, instance) -> Outcome:
         def step(carry, uniform):
@@ -82,10 +85,10 @@ def ours(env: Any, observe: bool) -> Callable:
             state = bare.replace(instance=instance)
             if observe:
                 total += checksum(env.observe(state))
-            state = rules.apply(state, pick(uniform, rules.legal(state, "any")))
+            state = rules.apply(state, pick(uniform, rules.legal(state, env.candidates)))
             return (state.replace(instance=None), total), None
 
-        start = rules.init(instance).replace(instance=None)
+        start = env.init(key, instance).replace(instance=None)
         draws = jax.random.uniform(key, (env.max_steps(instance),), jnp.float32)
         (final, total), _ = jax.lax.scan(step, (start, jnp.uint32(0)), draws)
         return Outcome(
@@ -222,6 +225,9 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
     lower = np.asarray(jax.jit(jax.vmap(rules.lower_bound))(instances))
     upper = np.asarray(instances.duration.sum((1, 2)))
     env = jaxsched.make("JobShop-v0")
+    # Slots for as many visits as the shops have, as a user would set it.
+    once = not source.recirculation
+    modes = {"non_delay": {}, "insert": {"max_visits": 1} if once else {}, "event": {}}
 
     def jitted(name: str, unit: str, fn: Callable) -> System:
         compiled = jax.jit(fn)
@@ -235,6 +241,12 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
     systems = [
         jitted("rules", "decision", ours(env, observe=False)),
         jitted("rules + observation", "decision", ours(env, observe=True)),
+        *[
+            jitted(
+                f"rules, {mode}", "decision", ours(jaxsched.make("JobShop-v0", candidates=mode, **own), observe=False)
+            )
+            for mode, own in modes.items()
+        ],
         System("plain Python", "decision", lambda seed: plain_python(jobs, seed)),
     ]
     if importlib.util.find_spec("jumanji"):

@@ -456,7 +456,7 @@ def heuristics(subject: _Subject) -> None:
 
 
 def solutions(subject: _Subject) -> None:
-    """What random play and heuristics end with passes `validate`."""
+    """What random play and heuristics end with passes `validate`, and `measure` agrees on its objective."""
     env = subject.env
     ends = [("random play", i, _at(subject.play.final, i)) for i in range(len(subject.play.objective))]
     if env.heuristics:
@@ -468,6 +468,8 @@ def solutions(subject: _Subject) -> None:
         num_solved += 1
         faults = env.validate(_at(subject.instances, i), env.solution(state))
         _expect(not faults, f"{name} on instance {i} ends with an invalid solution: {'; '.join(faults[:3])}")
+        measured, objective = env.measure(_at(subject.instances, i), env.solution(state)), int(env.objective(state))
+        _expect(measured == objective, f"{name} on instance {i}: objective {objective}, but measured {measured}")
     _expect(num_solved, "no episode ended with a solution")
 
 

@@ -24,12 +24,16 @@ def random_jobs(rng: random.Random, num_jobs: int = JOBS, num_ops: int = OPS, nu
 
 
 def instance_of(
-    jobs: Jobs, release: Sequence[int] | None = None, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES)
+    jobs: Jobs,
+    release: Sequence[int] | None = None,
+    due: Sequence[int | None] | None = None,
+    weight: Sequence[int] | None = None,
+    shape: tuple[int, int, int] = (JOBS, OPS, MACHINES),
 ) -> job_shop.Instance:
     """The job shop padded to `shape`, on the host: no program per size."""
     num_jobs, num_ops, num_machines = shape
     largest = jax.device_get(job_shop.from_jobs([[(0, 0)] * num_ops] * num_jobs, num_machines=num_machines))
-    actual = jax.device_get(job_shop.from_jobs(jobs, release=release))
+    actual = jax.device_get(job_shop.from_jobs(jobs, release=release, due=due, weight=weight))
     return jax.tree.map(
         lambda a, b: np.pad(a, [(0, y - x) for x, y in zip(a.shape, b.shape, strict=True)]), actual, largest
     )

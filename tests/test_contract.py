@@ -31,10 +31,34 @@ def job_shop_cases() -> tuple[Pool, list]:
     return Pool(shapes.stacked(shapes.mixed_instances(32))), exact
 
 
+def due_date_cases(objective: str) -> tuple[Pool, list]:
+    """With release dates, due dates and weights, and optima under the objective."""
+    rng = random.Random(2)
+
+    def dated(jobs):
+        due = [rng.choice([None, rng.randint(0, 60)]) for _ in jobs]
+        return [rng.randint(0, 9) for _ in jobs], due, [rng.randint(0, 4) for _ in jobs]
+
+    pool = [shapes.instance_of(jobs, *dated(jobs)) for jobs in (shapes.random_jobs(rng) for _ in range(32))]
+    exact = []
+    for jobs in (shapes.random_jobs(rng, 3, 3) for _ in range(6)):
+        release, due, weight = dated(jobs)
+        best = reference.optimum(jobs, release, "any", due, weight, objective)
+        exact.append((shapes.instance_of(jobs, release, due, weight), best))
+    return Pool(shapes.stacked(pool)), exact
+
+
 # Settings to check, and where instances come from, of every registered id.
 CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
     "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
 }
+
+
+@pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])
+@pytest.mark.parametrize("mode", ["any", "event"])
+def test_job_shop_objectives_keep_the_contract(mode: str, objective: str):
+    source, exact = due_date_cases(objective)
+    check_environment(jaxsched.make("JobShop-v0", candidates=mode, objective=objective), source, exact=exact)
 
 
 @pytest.mark.parametrize("id", jaxsched.list_envs())
@@ -147,6 +171,9 @@ class OneMachine(Environment):
         duration = np.asarray(instance.duration)[np.asarray(instance.mask)]
         order = np.lexsort((duration, solution))
         return [] if (solution[order] == np.cumsum(duration[order])).all() else ["tasks overlap, or the machine idles"]
+
+    def measure(self, instance, solution):
+        return int(solution.sum())
 
 
 def draw_tasks(key: Array) -> Tasks:
@@ -316,6 +343,12 @@ class HeuristicOfMinusInfinity(OneMachine):
 class WrongSolution(OneMachine):
     def solution(self, state):
         return super().solution(state) + 1
+
+
+@broken("solutions")
+class MeasuredOtherwise(OneMachine):
+    def measure(self, instance, solution):
+        return super().measure(instance, solution) + 1
 
 
 @broken("observation")

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.envs import job_shop
+from jaxsched.envs.job_shop.rules import CANDIDATES
 from tests import shapes
 
 FILE = pathlib.Path(__file__).parent / "golden" / "job_shop.json"
@@ -33,7 +34,7 @@ def play(env: job_shop.JobShop, keys):
     def episode(key):
         source_key, reset_key, step_key, action_key = jax.random.split(key, 4)
         instance = SOURCE(source_key)
-        actions = jax.random.randint(action_key, (STEPS,), -1, shapes.JOBS + 1, jnp.int32)
+        actions = jax.random.randint(action_key, (STEPS,), -1, shapes.JOBS + 1, jnp.int32)  # in `event` with no-ops
 
         def step(state, given):
             after, timestep = env.step(given[0], state, given[1])
@@ -64,7 +65,7 @@ def digests(candidates: str, batch: int) -> list[str]:
 def golden() -> dict[str, dict[str, list[str] | str]]:
     """What is committed: digests of the first episodes, and one of all."""
     found = {}
-    for candidates in ("any", "non_delay"):
+    for candidates in CANDIDATES:
         every = digests(candidates, BATCHES[-1])
         found[candidates] = {"first": every[: BATCHES[1]], "all": hashlib.sha256("".join(every).encode()).hexdigest()}
     return found

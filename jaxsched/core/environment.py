@@ -125,6 +125,10 @@ class Environment(abc.ABC):
     def validate(self, instance: Instance, solution: Any) -> list[str]:
         """What is wrong with a solution, found independently of the rules; empty = valid."""
 
+    @abc.abstractmethod
+    def measure(self, instance: Instance, solution: Any) -> int:
+        """The objective of a valid solution, found independently of the rules."""
+
     def feasible(self, state: State) -> Array:
         """bool[]: a solution can still be reached."""
         return jnp.ones((), jnp.bool_)

@@ -239,9 +239,11 @@ def evaluate_exact(
     solve = offered(env, "solve_exact")
     if solve is None:
         raise InstanceError(f"{env.id} has no exact solver")
+    minimise = getattr(env, "minimise", None)  # of a family with several objectives
+    aim = {"objective": minimise} if minimise else {}
     rows = []
     for name, instance in instances.items():
-        result = solve(instance, time_limit=time_limit, num_workers=num_workers, seed=seed)
+        result = solve(instance, time_limit=time_limit, num_workers=num_workers, seed=seed, **aim)
         row = _validated(
             env,
             name,
@@ -274,6 +276,8 @@ def _validated(
     known = best_known(env, name)
     lower_bound, upper_bound = max(lower_bound, known[0]) if known else lower_bound, known[1] if known else None
     faults = list(env.validate(instance, solution))
+    if not faults and objective != (measured := env.measure(instance, solution)):
+        faults.append(f"the objective is given as {objective}, but measured {measured}")
     if objective < lower_bound:
         faults.append(f"the objective {objective} is below the lower bound {lower_bound}")
     if faults:
@@ -293,13 +297,15 @@ def _validated(
 
 
 def best_known(env: Environment, name: str) -> tuple[int, int] | None:
-    """Best known lower and upper bound of a named instance; None where the family knows none."""
+    """Best known bounds of a named instance, lower and upper; None where the family has none for this objective."""
     bounds = offered(env, "bounds")
     try:
         known = bounds(name) if bounds else None
     except InstanceError:
         return None
-    return (known.lower, known.upper) if known else None
+    if known is None or getattr(env, "minimise", known.objective) != known.objective:
+        return None
+    return known.lower, known.upper
 
 
 def offered(env: Environment, name: str) -> Any:

@@ -264,7 +264,7 @@ class EventSimulator(Simulator):
         ]
 
     def makespan_bound(self) -> int:
-        """As for appended operations, with what is not placed no earlier than the last no-op: the clock never returns."""
+        """As for appended operations; what is not placed yet starts no earlier than the last no-op waited."""
         ends = [self.makespan, *self.completion_bounds()]
         for machine, ready in enumerate(self.machine_ready):
             load = self.load_left[machine]
@@ -310,7 +310,9 @@ def _slack(sim: Simulator, job: int) -> int:
 def apparent_tardiness_cost(sim: Simulator, job: int) -> float:
     """Vepsalainen & Morton (1987), b = 2, k = 3; largest first, so not one of `RULES`."""
     machine, _ = sim.jobs[job][sim.next_op[job]]
-    here = [max(_duration(sim, other), 1) for other in sim.unfinished if sim.jobs[other][sim.next_op[other]][0] == machine]
+    here = [
+        max(_duration(sim, other), 1) for other in sim.unfinished if sim.jobs[other][sim.next_op[other]][0] == machine
+    ]
     duration, mean = _duration(sim, job), sum(here) / len(here)
     spare = _slack(sim, job) - 2 * (sim.work_left[job] - duration)
     return sim.weight[job] / max(duration, 1) * exp(-max(0, spare) / (3 * mean))

@@ -8,7 +8,7 @@ from jaxsched.envs.job_shop.plain import dispatch, replay
 from jaxsched.envs.job_shop.preset import PRESETS, SHOWCASES
 from jaxsched.envs.job_shop.sources import jumanji, taillard, taillard_style, uniform
 from jaxsched.envs.job_shop.types import Bounds, Instance, Result, Schedule, State
-from jaxsched.envs.job_shop.validate import validate
+from jaxsched.envs.job_shop.validate import measure, validate
 
 __all__ = [
     "PRESETS",
@@ -28,6 +28,7 @@ __all__ = [
     "instance_sets",
     "jumanji",
     "load",
+    "measure",
     "replay",
     "solve_exact",
     "taillard",

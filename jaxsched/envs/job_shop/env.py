@@ -19,7 +19,7 @@ from jaxsched.envs.job_shop.heuristics import RULES, WAITING_RULES
 from jaxsched.envs.job_shop.observation import frontier_observation
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.job_shop.types import Instance, Schedule, State
-from jaxsched.envs.job_shop.validate import validate
+from jaxsched.envs.job_shop.validate import measure, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +111,11 @@ class JobShop(Environment):
     def validate(self, instance: Instance, solution: Schedule) -> list[str]:
         return validate(instance, solution)
 
+    def measure(self, instance: Instance, solution: Schedule) -> int:
+        return measure(instance, solution, self.minimise)
 
-def make_job_shop(
-    candidates: str = "any", objective: str = "makespan", max_visits: int | None = None
-) -> JobShop:
+
+def make_job_shop(candidates: str = "any", objective: str = "makespan", max_visits: int | None = None) -> JobShop:
     """`jaxsched.make("JobShop-v0", ...)`."""
     return JobShop(candidates, minimise=objective, max_visits=max_visits)
 

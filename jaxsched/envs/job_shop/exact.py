@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.job_shop.io import to_jobs
+from jaxsched.envs.job_shop.rules import OBJECTIVES
 from jaxsched.envs.job_shop.types import Instance, Result, Schedule
-from jaxsched.envs.job_shop.validate import validate
-
-OBJECTIVES = ("makespan",)
+from jaxsched.envs.job_shop.validate import measure, validate
 
 
 def solve_exact(
@@ -26,10 +26,11 @@ def solve_exact(
 ) -> Result:
     """The best schedule CP-SAT finds in `time_limit` seconds, with the bound it proves.
 
-    The search starts from `hint`, or from a greedy non-delay schedule where none is given, and is confined to schedules
-    that are no worse: the result is never worse than the hint, and there always is one. `num_workers`: threads, by
-    default all cores; with one and enough time the result depends on `seed` only. The model is the usual one: an
-    interval per operation, no overlap on a machine, precedence along a job.
+    `objective`: `makespan`, `flow_time` (sum of completion - release) or `weighted_tardiness` (sum of weight times
+    lateness past the due date). The search starts from `hint`, or from a greedy non-delay schedule where none is given,
+    and is confined to schedules that are no worse: the result is never worse than the hint, and there always is one.
+    `num_workers`: threads, by default all cores; with one and enough time the result depends on `seed` only. The model
+    is the usual one: an interval per operation, no overlap on a machine, precedence along a job.
 
     Raises `UnknownNameError` for an unknown objective, `ValueError` for an invalid hint or a negative limit,
     `ImportError` without OR-Tools.
@@ -45,16 +46,22 @@ def solve_exact(
 
     began = time.perf_counter()
     jobs, release = to_jobs(instance), np.asarray(instance.release).tolist()
+    due = np.where(instance.due_mask, instance.due, -1).tolist()
+    weight = np.asarray(instance.weight).tolist()
     if hint is None:
-        hint = _greedy(jobs, release)
+        hint = _greedy(jobs, release, due, objective)
     elif faults := validate(instance, hint):
         raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
+    ceiling = measure(instance, hint, objective)
     horizon, bound = int(hint.makespan), _lower_bound(jobs, release)
+    if objective != "makespan":  # a better sum may come with a larger makespan, but not beyond all work in a row
+        horizon = max([horizon, max(release, default=0) + sum(duration for job in jobs for _, duration in job)])
+        bound = 0
 
     model = cp_model.CpModel()
-    makespan = model.new_int_var(bound, horizon, "makespan")
-    model.add_hint(makespan, horizon)
-    starts, intervals = [], {}
+    cost = model.new_int_var(bound, ceiling, objective)
+    model.add_hint(cost, ceiling)
+    starts, intervals, ends = [], {}, []
     for j, job in enumerate(jobs):
         head, tail, row = release[j], sum(duration for _, duration in job), []
         for k, (machine, duration) in enumerate(job):
@@ -67,11 +74,25 @@ def solve_exact(
             row.append(start)
             head, tail = head + duration, tail - duration
         if row:
-            model.add(makespan >= row[-1] + job[-1][1])
+            ends.append((j, row[-1] + job[-1][1]))
         starts.append(row)
+    if objective == "makespan":
+        for _, end in ends:
+            model.add(cost >= end)
+    elif objective == "flow_time":
+        model.add(cost == sum((end - release[j] for j, end in ends), 0))
+    else:
+        late: list[Any] = []
+        for j, end in ends:
+            if due[j] >= 0 and weight[j] > 0:
+                tardiness = model.new_int_var(0, max(horizon - due[j], 0), f"tardiness_{j}")
+                model.add(tardiness >= end - due[j])
+                model.add_hint(tardiness, max(hint.start[j][-1] + jobs[j][-1][1] - due[j], 0))
+                late.append(weight[j] * tardiness)
+        model.add(cost == sum(late, 0))
     for on_machine in intervals.values():
         model.add_no_overlap(on_machine)
-    model.minimize(makespan)
+    model.minimize(cost)
 
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = time_limit
@@ -83,20 +104,21 @@ def solve_exact(
     schedule = hint
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         found = _schedule(jobs, [[solver.value(start) for start in row] for row in starts])
-        if found.makespan < horizon:
+        if measure(instance, found, objective) < ceiling:
             schedule = found
     elif status != cp_model.UNKNOWN:  # the hint is feasible, so this is a fault of ours
         raise RuntimeError(f"CP-SAT refused the model: {solver.status_name(status)}")
+    value = measure(instance, schedule, objective)
     if status == cp_model.OPTIMAL:
-        bound = schedule.makespan
+        bound = value
     elif math.isfinite(solver.best_objective_bound):
         bound = max(bound, math.ceil(solver.best_objective_bound - 1e-6))
-    bound = min(bound, schedule.makespan)
+    bound = min(bound, value)
     return Result(
         schedule=schedule,
-        objective=int(schedule.makespan),
+        objective=value,
         bound=bound,
-        proved=bound == schedule.makespan,
+        proved=bound == value,
         seconds=time.perf_counter() - began,
     )
 
@@ -117,8 +139,11 @@ def _lower_bound(jobs: list[list[tuple[int, int]]], release: list[int]) -> int:
     return max(longest, *load.values(), 0)
 
 
-def _greedy(jobs: list[list[tuple[int, int]]], release: list[int]) -> Schedule:
-    """Non-delay dispatching: what can start first does; of several, the job with the most work left."""
+def _greedy(jobs: list[list[tuple[int, int]]], release: list[int], due: list[int], objective: str) -> Schedule:
+    """Non-delay dispatching: what can start first does; of several, the job with the most work left.
+
+    For the flow time the one with the least, for tardiness the one with the earliest due date (-1: none, last).
+    """
     job_ready, machine_ready = list(release), {}
     work = [sum(duration for _, duration in job) for job in jobs]
     start: list[list[int]] = [[] for _ in jobs]
@@ -127,8 +152,14 @@ def _greedy(jobs: list[list[tuple[int, int]]], release: list[int]) -> Schedule:
     def earliest(j: int) -> int:
         return max(job_ready[j], machine_ready.get(jobs[j][len(start[j])][0], 0))
 
+    priorities = {
+        "makespan": lambda j: -work[j],
+        "flow_time": lambda j: work[j],
+        "weighted_tardiness": lambda j: due[j] if due[j] >= 0 else math.inf,
+    }
+    priority = priorities[objective]
     while waiting:
-        j = min(waiting, key=lambda j: (earliest(j), -work[j], j))
+        j = min(waiting, key=lambda j: (earliest(j), priority(j), j))
         machine, duration = jobs[j][len(start[j])]
         begin = earliest(j)
         start[j].append(begin)

@@ -2,8 +2,8 @@
 
 Work and operations remaining include the candidate. Definitions as in the survey of Sels, Gheysen & Vanhoucke (IJPR
 2012); FDD/MWKR is the ratio of the flow due date (work done, candidate included) to the work remaining. EDD, SLACK, CR
-and ATC need due dates: a job without one gets release + 1.5 times its work (TWK, Baker 1984), for integer scores rounded
-down. In `event`, the no-op scores one less than the lowest job, so that only a sampled rule ever waits.
+and ATC need due dates: a job without one gets release + 1.5 times its work (TWK, Baker 1984), rounded down where scores
+are integers. In `event`, the no-op scores one less than the lowest job, so that only a sampled rule ever waits.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def atc(state: State) -> Array:
     spare = (-slack(state)).astype(jnp.float32) - 2 * (state.work_left - front.duration).astype(jnp.float32)
     score = -jnp.log(duration) - jnp.maximum(spare, 0) / (3 * jnp.maximum(mean, 1))
     worth = jnp.log(jnp.maximum(weight, 1).astype(jnp.float32)) + score
-    return jnp.where(weight > 0, worth, jnp.where(front.mask, worth, jnp.inf).min() - 1)
+    return jnp.where(weight > 0, worth, jnp.where(front.mask, worth, worth.max()).min() - 1)
 
 
 def random(state: State) -> Array:

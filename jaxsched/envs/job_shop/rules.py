@@ -72,8 +72,9 @@ def frontier(state: State) -> Frontier:
     machine_ready = lookup(state.machine_ready, machine)
     start = jnp.maximum(state.job_ready, machine_ready)
     if state.slots is not None:
-        rows = [jax.vmap(take_row, (None, 0))(slots, machine) for slots in (state.slots.start, state.slots.end)]
-        start = jax.vmap(_gap)(*rows, state.job_ready, machine_ready, duration)[1]
+        take_rows = jax.vmap(take_row, (None, 0))
+        starts, ends = take_rows(state.slots.start, machine), take_rows(state.slots.end, machine)
+        start = jax.vmap(_gap)(starts, ends, state.job_ready, machine_ready, duration)[1]
     if state.floor is not None:
         start = jnp.maximum(start, state.floor)
     return Frontier(mask, machine, duration, machine_ready, start)
@@ -120,11 +121,12 @@ def apply(state: State, job: Array) -> State:
             end=put_row(slots.end, _insert(ends, start + duration, slot), where),
         )
     end = start + duration
+    last = end if slots is None else jnp.maximum(end, machine_ready)
     return state.replace(
         next_op=put_add(state.next_op, 1, job),
         ops_left=put_add(state.ops_left, -1, job),
         job_ready=put(state.job_ready, end, job),
-        machine_ready=put(state.machine_ready, jnp.maximum(end, machine_ready), where),
+        machine_ready=put(state.machine_ready, last, where),
         work_left=put_add(state.work_left, -duration, job),
         load_left=put_add(state.load_left, -duration, where),
         start=put(state.start, start, job, op),

@@ -79,12 +79,13 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """Best known bounds of a named instance; `lower == upper` means the optimum is known."""
+    """Best known bounds of a named instance; `lower == upper` means that the optimum is known."""
 
     lower: int
     upper: int
     source: str
     date: str
+    objective: str = "makespan"
 
 
 @dataclasses.dataclass(frozen=True)

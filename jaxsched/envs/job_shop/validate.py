@@ -10,8 +10,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.job_shop.types import Instance, Schedule
 
 _TIME_LIMIT = 2**31  # times are int32 ticks
@@ -63,6 +65,30 @@ def validate(instance: Instance, schedule: Schedule) -> list[str]:
     if not _is_integer(schedule.makespan) or schedule.makespan != makespan:
         faults.append(f"the makespan is given as {schedule.makespan!r}, but the latest end is {makespan}")
     return faults
+
+
+def measure(instance: Instance, schedule: Schedule, objective: str = "makespan") -> int:
+    """The objective of a valid schedule, from its starts alone: `makespan`, `flow_time` or `weighted_tardiness`.
+
+    Flow time sums completion - release over the jobs, weighted tardiness weight * max(0, completion - due date) over
+    the jobs with a due date. Raises `UnknownNameError`.
+    """
+    known = ("makespan", "flow_time", "weighted_tardiness")
+    if objective not in known:
+        raise UnknownNameError("objective", objective, known)
+    instance = jax.tree.map(np.asarray, instance)
+    total = 0
+    for job, row in enumerate(schedule.start):
+        if not len(row):
+            continue
+        end = int(row[-1]) + int(instance.duration[job, len(row) - 1])
+        if objective == "makespan":
+            total = max(total, end)
+        elif objective == "flow_time":
+            total += end - int(instance.release[job])
+        elif bool(instance.due_mask[job]):
+            total += int(instance.weight[job]) * max(0, end - int(instance.due[job]))
+    return total
 
 
 def _malformed(num_ops: np.ndarray, start: Sequence[Sequence[Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 import jax
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from jaxsched.core.errors import UnknownNameError
-from jaxsched.envs.job_shop import Schedule, bounds, from_jobs, load, solve_exact, validate
+from jaxsched.envs.job_shop import Schedule, bounds, dispatch, from_jobs, load, measure, solve_exact, validate
+from tests import shapes
+from tests.reference import job_shop as reference
 
 
 def exhaustive(jobs, release):
@@ -64,16 +67,48 @@ def test_proves_ft06():
 @pytest.mark.parametrize("seed", range(6))
 def test_agrees_with_exhaustive_search(seed):
     """Ragged jobs, revisited machines, durations of 0, release dates."""
-    random = np.random.default_rng(seed)
-    jobs = [
-        [(int(random.integers(3)), int(random.integers(6))) for _ in range(random.integers(1, 4))] for _ in range(3)
-    ]
-    release = random.integers(0, 5, 3).tolist()
+    rng = np.random.default_rng(seed)
+    jobs = [[(int(rng.integers(3)), int(rng.integers(6))) for _ in range(rng.integers(1, 4))] for _ in range(3)]
+    release = rng.integers(0, 5, 3).tolist()
     instance = from_jobs(jobs, release=release, num_machines=3)
     result = solve_exact(instance, 60, num_workers=1)
     assert_sound(instance, result)
     assert result.proved
     assert result.objective == exhaustive(jobs, release)
+
+
+@pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])
+@pytest.mark.parametrize("seed", range(6))
+def test_sums_agree_with_exhaustive_search(objective, seed):
+    rng = random.Random(seed)
+    jobs = shapes.random_jobs(rng, 3, 3)
+    release, weight = [rng.randint(0, 9) for _ in jobs], [rng.randint(0, 4) for _ in jobs]
+    due = [rng.choice([None, rng.randint(0, 60)]) for _ in jobs]
+    instance = from_jobs(jobs, release=release, due=due, weight=weight)
+    result = solve_exact(instance, 60, num_workers=1, objective=objective)
+    assert validate(instance, result.schedule) == []
+    assert result.proved
+    assert result.objective == measure(instance, result.schedule, objective)
+    assert result.objective == reference.optimum(jobs, release, "any", due, weight, objective)
+
+
+@pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])
+def test_sums_never_get_worse_than_the_hint(objective):
+    instance = with_dates(load("ft10"))
+    hint = dispatch(instance, "slack")
+    result = solve_exact(instance, 0.5, hint, num_workers=1, objective=objective)
+    assert validate(instance, result.schedule) == []
+    assert result.bound <= result.objective <= measure(instance, hint, objective)
+    assert solve_exact(instance, 0, hint, num_workers=1, objective=objective).schedule == hint
+
+
+def with_dates(instance):
+    work = np.asarray(instance.duration).sum(1)
+    return instance.replace(
+        due=(work * 3 // 2).astype(np.int32),
+        due_mask=np.ones(work.shape, bool),
+        weight=np.arange(len(work), dtype=np.int32),
+    )
 
 
 def test_padding_changes_nothing():

@@ -46,6 +46,34 @@ def test_replay_under_non_delay():
         job_shop.replay(INSTANCE, [0, 0, 0, 1, 2, 2, 2, 2], "non_delay")
 
 
+def test_replay_under_insert_fills_gaps():
+    jobs = [[(0, 9), (1, 5)], [(1, 2), (0, 1)], [(1, 2)]]
+    schedule = job_shop.replay(shapes.instance_of(jobs), [0, 0, 1, 1, 2], "insert")
+    assert schedule.start == [[0, 9], [0, 9], [2]]  # the operations on machine 1 go before that of job 0
+
+
+@pytest.mark.parametrize("rule", ["spt", "fifo", "mwkr"])
+def test_replay_under_event_with_no_ops(rule):
+    """What the rules of the published environment play, with no-ops in between, step for step."""
+    rng = random.Random(3)
+    for _ in range(10):
+        jobs = shapes.random_jobs(rng)
+        sim, sequence = reference.EventSimulator(jobs), []
+        while legal := sim.legal():
+            waits = len(jobs) in legal and rng.random() < 0.3
+            playable = [job for job in legal if job < len(jobs)]
+            sequence.append(len(jobs) if waits else min(playable, key=lambda job: reference.RULES[rule](sim, job)))
+            sim.apply(sequence[-1])
+        schedule = job_shop.replay(shapes.instance_of(jobs), sequence, "event")
+        assert (schedule.start, schedule.makespan) == (sim.start, sim.makespan)
+
+
+def test_a_no_op_needs_something_to_wait_for():
+    alone = shapes.instance_of([[(0, 1)], [(1, 1)]])
+    with pytest.raises(ValueError, match="step 0: job 2 is not legal with candidates='event'"):
+        job_shop.replay(alone, [2, 0, 1], "event")
+
+
 @pytest.mark.parametrize(
     ("sequence", "message"),
     [
@@ -67,7 +95,7 @@ def test_replay_refuses(sequence, message):
 
 
 @pytest.mark.parametrize("rule", ["mwkr", "fdd_mwkr"])
-@pytest.mark.parametrize("candidates", ["any", "non_delay"])
+@pytest.mark.parametrize("candidates", ["any", "non_delay", "insert", "event"])
 def test_dispatch(rule, candidates):
     schedule, expected = job_shop.dispatch(INSTANCE, rule, candidates), reference.dispatch(JOBS, rule, candidates)
     assert (schedule.start, schedule.makespan) == (expected.start, expected.makespan)

@@ -63,7 +63,9 @@ def to_batch(cases: Sequence[Case], num_jobs: int, num_ops: int, num_machines: i
             [np.pad(leaf, [(0, b - a) for a, b in zip(leaf.shape, like.shape, strict=True)]) for leaf in leaves]
         )
 
-    instances = [job_shop.from_jobs(case.jobs, release=case.release, due=case.due, weight=case.weight) for case in cases]
+    instances = [
+        job_shop.from_jobs(case.jobs, release=case.release, due=case.due, weight=case.weight) for case in cases
+    ]
     return jax.tree.map(stack, largest, *jax.device_get(instances))
 
 
@@ -125,7 +127,10 @@ def play(env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.A
             for name in ("start", "job_ready", "machine_ready", "work_left", "load_left", "next_op")
         }
         seen |= {name: metrics[name] for name in ("illegal", "decision", "objective_delta")}
-        seen |= {"mask": env.action_mask(state), "bounds": jnp.stack([rules.bound(after, objective) for objective in OBJECTIVES])}
+        seen |= {
+            "mask": env.action_mask(state),
+            "bounds": jnp.stack([rules.bound(after, objective) for objective in OBJECTIVES]),
+        }
         return after, seen | {"elapsed": timestep.elapsed, "done": timestep.terminated}
 
     return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, actions)
@@ -187,6 +192,42 @@ def check_rules(mode: str, cases: Sequence[Case], num_jobs: int, num_ops: int, n
         assert (schedule.start, schedule.makespan) == (expected.start, expected.makespan), f"{rule}, {mode}: {case}"
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def score_atc(env: jaxsched.Environment, instances: job_shop.Instance, sequences: jax.Array) -> jax.Array:
+    """f32[batch, step, job]: scores before each step of the sequences."""
+    key = jax.random.key(0)
+
+    def step(state, job):
+        return env.step(key, state, job)[0], env.heuristics["atc"](state)
+
+    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, sequences)
+
+
+def test_atc_scores_equal_the_simulator():
+    cases, rng = random_cases(4, 60), random.Random(4)
+    sequences = np.full((len(cases), JOBS * OPS), -1, np.int32)
+    expected = []
+    for i, case in enumerate(cases):
+        sim = reference.Simulator(case.jobs, case.release, case.due, case.weight)
+        order = [job for job, ops in enumerate(case.jobs) for _ in ops]
+        rng.shuffle(order)
+        sequences[i, : len(order)] = order
+        expected.append([])
+        for job in order:
+            expected[-1].append({j: reference.apparent_tardiness_cost(sim, j) for j in sim.unfinished})
+            sim.apply(job)
+    scores = jax.device_get(score_atc(jaxsched.make("JobShop-v0"), to_batch(cases, JOBS, OPS, MACHINES), sequences))
+    assert np.isfinite(scores).all()
+    for i, steps in enumerate(expected):
+        for t, costs in enumerate(steps):
+            for job, cost in costs.items():
+                if cost > 0:
+                    assert np.isclose(scores[i, t, job], np.log(cost), rtol=1e-5, atol=1e-4)
+                else:  # weight 0, or beyond the range of a float: after all that count
+                    counted = [scores[i, t, other] for other, value in costs.items() if value > 0]
+                    assert all(scores[i, t, job] < other for other in counted)
+
+
 def classic(name: str) -> Case:
     """A square instance of the package as lists."""
     instance = job_shop.load(name)
@@ -234,7 +275,9 @@ def small_cases() -> list[Case]:
     """Thirty of at most 3 jobs, operations and machines: square ones, then ragged and re-entrant with release dates."""
     rng = random.Random(2)
     square = [
-        Case([[(m, rng.randint(1, 20)) for m in rng.sample(range(3), 3)] for _ in range(3)], [0] * 3, [None] * 3, [1] * 3)
+        Case(
+            [[(m, rng.randint(1, 20)) for m in rng.sample(range(3), 3)] for _ in range(3)], [0] * 3, [None] * 3, [1] * 3
+        )
         for _ in range(15)
     ]
     return [*square, *(random_case(rng, 3, 3, 3) for _ in range(15))]
