@@ -54,6 +54,24 @@ CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]
 }
 
 
+OBSERVATIONS = {
+    "operations": ("any", "event"),
+    "l2d": ("insert",),
+    "tassel": ("event",),
+}
+
+
+@pytest.mark.parametrize(
+    ("observation", "mode"), [(name, mode) for name, modes in OBSERVATIONS.items() for mode in modes]
+)
+def test_job_shop_observations_keep_the_contract(observation: str, mode: str):
+    source, _ = job_shop_cases()
+    env = jaxsched.make("JobShop-v0", candidates=mode, observation=observation)
+    check_environment(
+        env, source, num_instances=6, checks=["structure", "vmap_equals_loop", "observation", "padding", "x64"]
+    )
+
+
 @pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])
 @pytest.mark.parametrize("mode", ["any", "event"])
 def test_job_shop_objectives_keep_the_contract(mode: str, objective: str):

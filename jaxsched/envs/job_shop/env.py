@@ -16,10 +16,10 @@ from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
 from jaxsched.envs.job_shop import rules
 from jaxsched.envs.job_shop.heuristics import RULES, WAITING_RULES
-from jaxsched.envs.job_shop.observation import frontier_observation
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.job_shop.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.validate import measure, validate
+from jaxsched.envs.job_shop.views import OBSERVATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,8 @@ class JobShop(Environment):
     * Action: i32[], the job whose next operation is placed; in `event` also the no-op, `num_jobs` (padded). The mode
       `candidates` says which jobs may be chosen and where the operation goes: `any`, `non_delay`, `insert`, `event`
       (`rules.py`).
-    * Observation: `GraphObservation` of jobs and machines (`observation.py`), legal actions in `action_mask`.
+    * Observation: `GraphObservation`, legal actions in `action_mask`. `frontier`: jobs and machines (`observation.py`);
+      `operations`, `l2d` (in `insert`), `tassel` (in `event`): `views.py`.
     * Objective `minimise`: `makespan`, `flow_time` or `weighted_tardiness`.
     * Reward: decrease of the bound on the objective, at most 0, divided by the bound at reset (weighted tardiness: by
       the weighted completion times of jobs that never wait); the integer sum over an episode is
@@ -50,6 +51,7 @@ class JobShop(Environment):
 
     candidates: str = "any"
     minimise: str = "makespan"
+    observation: str = "frontier"
     max_visits: int | None = None  # `insert`: a machine remembers this many operations per job; None: all
 
     def __post_init__(self):
@@ -57,6 +59,11 @@ class JobShop(Environment):
             raise UnknownNameError("candidates", self.candidates, rules.CANDIDATES)
         if self.minimise not in rules.OBJECTIVES:
             raise UnknownNameError("objective", self.minimise, rules.OBJECTIVES)
+        if self.observation not in OBSERVATIONS:
+            raise UnknownNameError("observation", self.observation, OBSERVATIONS)
+        mode = OBSERVATIONS[self.observation].candidates
+        if mode not in (None, self.candidates):
+            raise ValueError(f"the observation {self.observation!r} belongs to candidates={mode!r}")
         if self.max_visits is not None and self.max_visits < 1:
             raise ValueError(f"max_visits must be at least 1, got {self.max_visits}")
 
@@ -82,7 +89,7 @@ class JobShop(Environment):
         return 2 * num_ops + instance.num_jobs if self.candidates == "event" else num_ops
 
     def init(self, key: Array, instance: Instance) -> State:
-        return rules.init(instance, self.candidates, self.minimise, self.max_visits)
+        return rules.init(instance, self.candidates, self.minimise, self.max_visits, self.observation == "l2d")
 
     def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
         return rules.apply(state, jnp.where(legal, action, state.instance.num_jobs + 1))
@@ -91,7 +98,7 @@ class JobShop(Environment):
         return rules.legal(state, self.candidates)
 
     def observe(self, state: State) -> GraphObservation:
-        return frontier_observation(state, self.action_mask(state))
+        return OBSERVATIONS[self.observation].observe(state, self.action_mask(state))
 
     def bound(self, state: State) -> Array:
         return rules.bound(state, self.minimise)
@@ -115,9 +122,14 @@ class JobShop(Environment):
         return measure(instance, solution, self.minimise)
 
 
-def make_job_shop(candidates: str = "any", objective: str = "makespan", max_visits: int | None = None) -> JobShop:
-    """`jaxsched.make("JobShop-v0", ...)`."""
-    return JobShop(candidates, minimise=objective, max_visits=max_visits)
+def make_job_shop(
+    candidates: str = "any",
+    objective: str = "makespan",
+    observation: str = "frontier",
+    max_visits: int | None = None,
+) -> JobShop:
+    """What `jaxsched.make("JobShop-v0", ...)` calls."""
+    return JobShop(candidates, objective, observation, max_visits)
 
 
 def schedule(state: State) -> Schedule:

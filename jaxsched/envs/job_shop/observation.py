@@ -14,10 +14,10 @@ from jax import Array, lax
 
 from jaxsched.core.arrays import lookup, take_column
 from jaxsched.core.graph import GraphObservation, make_graph
-from jaxsched.envs.job_shop.rules import LATEST, frontier, makespan_bound
+from jaxsched.envs.job_shop.rules import LATEST, Frontier, frontier, makespan_bound
 from jaxsched.envs.job_shop.types import State
 
-JOB, MACHINE, CLOCK = 0, 1, 2  # node kinds
+JOB, MACHINE = 0, 1  # node kinds
 OTHER_JOB, COMPETES = 0, 1  # edge kinds
 DISPATCH, WAIT = 0, 1  # action kinds
 NUM_FEATURES = 20
@@ -109,45 +109,50 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
         action_node=jnp.arange(num_jobs, dtype=jnp.int32),
         action_resource=num_jobs + front.machine,
         action_kind=jnp.full((num_jobs,), DISPATCH, jnp.int32),
-        action_features=_clip(pair_features, open_[:, None]),
+        action_features=clip(pair_features, open_[:, None]),
         action_mask=mask,
         num_node_kinds=2,
         num_edge_kinds=2,
     )
     if state.floor is None:
         return observation
-    then = jnp.where(open_ & (front.start > now), front.start, LATEST).min()
-    waiting = jnp.where(then < LATEST, then - now, 0)
-    ready = (open_ & (front.start == now)).sum(dtype=jnp.int32)
-    return _with_clock(observation, jnp.stack([waiting * unit, waiting * span, ready / num_open]), ~state.done)
+    return with_clock(observation, waiting(front, now, unit, span), ~state.done)
 
 
-def _with_clock(observation: GraphObservation, features: Array, mask: Array) -> GraphObservation:
-    """With a node for the clock, which the no-op is about; `features` f32[3]: how long a wait would be in the two
-    units, the share of jobs that can start now.
-    """
-    clock = jnp.where(mask, lax.clamp(-LIMIT, features, LIMIT), 0)
+def waiting(front: Frontier, now: Array, unit: Array, span: Array) -> Array:
+    """f32[3] of the no-op: how long the wait would be in both units, and the share of jobs that can start now."""
+    then = jnp.where(front.mask & (front.start > now), front.start, LATEST).min()
+    wait = jnp.where(then < LATEST, then - now, 0)
+    ready = (front.mask & (front.start == now)).sum(dtype=jnp.int32)
+    return jnp.stack([wait * unit, wait * span, ready / jnp.maximum(front.mask.sum(dtype=jnp.int32), 1)])
+
+
+def with_clock(observation: GraphObservation, features: Array, mask: Array) -> GraphObservation:
+    """The observation with a node for the clock, which the no-op is about. `features` f32[3]: see `waiting`."""
+    clock = clip(features, mask)
     index = jnp.full((1,), observation.node_mask.shape[0], jnp.int32)
-    nodes = jnp.concatenate([observation.nodes, jnp.pad(clock, (0, NUM_FEATURES - clock.shape[0]))[None]])
+    padding = observation.nodes.shape[-1] - clock.shape[0]
+    nodes = jnp.concatenate([observation.nodes, jnp.pad(clock, (0, padding))[None]])
     return observation.replace(
         graph=make_graph(nodes, observation.senders, observation.receivers),
         node_mask=jnp.append(observation.node_mask, mask),
-        node_kind=jnp.append(observation.node_kind, CLOCK),
+        node_kind=jnp.append(observation.node_kind, observation.num_node_kinds),
         action_node=jnp.append(observation.action_node, index),
         action_resource=jnp.append(observation.action_resource, index),
         action_kind=jnp.append(observation.action_kind, WAIT),
         action_features=jnp.concatenate([observation.action_features, clock[None, :2]]),
-        num_node_kinds=3,
+        num_node_kinds=observation.num_node_kinds + 1,
         num_action_kinds=2,
     )
 
 
 def _stack(features: list[Array], mask: Array) -> Array:
     """f32[F, nodes], clipped, 0 where the node is not real."""
-    return _clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
+    return clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
 
 
-def _clip(features: Array, mask: Array) -> Array:
+def clip(features: Array, mask: Array) -> Array:
+    """`features` within +-LIMIT, 0 where not real."""
     return jnp.where(mask, lax.clamp(-LIMIT, features, LIMIT), 0.0)
 
 

@@ -36,12 +36,18 @@ class Frontier(struct.PyTreeNode):
 
 
 def init(
-    instance: Instance, candidates: str = "any", objective: str = "makespan", max_visits: int | None = None
+    instance: Instance,
+    candidates: str = "any",
+    objective: str = "makespan",
+    max_visits: int | None = None,
+    record_ops: bool = False,
 ) -> State:
-    """The empty schedule. `max_visits`: see `JobShop`."""
+    """The empty schedule. `max_visits`: see `JobShop`; with `record_ops` the slots say which operation they hold."""
     ops_left = instance.op_mask.sum(-1, dtype=jnp.int32)
     num_machines, zero = instance.num_machines, jnp.zeros((), jnp.int32)
     shape = num_machines, instance.num_jobs * (max_visits or instance.num_ops)
+    empty = jnp.full(shape, LATEST, jnp.int32)
+    slots = Slots(empty, empty, jnp.zeros(shape, jnp.int32) if record_ops else None)
     state = State(
         instance=instance,
         next_op=jnp.zeros_like(ops_left),
@@ -53,7 +59,7 @@ def init(
         baseline=zero,
         scale=zero,
         start=jnp.zeros_like(instance.duration),
-        slots=Slots(*[jnp.full(shape, LATEST, jnp.int32)] * 2) if candidates == "insert" else None,
+        slots=slots if candidates == "insert" else None,
         floor=zero if candidates == "event" else None,
     )
     # Most shops can meet their due dates in the bound; the weighted completion times never vanish.
@@ -119,6 +125,9 @@ def apply(state: State, job: Array) -> State:
         slots = Slots(
             start=put_row(slots.start, _insert(starts, start, slot), where),
             end=put_row(slots.end, _insert(ends, start + duration, slot), where),
+            op=slots.op
+            if slots.op is None
+            else put_row(slots.op, _insert(take_row(slots.op, machine), job * instance.num_ops + op, slot), where),
         )
     end = start + duration
     last = end if slots is None else jnp.maximum(end, machine_ready)

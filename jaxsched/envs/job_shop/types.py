@@ -45,6 +45,7 @@ class Slots(struct.PyTreeNode):
 
     start: Array  # i32[M, S]  ticks
     end: Array  # i32[M, S]  ticks
+    op: Array | None = None  # i32[M, S]  j * K + k of operation k of job j, where an observation asks for it
 
 
 class State(struct.PyTreeNode):

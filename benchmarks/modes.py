@@ -1,0 +1,139 @@
+"""One table for the candidate modes and observations of the job shop: rules and policies on la and ta, by size.
+
+    python benchmarks/modes.py train any --updates 300      # frontier observation, candidates any
+    python benchmarks/modes.py train l2d --updates 60       # L2D's observation, candidates insert
+    python benchmarks/modes.py train tassel --updates 120   # Tassel's observation, candidates event
+    python benchmarks/modes.py table                        # every rule under every mode, and the trained policies
+
+The three policies are trained by the `quick` preset's self-labelling with the same network width, about 30 minutes each
+on two CPU cores, compilation included; the number of updates is what fits. Resumable. la needs `JAXSCHED_DATA`.
+Everything goes to benchmarks/results/modes/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import random
+
+import jaxsched
+from jaxsched import evaluation
+from jaxsched.core import pad_stack
+from jaxsched.envs import job_shop
+from jaxsched.policies import greedy_policy, sampling_policy
+from jaxsched.policies.io import load_policy
+from jaxsched.training.config import from_dict, replace
+from jaxsched.training.loop import train
+
+RESULTS = Path(__file__).parent / "results" / "modes"
+POLICIES = {
+    "any": {"candidates": "any"},
+    "l2d": {"candidates": "insert", "observation": "l2d", "max_visits": 1},
+    "tassel": {"candidates": "event", "observation": "tassel"},
+}
+MODES = {"any": {}, "non_delay": {}, "insert": {"max_visits": 1}, "event": {}}
+RULES = ("spt", "mwkr", "mopnr", "fifo", "fdd_mwkr")
+TRACKED = [f"ta{number:02d}" for number in range(1, 11)]
+SAMPLES = 64
+
+
+def learn(name: str, updates: int, work: Path) -> None:
+    """Train one policy and keep its log, curve and weights."""
+    env, preset = jaxsched.make("JobShop-v0", **POLICIES[name]), job_shop.PRESETS["quick"]
+    pool = pad_stack([job_shop.load(instance) for instance in TRACKED])
+    best_known = np.array([job_shop.bounds(instance).upper for instance in TRACKED])
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def play(apply: Any, params: Any) -> Any:
+        policy = greedy_policy(apply, params)
+        return jax.vmap(lambda instance: jaxsched.rollout(env, random.key(0), instance, policy).objective)(pool)
+
+    def evaluate(apply: Any, params: Any) -> dict[str, float]:
+        gaps = np.asarray(play(apply, params)) / best_known - 1
+        return {"gap on ta01-ta10, greedy, %": round(100 * float(gaps.mean()), 3)}
+
+    config = replace(from_dict(dict(preset.training)), num_updates=updates)
+    every = max(updates // 8, 1)
+    resume = (work / "config.json").exists()
+    train(env, preset.source, config, run_dir=work, resume=resume, evaluate=evaluate, evaluate_every=every)
+    target = RESULTS / name
+    target.mkdir(parents=True, exist_ok=True)
+    for file in ("config.json", "log.jsonl", "curve.png", "policy.safetensors"):
+        shutil.copy(work / file, target / file)
+
+
+def table() -> None:
+    """Rules under every mode, and the policies: mean gap to the best known makespan in per cent, by size."""
+    names = job_shop.expand("la,ta")
+    instances = {name: job_shop.load(name) for name in names}
+    rows: list[dict[str, Any]] = []
+
+    def add(report: evaluation.Report, method: str, mode: str) -> None:
+        by_set = {
+            family: evaluation.mean_gap([row for row in report.rows if row.instance.startswith(family)])
+            for family in ("la", "ta")
+        }
+        by_size = {
+            f"{family} {size}": evaluation.mean_gap(
+                [row for row in report.rows if row.instance.startswith(family) and row.size == size]
+            )
+            for family in ("la", "ta")
+            for size in dict.fromkeys(row.size for row in report.rows if row.instance.startswith(family))
+        }
+        gaps = {column: round(gap, 2) for column, gap in (by_set | by_size).items() if gap is not None}
+        makespans = {row.instance: row.objective for row in report.rows}
+        rows.append({"method": method, "candidates": mode, "gap": gaps, "makespan": makespans})
+        print(f"{method:24} {mode:10} la {gaps['la']:6.2f}  ta {gaps['ta']:6.2f}", flush=True)
+
+    for mode, settings in MODES.items():
+        env = jaxsched.make("JobShop-v0", candidates=mode, **settings)
+        for rule in RULES:
+            add(evaluation.evaluate(env, instances, rule), rule, mode)
+    for name, settings in POLICIES.items():
+        folder = RESULTS / name
+        if not (folder / "policy.safetensors").exists():
+            print(f"{name}: not trained yet, left out")
+            continue
+        env = jaxsched.make("JobShop-v0", **settings)
+        apply, params = load_policy(folder, env)
+        greedy = functools.partial(greedy_policy, apply)
+        add(evaluation.evaluate(env, instances, greedy, params=params), f"policy {name}, greedy", env.candidates)
+        sampling = functools.partial(sampling_policy, apply, temperature=1.0)
+        report = evaluation.evaluate(env, instances, sampling, params=params, samples=SAMPLES)
+        add(report, f"policy {name}, best of {SAMPLES}", env.candidates)
+    result = {
+        "command": "python benchmarks/modes.py table",
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
+        "jax": jax.__version__,
+        "bounds": job_shop.bounds("ta01").date,
+        "rows": rows,
+    }
+    (RESULTS / "table.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train")
+    training.add_argument("policy", choices=POLICIES)
+    training.add_argument("--updates", type=int, required=True)
+    training.add_argument("--work", type=Path, default=Path("runs/modes"), help="run folders, one per policy")
+    commands.add_parser("table")
+    arguments = parser.parse_args()
+    if arguments.command == "table":
+        table()
+    else:
+        learn(arguments.policy, arguments.updates, arguments.work / arguments.policy)
+
+
+if __name__ == "__main__":
+    main()
