@@ -54,7 +54,7 @@ _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a file of bounded size; a huge one is refused unread."""
     path = Path(path)
-    refusal = InstanceError(f"larger than {MAX_FILE_BYTES // 2**20} MiB, not an instance", file=str(path))
+    refusal = InstanceError(f"larger than {MAX_FILE_BYTES // 2**20} MiB, the limit", file=str(path))
     if path.stat().st_size > MAX_FILE_BYTES:
         raise refusal
     with path.open("rb") as file:  # the file may grow meanwhile
@@ -311,13 +311,11 @@ def _json_integer(digits: str) -> int:
 class Json:
     """An object of a JSON file, and errors that point to its values."""
 
-    def __init__(self, text: Text):
+    def __init__(self, text: Text, what: str):
         self.text, value = text, read_json(text)
         if not isinstance(value, dict):
-            what = (
-                "an array: name an instance of a data folder instead" if isinstance(value, list) else "something else"
-            )
-            raise text.fail_at(f"expected one JSON object, the instance, got {what}", 0, 0)
+            found = "an array" if isinstance(value, list) else reprlib.repr(value)
+            raise text.fail_at(f"expected {what} as one JSON object, got {found}", 0, 0)
         self.entry: dict[str, Any] = value
 
     def fail(self, reason: str, *path: str | int) -> InstanceError:
@@ -388,7 +386,7 @@ class Json:
 
 
 def _json_instance(text: Text) -> Lists:
-    json_object = Json(text)
+    json_object = Json(text, "an instance")
     if "operations" in json_object.entry:
         return _data_entry(json_object)
     if "duration_matrix" in json_object.entry and "machines_matrix" in json_object.entry:

@@ -76,7 +76,7 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
     if _ending(path) == ".csv":
         entries = _csv_entries(read_bytes(path), file, labels)
     else:
-        text = Json(Text(read_bytes(path), file))
+        text = Json(Text(read_bytes(path), file), "a schedule")
         text.known(["makespan", "operations"])
         if "makespan" not in text.entry or "operations" not in text.entry:
             raise text.fail("needs `makespan` and `operations`")

@@ -227,7 +227,7 @@ MALFORMED_SCHEDULES = [
     (
         "a.json",
         "[]",
-        "a.json:1:1: expected one JSON object, the instance, got an array: name an instance of a data folder instead",
+        "a.json:1:1: expected a schedule as one JSON object, got an array",
     ),
     ("a.json", "{}", "a.json:1:1: needs `makespan` and `operations`"),
     (

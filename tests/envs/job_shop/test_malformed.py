@@ -144,9 +144,9 @@ MALFORMED = {
         "cut": (job_shop_lib()[:-1], ":1:97: not JSON: Expecting ',' delimiter"),
         "array": (
             b"[" + job_shop_lib() + b"]",
-            ":1:1: expected one JSON object, the instance, got an array: name an instance of a data folder instead",
+            ":1:1: expected an instance as one JSON object, got an array",
         ),
-        "number": (b"7", ":1:1: expected one JSON object, the instance, got something else"),
+        "number": (b"7", ":1:1: expected an instance as one JSON object, got 7"),
         "neither": (
             b'{"name": "x"}',
             ":1:1: needs `operations`, or `duration_matrix` and `machines_matrix` as job-shop-lib writes them",
@@ -572,7 +572,7 @@ def test_100_mb_of_garbage_are_refused_unread(tmp_path, monkeypatch):
         path = tmp_path / name
         with open(path, "wb") as file:
             file.truncate(100 * 10**6)  # sparse
-        with pytest.raises(InstanceError, match="larger than 4 MiB, not an instance"):
+        with pytest.raises(InstanceError, match="larger than 4 MiB, the limit"):
             load(path)
 
 
