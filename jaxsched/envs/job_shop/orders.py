@@ -37,7 +37,7 @@ _MINUTE = datetime.timedelta(minutes=1)
 Value = int | datetime.datetime
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Orders:
     """An instance and what its numbers stand for: `jobs[j]`, `machines[m]` and `steps[j][k]` in the file.
 
