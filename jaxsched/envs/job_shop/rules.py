@@ -62,8 +62,8 @@ def init(
         slots=slots if candidates == "insert" else None,
         floor=zero if candidates == "event" else None,
     )
-    # Most shops can meet their due dates in the bound; the weighted completion times never vanish.
-    weighted = (instance.weight * completion_bound(state)).sum(dtype=jnp.int32)
+    # The bound on the tardiness is often 0; the weighted completion times of the jobs with a due date are not.
+    weighted = (jnp.where(instance.due_mask, instance.weight, 0) * completion_bound(state)).sum(dtype=jnp.int32)
     baseline = bound(state, objective)
     scale = weighted if objective == "weighted_tardiness" else baseline
     return state.replace(baseline=baseline, scale=jnp.maximum(scale, 1))

@@ -7,6 +7,7 @@ or to pass as a static argument, with shapes that depend on their fields alone.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,133 @@ class Uniform:
         return _instance(jnp.where(op_mask, machine, 0), jnp.where(op_mask, duration, 0), op_mask, self.num_machines)
 
 
+@dataclasses.dataclass(frozen=True)
+class TwoSet:
+    """Random two-set job shops; see `two_set` for the fields. Static shapes `[num_jobs, num_machines]`."""
+
+    num_jobs: int
+    num_machines: int
+    low: int
+    high: int
+
+    def __post_init__(self):
+        uniform(self.num_jobs, self.num_machines, self.low, self.high)  # the same checks
+
+    def __call__(self, key: Array) -> Instance:
+        """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
+        first_key, second_key, duration_key = jax.random.split(key, 3)
+        half, machines = self.num_machines // 2, jnp.arange(self.num_machines, dtype=jnp.int32)
+        sets = [
+            jax.random.permutation(
+                set_key, jnp.broadcast_to(part, (self.num_jobs, len(part))), axis=1, independent=True
+            )
+            for set_key, part in ((first_key, machines[:half]), (second_key, machines[half:]))
+        ]
+        shape = self.num_jobs, self.num_machines
+        duration = jax.random.randint(duration_key, shape, self.low, self.high + 1, jnp.int32)
+        return _instance(jnp.concatenate(sets, 1), duration, jnp.ones(shape, jnp.bool_), self.num_machines)
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownOptimum:
+    """Random job shops whose optimal makespan is `makespan`; see `known_optimum` for the fields and the method."""
+
+    num_jobs: int
+    num_machines: int
+    makespan: int
+
+    def __post_init__(self):
+        if not 1 <= self.num_machines <= self.num_jobs:
+            raise ValueError(
+                f"need 1 <= num_machines <= num_jobs to keep every machine busy, "
+                f"got {self.num_machines} machines and {self.num_jobs} jobs"
+            )
+        if self.makespan < self.num_jobs:
+            raise ValueError(f"a makespan of {self.makespan} leaves no tick for each of {self.num_jobs} jobs")
+        if self.makespan * self.num_machines > INT32_MAX:
+            raise ValueError("makespan * num_machines exceeds int32: the times of a schedule would overflow")
+
+    def __call__(self, key: Array) -> Instance:
+        """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
+        return self.solved(key)[0]
+
+    def solved(self, key: Array) -> tuple[Instance, Array]:
+        """`self(key)` and an optimal schedule of it: the start of each operation, i32[J, K], ticks."""
+        job_key, machine_key, slice_key, length_key, shift_key = jax.random.split(key, 5)
+        num_jobs, num_machines = self.num_jobs, self.num_machines
+        jobs = jnp.arange(num_jobs, dtype=jnp.int32)
+
+        # Slices of time, one per job, in random order. Machine m works in slice s on job (turn[s] + offset[m]) mod J;
+        # the offsets differ, so no job is on two machines in one slice.
+        turn = jax.random.permutation(slice_key, jobs)
+        offset = jax.random.permutation(machine_key, jobs)[:num_machines]
+
+        # Lengths in pairs mean + x, mean - x with x uniform; the remainder goes to the first slices.
+        mean = self.makespan // num_jobs
+        x = jax.random.randint(length_key, (num_jobs // 2,), 1 - mean, mean, jnp.int32)
+        length = mean + jnp.concatenate([x, -x, jnp.zeros(num_jobs % 2, jnp.int32)])
+        length = length + (jobs < self.makespan % num_jobs)
+        border = jnp.cumsum(length, dtype=jnp.int32)[:-1]  # i32[J - 1] between slices
+
+        # Each machine shifts its borders by less than half a slice. A job that goes from machine m to m' at a border
+        # must not shift more on m than on m': the larger shift is handed on, M times at most.
+        low, high = -(length[:-1] // 2), (length[1:] - 1) // 2
+        shift = jax.random.randint(shift_key, (num_jobs - 1, num_machines), low[:, None], high[:, None] + 1, jnp.int32)
+        came = (turn[1:, None] + offset - turn[:-1, None]) % num_jobs  # the offset it had in the slice before
+        same = came[:, :, None] == offset  # bool[J - 1, M, M'] it came to m from m'
+
+        def hand_on(_: int, shift: Array) -> Array:
+            return jnp.maximum(shift, jnp.where(same, shift[:, None], low[:, None, None]).max(-1))
+
+        shift = jax.lax.fori_loop(0, num_machines, hand_on, shift)
+
+        zero, end = jnp.zeros((1, num_machines), jnp.int32), jnp.full((1, num_machines), self.makespan, jnp.int32)
+        time = jnp.concatenate([zero, border[:, None] + shift, end])  # i32[J + 1, M] borders of each machine
+        slices = jnp.zeros(num_jobs, jnp.int32).at[turn].set(jobs)[(jobs[:, None] - offset) % num_jobs]  # i32[J, M]
+        slices = slices[jax.random.permutation(job_key, jobs)]
+        machine = jnp.argsort(slices, 1).astype(jnp.int32)  # its machines in the order of their slices
+        slices = jnp.sort(slices, 1)
+        start = time[slices, machine]
+        op_mask = jnp.ones((num_jobs, num_machines), jnp.bool_)
+        return _instance(machine, time[slices + 1, machine] - start, op_mask, num_machines), start
+
+
+@dataclasses.dataclass(frozen=True)
+class DueDates:
+    """A source with release dates, due dates and weights; see `with_due_dates`. Ratios are in whole per cent."""
+
+    source: Callable[[Array], Instance]
+    tightness_percent: int
+    release_percent: int
+    weights: tuple[int, int]
+
+    def __post_init__(self):
+        if not (0 <= self.tightness_percent <= 10_000 and 0 <= self.release_percent <= 10_000):
+            raise ValueError(
+                "tightness and release_spread are in [0, 100], "
+                f"got {self.tightness_percent / 100} and {self.release_percent / 100}"
+            )
+        if not 0 <= self.weights[0] <= self.weights[1] < INT32_MAX:
+            raise ValueError(f"weights need 0 <= low <= high < 2**31 - 1, got {self.weights}")
+
+    def __call__(self, key: Array) -> Instance:
+        """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
+        source_key, release_key, weight_key = jax.random.split(key, 3)
+        instance = self.source(source_key)
+        real = instance.op_mask.any(-1)
+        work = instance.duration.sum(-1, dtype=jnp.int32)
+        latest = _per_cent(work.sum(dtype=jnp.int32) // jnp.maximum(real.sum(dtype=jnp.int32), 1), self.release_percent)
+        release = instance.release + jax.random.randint(release_key, real.shape, 0, latest + 1, jnp.int32)
+        low, high = self.weights
+        weight = jax.random.randint(weight_key, real.shape, low, high + 1, jnp.int32)
+        return instance.replace(
+            release=jnp.where(real, release, 0),
+            due=jnp.where(real, release + _per_cent(work, self.tightness_percent), 0),
+            due_mask=real,
+            weight=jnp.where(real, weight, 0),
+        )
+
+
 def uniform(
     num_jobs: int,
     num_machines: int,
@@ -94,6 +222,43 @@ def jumanji(num_jobs: int = 20, num_machines: int = 10, max_ops: int = 8, max_du
     return uniform(num_jobs, num_machines, 1, max_duration, max_ops, recirculation=True, min_ops=1)
 
 
+def two_set(num_jobs: int, num_machines: int, low: int = 1, high: int = 200) -> TwoSet:
+    """The distribution of dmu41-80 (Demirkol, Mehta & Uzsoy 1998, EJOR 109).
+
+    Each job visits all machines of the first half, `num_machines // 2` of them, in random order, then all others.
+    Durations are uniform in `[low, high]`, both inclusive.
+    """
+    return TwoSet(num_jobs, num_machines, low, high)
+
+
+def known_optimum(num_jobs: int, num_machines: int, makespan: int | None = None) -> KnownOptimum:
+    """Random job shops whose optimal makespan is `makespan`, by default 50 ticks for each job; the method is ours.
+
+    Each job visits each machine once. A schedule is drawn in which every machine works without a pause from 0 to
+    `makespan`, on each job once: a Latin rectangle of jobs, with slices of random length whose borders every machine
+    shifts on its own. So the load of each machine, and `lower_bound(instance)`, is the optimum, which is also the field
+    `makespan` of the source. `source.solved(key)` returns the schedule too. Needs as many jobs as machines or more.
+    """
+    return KnownOptimum(num_jobs, num_machines, 50 * num_jobs if makespan is None else makespan)
+
+
+def with_due_dates(
+    source: Callable[[Array], Instance],
+    tightness: float = 1.5,
+    release_spread: float = 0.0,
+    weights: tuple[int, int] = (1, 4),
+) -> DueDates:
+    """`source` with due dates by total work content, the TWK rule (Baker 1984, Management Science 30).
+
+    The due date of a job is its release plus `tightness` times its work, rounded half up; weights are integers uniform
+    in `weights`, both inclusive. Releases are those of the source plus an integer uniform in [0, `release_spread` times
+    the mean work of a job]. Both ratios are in [0, 100] and rounded to whole per cent, so that all integers are exact;
+    the amounts they yield stop at 2**30 ticks.
+    """
+    low, high = weights
+    return DueDates(source, round(100 * tightness), round(100 * release_spread), (low, high))
+
+
 def taillard(num_jobs: int, num_machines: int, time_seed: int, machine_seed: int) -> Instance:
     """The instance of Taillard (1993, "Benchmarks for basic scheduling problems", EJOR 64) for two published seeds.
 
@@ -125,6 +290,12 @@ def _instance(machine: Array, duration: Array, op_mask: Array, num_machines: int
         due_mask=jnp.zeros(num_jobs, jnp.bool_),
         weight=jnp.ones(num_jobs, jnp.int32),
     )
+
+
+def _per_cent(value: Array, percent: int) -> Array:
+    """value * percent / 100 rounded half up, at most 2**30: exact in int32 for percent <= 10,000."""
+    value = jnp.minimum(value, min(2**30 * 100 // max(percent, 1), INT32_MAX) // 100 * 100)
+    return value // 100 * percent + (value % 100 * percent + 50) // 100
 
 
 class _Lehmer:

@@ -10,10 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsched.envs.job_shop import jumanji, load, taillard, taillard_style, uniform
+from jaxsched.envs.job_shop import (
+    Schedule,
+    from_jobs,
+    jumanji,
+    known_optimum,
+    load,
+    solve_exact,
+    taillard,
+    taillard_style,
+    to_jobs,
+    two_set,
+    uniform,
+    validate,
+    with_due_dates,
+)
+from jaxsched.envs.job_shop.rules import lower_bound
 
 BATCH = 256
 RAGGED = uniform(4, 6, low=0, high=3, ops_per_job=5, min_ops=2)
+DATED = with_due_dates(RAGGED, tightness=1.35, release_spread=0.7, weights=(2, 5))
+DENSE = known_optimum(6, 4, makespan=173)
 
 
 @functools.partial(jax.jit, static_argnums=0)  # sources are hashable
@@ -89,22 +106,111 @@ def test_jumanji_setting():
     assert any(len(set(route)) < 8 for route in longest)  # machines are revisited
 
 
-def test_a_key_gives_one_instance_alone_batched_or_with_x64():
-    many = draw(RAGGED)
+def test_two_set_shops_visit_the_first_half_first():
+    for num_machines in (4, 5):
+        instance, half = draw(two_set(6, num_machines)), num_machines // 2
+        assert_well_formed(instance)
+        assert instance.machine.shape == (BATCH, 6, num_machines)
+        assert (np.sort(instance.machine[..., :half], -1) == np.arange(half)).all()
+        assert (np.sort(instance.machine[..., half:], -1) == np.arange(half, num_machines)).all()
+        assert_uniform(instance.machine[..., 0], 0, half - 1)
+        assert_uniform(instance.machine[..., -1], half, num_machines - 1)
+        assert_uniform(instance.duration, 1, 200)
+
+
+def test_dmu_shops_have_that_form(data_dir):
+    for name in ("dmu41", "dmu80"):  # of 15 and 20 machines
+        instance = load(name)
+        half = instance.num_machines // 2
+        assert int(instance.machine[:, :half].max()) == half - 1
+        assert int(instance.machine[:, half:].min()) == half
+    assert int(load("dmu01").machine[:, :7].max()) == 14
+
+
+@pytest.mark.parametrize(
+    "source",
+    [DENSE, known_optimum(7, 7), known_optimum(5, 1, 5), known_optimum(1, 1, 3)],
+)
+def test_known_optimum(source):
+    """The hidden schedule is valid, and no schedule is shorter than the load of a machine."""
+    keys = jax.random.split(jax.random.key(1), BATCH)
+    instances, starts = jax.tree.map(np.asarray, jax.jit(jax.vmap(source.solved))(keys))
+    assert_well_formed(instances)
+    assert (jax.jit(jax.vmap(lower_bound))(instances) == source.makespan).all()
+    assert (np.sort(instances.machine, -1) == np.arange(source.num_machines)).all()
+    assert instances.duration.min() >= 1
+    for i in range(BATCH):
+        instance = jax.tree.map(lambda leaf, i=i: leaf[i], instances)
+        load = np.bincount(instance.machine.ravel(), instance.duration.ravel())
+        assert (load == source.makespan).all()
+        assert validate(instance, Schedule(starts[i].tolist(), source.makespan)) == []
+
+
+def test_known_optima_are_those_of_the_exact_solver():
+    instances = draw(DENSE)
+    for i in range(5):
+        instance = jax.tree.map(lambda leaf, i=i: leaf[i], instances)
+        result = solve_exact(instance, time_limit=20)
+        assert result.proved
+        assert result.objective == DENSE.makespan
+
+
+def test_known_optimum_shops_are_varied():
+    instance = draw(known_optimum(6, 4))
+    assert known_optimum(6, 4).makespan == 300
+    assert_uniform(instance.machine[:, 0, 0], 0, 3)
+    assert len({job.tobytes() for job in instance.machine.reshape(-1, 4)}) == 24  # every route
+    # Without the shifts of borders each instance would have six durations, one per slice.
+    assert np.mean([len(np.unique(duration)) for duration in instance.duration]) > 12
+
+
+def test_due_dates_follow_the_work():
+    plain, instance = draw(RAGGED), draw(DATED)
+    assert instance.due_mask.all()
+    work = instance.duration.sum(-1)
+    np.testing.assert_array_equal(instance.due, instance.release + (135 * work + 50) // 100)
+    assert_uniform(instance.weight, 2, 5)
+    latest = work.sum(-1, keepdims=True) // 4 * 70 // 100
+    assert (instance.release >= 0).all()
+    assert (instance.release <= latest + 1).all()
+    assert (instance.release.max(-1) > latest[:, 0] // 2).mean() > 0.7
+    assert plain.duration.shape == instance.duration.shape
+    tight = with_due_dates(uniform(2, 2), tightness=1, weights=(1, 1))(jax.random.key(0))
+    assert (tight.due == tight.duration.sum(-1)).all()
+    assert not tight.release.any()
+
+
+def test_due_dates_keep_releases_and_padding():
+    shop = from_jobs([[(0, 2**30)], [(1, 5)]], release=[3, 4])
+    padded = jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, 1)] + [(0, 0)] * (leaf.ndim - 1)), shop)
+    instance = with_due_dates(lambda key: padded, tightness=100, weights=(7, 7))(jax.random.key(0))
+    assert instance.release.tolist() == [3, 4, 0]
+    assert instance.due.tolist() == [3 + 2**30 // 10_000 * 10_000, 504, 0]
+    assert instance.due_mask.tolist() == [True, True, False]
+    assert instance.weight.tolist() == [7, 7, 0]
+    assert to_jobs(instance)[:2] == to_jobs(shop)
+
+
+@pytest.mark.parametrize("source", [RAGGED, DATED, DENSE, two_set(4, 5)], ids=["uniform", "dated", "dense", "two_set"])
+def test_a_key_gives_one_instance_alone_batched_or_with_x64(source):
+    many = draw(source)
     key = jax.random.split(jax.random.key(0), BATCH)[7]
-    alone = RAGGED(key)
+    alone = source(key)
     with jax.enable_x64(True):
-        wide = jax.jit(RAGGED)(key)
+        wide = jax.jit(source)(key)
     for instance in (alone, wide):
         for one, leaf in zip(jax.tree.leaves(instance), jax.tree.leaves(many), strict=True):
             assert one.dtype == leaf.dtype
             np.testing.assert_array_equal(one, leaf[7])
-    assert (draw(RAGGED, seed=1).duration != many.duration).any()
+    assert (draw(source, seed=1).duration != many.duration).any()
 
 
 def test_sources_are_values():
     assert uniform(3, 2) == uniform(3, 2, ops_per_job=2, min_ops=2)
     assert len({uniform(3, 2), uniform(3, 2), uniform(3, 2, high=9)}) == 2
+    assert len({two_set(3, 2), two_set(3, 2, high=9), two_set(3, 2, 1, 200)}) == 2
+    assert len({known_optimum(3, 2), known_optimum(3, 2, 150), known_optimum(3, 2, 9)}) == 2
+    assert len({with_due_dates(two_set(3, 2)), with_due_dates(two_set(3, 2), 1.5, 0.0, (1, 4)), DATED}) == 2
 
 
 @pytest.mark.parametrize(
@@ -123,6 +229,26 @@ def test_sources_are_values():
 def test_contradictory_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         uniform(**({"num_jobs": 2, "num_machines": 2} | settings))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: two_set(0, 2), "at least one job"),
+        (lambda: two_set(2, 2, 5, 4), "low <= high"),
+        (lambda: two_set(2, 2, 1, 2**30), "int32"),
+        (lambda: known_optimum(2, 3), "3 machines and 2 jobs"),
+        (lambda: known_optimum(2, 0), "0 machines"),
+        (lambda: known_optimum(3, 2, 2), "makespan of 2"),
+        (lambda: known_optimum(3, 2, 2**30), "int32"),
+        (lambda: with_due_dates(uniform(2, 2), -1), r"in \[0, 100\], got -1.0 and 0.0"),
+        (lambda: with_due_dates(uniform(2, 2), release_spread=101), r"got 1.5 and 101.0"),
+        (lambda: with_due_dates(uniform(2, 2), weights=(2, 1)), "low <= high"),
+    ],
+)
+def test_contradictory_settings_of_the_others(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_taillard_by_its_published_seeds():

@@ -1,0 +1,186 @@
+"""Finished schedules as files, CSV or JSON by the file's ending, and back.
+
+Both hold one row or object `job, step, machine, start, end` per operation, in the order of the jobs and their routes.
+Jobs, steps and machines are numbers from 0 and times are ticks; with the `Orders` an instance was read with, they are
+the names, steps and dates of that file. JSON is `{"makespan": ticks, "operations": [...]}`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import reprlib
+from collections.abc import Callable, Iterator
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.envs.job_shop.formats import Json, Text, read_bytes, write_text
+from jaxsched.envs.job_shop.lists import to_jobs
+from jaxsched.envs.job_shop.orders import Orders, Table, isoformat
+from jaxsched.envs.job_shop.types import Instance, Schedule
+from jaxsched.envs.job_shop.validate import validate
+
+_COLUMNS = ("job", "step", "machine", "start", "end")
+_MINUTE = datetime.timedelta(minutes=1)
+
+Entry = dict[str, int | str]
+Fail = Callable[[str, str], InstanceError]  # reason, column
+
+
+def write_schedule(
+    schedule: Schedule,
+    instance: Instance,
+    path: str | os.PathLike[str],
+    *,
+    orders: Orders | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a schedule of `instance` as `*.csv` or `*.json`, see the head of this module.
+
+    With `orders`, names take the place of numbers, and dates that of ticks where `orders.origin` is set. Raises
+    `FileExistsError` where the file exists and `overwrite` is False, `ValueError` for another ending, a schedule that
+    is not valid, or orders of another instance.
+    """
+    faults = validate(instance, schedule)
+    if faults:
+        raise ValueError(f"not a schedule of this instance: {faults[0]}")
+    labels = _Labels(instance, orders)
+    operations = []
+    for (job, op), (machine, duration) in labels.operations():
+        start = schedule.start[job][op]
+        times = labels.time(start), labels.time(start + duration)
+        operations.append((labels.job(job), labels.step(job, op), labels.machine(machine), *times))
+    if _ending(path) == ".csv":
+        lines = [",".join(map(_cell, row)) + "\n" for row in (_COLUMNS, *operations)]
+    else:
+        rows = ",\n".join("  " + json.dumps(dict(zip(_COLUMNS, row, strict=True))) for row in operations)
+        lines = [f'{{"makespan": {int(schedule.makespan)},\n"operations": [\n{rows}\n]}}\n']
+    write_text(path, lines, overwrite)
+
+
+def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: Orders | None = None) -> Schedule:
+    """The schedule of `instance` in a file of `write_schedule`, rows in any order; `orders` as it was written with.
+
+    Raises `InstanceError` with file, line, column and reason where the file is malformed or its operations, machines,
+    durations or makespan are not those of the instance. Whether machines and jobs overlap is for `validate` to say.
+    """
+    labels = _Labels(instance, orders)
+    ids: dict[tuple[int | str, int | str], tuple[int, int]] = {
+        (labels.job(job), labels.step(job, op)): (job, op) for (job, op), _ in labels.operations()
+    }
+    jobs = to_jobs(instance)
+    starts: list[list[int | None]] = [[None] * len(row) for row in jobs]
+    file = os.fspath(path)
+    text, makespan = None, None
+    if _ending(path) == ".csv":
+        entries = _csv_entries(read_bytes(path), file, labels)
+    else:
+        text = Json(Text(read_bytes(path), file), "a schedule")
+        text.known(["makespan", "operations"])
+        if "makespan" not in text.entry or "operations" not in text.entry:
+            raise text.fail("needs `makespan` and `operations`")
+        makespan = text.integer(text.entry["makespan"], "makespan", "makespan")
+        entries = _json_entries(text)
+    end = 0
+    for entry, fail in entries:
+        shown = {column: reprlib.repr(value) for column, value in entry.items()}
+        found = ids.get((entry["job"], entry["step"]))
+        if found is None:
+            raise fail(f"the instance has no step {shown['step']} of a job {shown['job']}", "job")
+        (job, op), (machine, duration) = found, jobs[found[0]][found[1]]
+        if entry["machine"] != labels.machine(machine):
+            raise fail(f"machine {shown['machine']}, but the instance has {labels.machine(machine)!r}", "machine")
+        if starts[job][op] is not None:
+            raise fail(f"step {shown['step']} of job {shown['job']} is given twice", "step")
+        start, stop = (labels.ticks(entry[column]) for column in ("start", "end"))
+        if start is None or start < 0:
+            raise fail(f"start {shown['start']} is not a time of this instance", "start")
+        if stop is None or stop != start + duration:
+            raise fail(f"end {shown['end']} is not {duration} ticks after the start", "end")
+        starts[job][op], end = start, max(end, stop)
+    for job, row in enumerate(starts):
+        for op, start in enumerate(row):
+            if start is None:
+                reason = f"no start for step {labels.step(job, op)!r} of job {labels.job(job)!r}"
+                raise InstanceError(reason, file=file)
+    if text is not None and makespan != end:
+        raise text.fail(f"the makespan is given as {makespan}, but the latest end is {end}", "makespan")
+    return Schedule([[start for start in row if start is not None] for row in starts], end)
+
+
+class _Labels:
+    """How the jobs, steps, machines and times of an instance are called in a file."""
+
+    def __init__(self, instance: Instance, orders: Orders | None):
+        self.jobs, self.orders = to_jobs(instance), orders
+        self.origin = None if orders is None else orders.origin
+        if orders is not None and to_jobs(orders.instance) != [job for job in self.jobs if job]:
+            raise ValueError("these orders are of another instance")
+
+    def operations(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """(job, operation), (machine, duration) of each."""
+        for job, row in enumerate(self.jobs):
+            for op, operation in enumerate(row):
+                yield (job, op), operation
+
+    def job(self, job: int) -> int | str:
+        return job if self.orders is None else self.orders.jobs[job]
+
+    def step(self, job: int, op: int) -> int:
+        return op if self.orders is None else self.orders.steps[job][op]
+
+    def machine(self, machine: int) -> int | str:
+        return machine if self.orders is None else self.orders.machines[machine]
+
+    def time(self, ticks: int) -> int | str:
+        if self.origin is None:
+            return int(ticks)
+        try:
+            return isoformat(self.origin + int(ticks) * _MINUTE)
+        except OverflowError:
+            raise ValueError("the schedule ends after the year 9999") from None
+
+    def ticks(self, time: int | str) -> int | None:
+        """The inverse of `time`; None for what is none."""
+        if self.origin is None or isinstance(time, int):
+            return time if self.origin is None and isinstance(time, int) else None
+        try:
+            ticks = (datetime.datetime.fromisoformat(time) - self.origin) // _MINUTE
+        except (ValueError, TypeError):  # no date, or one with a time zone
+            return None
+        return ticks if self.time(ticks) == time else None
+
+
+def _csv_entries(content: bytes, file: str, labels: _Labels) -> Iterator[tuple[Entry, Fail]]:
+    text = {"job", "machine"} if labels.orders else set()
+    text |= {"start", "end"} if labels.origin else set()
+    for row in Table(content, file, _COLUMNS).rows():
+        yield {c: row.name(c) if c in text else row.number(c) for c in _COLUMNS}, row.fail
+
+
+def _json_entries(source: Json) -> Iterator[tuple[Entry, Fail]]:
+    operations = source.entry["operations"]
+    if not isinstance(operations, list):
+        raise source.fail(f"operations: expected a list, got {reprlib.repr(operations)}", "operations")
+    for i, entry in enumerate(operations):
+        if not isinstance(entry, dict) or set(entry) != set(_COLUMNS):
+            raise source.fail(f"operation {i}: expected an object of {', '.join(_COLUMNS)}", "operations", i)
+        for column, value in entry.items():
+            if type(value) not in (int, str):
+                reason = f"{column} {reprlib.repr(value)} is neither a number nor a text"
+                raise source.fail(reason, "operations", i, column)
+        yield entry, lambda reason, column, i=i: source.fail(reason, "operations", i, column)
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending not in (".csv", ".json"):
+        raise ValueError(f"a schedule is a file *.csv or *.json, got {os.fspath(path)!r}")
+    return ending
+
+
+def _cell(value: int | str) -> str:
+    """As `csv` would write it: in quotes where needed."""
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",]', text) else text
