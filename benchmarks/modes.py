@@ -5,8 +5,8 @@
     python benchmarks/modes.py table                        # every rule under every mode, and the policies
 
 Both are trained by the `quick` preset's self-labelling with the same network width, about 30 minutes each on two CPU
-cores, compilation included; the number of updates is what fits. Resumable. The third policy is that of the main job
-(frontier observation, candidates any, 9 minutes). la needs `JAXSCHED_DATA`. Results: benchmarks/results/modes/.
+cores, compilation included; the number of updates is what fits. Resumable. The third policy is seed 0 of ppo_seeds.py
+(frontier observation, candidates any, 35 minutes). la needs `JAXSCHED_DATA`. Results: benchmarks/results/modes/.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def table() -> None:
         env = jaxsched.make("JobShop-v0", candidates=mode, **settings)
         for rule in RULES:
             add(evaluation.evaluate(env, instances, rule), rule, mode)
-    folders = {"frontier": RESULTS.parent / "main_job", **{name: RESULTS / name for name in POLICIES}}
+    folders = {"frontier": RESULTS.parent / "ppo_standard" / "seed0", **{name: RESULTS / name for name in POLICIES}}
     for name, folder in folders.items():
         env = jaxsched.make("JobShop-v0", **POLICIES.get(name, {}))
         apply, params = load_policy(folder, env)

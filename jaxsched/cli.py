@@ -211,7 +211,8 @@ def train(
             print(f"no picture as PNG; it needs: {_pip('viz')}")
             continue
         path = run_dir / f"gantt_{Path(name).stem}{suffix}"
-        _draw(environment, instances[name], row.solution, path, f"{name}, {row.policy}", resume is not None)
+        named = _Named(family(environment), instances[name], None)
+        _draw(named, row.solution, path, f"{name}, {row.policy}", resume is not None)
     print(f"{run_dir}: results.json, curve.png, gantt_{Path(name).stem}.svg, policy.safetensors")
 
 
@@ -223,6 +224,7 @@ def evaluate(
     samples: int = 1,
     temperature: float | None = None,
     env: str = "JobShop-v0",
+    objective: str | None = None,
     settings: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
@@ -238,6 +240,7 @@ def evaluate(
         temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise 1 for a policy
             and 0.3 for a rule.
         env: Environment id.
+        objective: What to minimise, where the environment has a choice.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
         seed: Seed of the sampling.
         out: Write the results to this JSON file.
@@ -247,7 +250,7 @@ def evaluate(
     from jaxsched.evaluation.report import instance_table, print_table, refuse_existing
 
     refuse_existing(out, force)
-    environment = _make(env, settings, plays_rule=rule is not None)
+    environment = _make(env, settings, objective, plays_rule=rule is not None)
     loaded, _ = evaluation.load_groups(environment, [instances])
     report = _play(environment, loaded, policy, rule, samples, temperature, seed)
     print_table(f"{report.label} on {instances}", *instance_table(report))
@@ -266,7 +269,10 @@ def solve(
     temperature: float | None = None,
     time_limit: float = 10.0,
     num_workers: int | None = None,
+    polish: bool = False,
+    explain: bool = False,
     env: str = "JobShop-v0",
+    objective: str | None = None,
     settings: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
@@ -276,7 +282,7 @@ def solve(
     """Solve one instance exactly, by a rule or by a policy; print objective, bound and gap.
 
     Args:
-        instance: Name or file.
+        instance: Name or file, for a shop also its orders as a .csv.
         method: How. Default: by the policy or the rule where one is given, otherwise exactly.
         rule: Priority rule by name.
         policy: Folder of a run, or its policy.safetensors.
@@ -284,46 +290,88 @@ def solve(
         temperature: Of their sampling, as in `jaxsched evaluate`.
         time_limit: Seconds for the exact solver.
         num_workers: Threads of the exact solver. Default: all cores.
+        polish: Improve the schedule of the rule or policy with the exact solver.
+        explain: Say what binds the schedule: machine, job or chain.
         env: Environment id.
+        objective: What to minimise, where the environment has a choice.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
         seed: Seed of the sampling or the solver.
-        out: Write the schedule to this JSON file.
-        gantt: Draw it into this .svg or .png file.
+        out: Write the schedule to this .csv file, or with all figures to this .json file.
+        gantt: Draw it into this .svg, .png or .html file.
         force: Overwrite files that exist.
     """
     from jaxsched import evaluation
-    from jaxsched.envs.registry import family
     from jaxsched.evaluation.report import refuse_existing, write_text
 
     for path in (out, gantt):
         refuse_existing(path, force)
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise ValueError(f"{out}: a schedule is written as .csv or .json")
     method = method or ("policy" if policy else "rule" if rule else "exact")
     if method == "policy" and policy is None:
         raise ValueError("--method policy needs --policy FOLDER")
     if method == "rule" and rule is None:
         raise ValueError("--method rule needs --rule NAME; `jaxsched list` shows the names")
-    environment = _make(env, settings, plays_rule=method == "rule")
-    loaded = {instance: family(environment).load(instance)}
+    environment = _make(env, settings, objective, plays_rule=method == "rule")
+    named = _load(environment, instance)
+    loaded = {instance: named.instance}
+    exactly = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
     if method == "exact":
-        report = evaluation.evaluate_exact(
-            environment, loaded, time_limit=time_limit, num_workers=num_workers, seed=seed
-        )
+        report = evaluation.evaluate_exact(environment, loaded, **exactly)
     else:
         chosen = (policy, None) if method == "policy" else (None, rule)
         report = _play(environment, loaded, *chosen, samples, temperature, seed)
+        if polish:
+            first = report[instance]
+            print(f"{report.label}: {first.objective} in {first.seconds:.2f} s")
+            hints = {instance: first.solution}
+            label = f"{report.label}, polished"
+            report = evaluation.evaluate_exact(environment, loaded, hints=hints, label=label, **exactly)
     row = report[instance]
     reference = row.upper_bound or row.lower_bound
     gap = 100 * (row.objective / reference - 1) if reference else 0.0
-    what = "makespan" if hasattr(row.solution, "makespan") else "objective"
+    what = str(getattr(environment, "minimise", "objective")).replace("_", " ")
     print(f"{row.instance} ({row.size}) by {row.policy} in {row.seconds:.2f} s")
     print(f"{what:<11} {row.objective}")
     print(f"lower bound {row.lower_bound}{' (the optimum is reached)' if row.objective == row.lower_bound else ''}")
-    print(f"gap         {gap:.2f} % to the {f'best known {reference}' if row.upper_bound else 'lower bound'}")
-    if out is not None:
+    if reference:
+        print(f"gap         {gap:.2f} % to the {f'best known {reference}' if row.upper_bound else 'lower bound'}")
+    if explain:
+        minimise = getattr(environment, "minimise", None)
+        aim = {"objective": minimise} if minimise else {}
+        for line in named.call("explain", row.solution, **aim):
+            print(f"- {line}")
+    if out is not None and out.suffix == ".csv":
+        named.call("write_schedule", row.solution, out, overwrite=force)
+    elif out is not None:
         data = row.to_dict() | {"solution": dataclasses.asdict(row.solution)}
         write_text(out, json.dumps(data) + "\n", overwrite=force)
     if gantt is not None:
-        _draw(environment, loaded[instance], row.solution, gantt, f"{row.instance}, {row.policy}", force)
+        _draw(named, row.solution, gantt, f"{row.instance}, {row.policy}", force)
+
+
+def import_file(file: Path, /, *, check: bool = False, out: Path | None = None, force: bool = False) -> int:
+    """Read a shop's orders or an instance file, say what is in it, and what cannot be met.
+
+    Args:
+        file: Orders as .csv, or an instance file.
+        check: End with status 1 where a due date cannot be met.
+        out: Write the instance in the standard format to this file.
+        force: Overwrite it where it exists.
+    """
+    from jaxsched.envs.registry import make
+    from jaxsched.evaluation.report import refuse_existing
+
+    refuse_existing(out, force)
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file")
+    named = _load(make("JobShop-v0"), str(file))
+    lines, faults = named.call("summary")
+    print("\n".join([f"{file}: {lines[0]}", *lines[1:], *(f"cannot be met: {fault}" for fault in faults)]))
+    if out is not None:
+        named.family.write_standard(named.instance, out, overwrite=force)
+        print(f"written: {out}")
+    return 1 if check and faults else 0
 
 
 def draw(
@@ -340,7 +388,7 @@ def draw(
     out: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Draw the schedule of a rule or a policy as SVG or PNG.
+    """Draw the schedule of a rule or a policy as SVG, PNG or HTML.
 
     Args:
         instance: Name or file.
@@ -351,7 +399,7 @@ def draw(
         env: Environment id.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
         seed: Seed of the sampling.
-        out: The .svg or .png file. Default: the name of the instance with .svg.
+        out: The .svg, .png or .html file. Default: the name of the instance with .svg.
         force: Overwrite it where it exists.
     """
     path = out or Path(f"{Path(instance).stem}.svg")
@@ -424,6 +472,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "train": train,
     "evaluate": evaluate,
     "solve": solve,
+    "import": import_file,
     "draw": draw,
     "bench": bench,
 }
@@ -535,14 +584,42 @@ def _message(error: Exception) -> str:
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
-def _make(env: str, settings: Sequence[str], *, plays_rule: bool = False) -> Environment:
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    """An instance, and the names it was read with: `orders`, or None."""
+
+    family: Any
+    instance: Instance
+    orders: Any
+
+    def call(self, function: str, *args: Any, **options: Any) -> Any:
+        """`function` of the family for this instance, in the names of the orders where there are any."""
+        called = getattr(self.family, function, None)
+        if called is None:
+            raise ValueError(f"{self.family.__name__} offers no {function}")
+        return called(self.instance, *args, **options, **({"orders": self.orders} if self.orders else {}))
+
+
+def _load(env: Environment, name: str) -> _Named:
+    """The named instance or file, with the names of its jobs and machines where it is a table of orders."""
+    from jaxsched.envs.registry import family
+
+    module = family(env)
+    if name.endswith(".csv") and Path(name).is_file() and hasattr(module, "read_orders"):
+        orders = module.read_orders(name)
+        return _Named(module, orders.instance, orders)
+    return _Named(module, module.load(name), None)
+
+
+def _make(env: str, settings: Sequence[str], objective: str | None = None, *, plays_rule: bool = False) -> Environment:
     """The environment with NAME=VALUE settings; where none are given, rules get those of the comparison."""
     from jaxsched.envs.registry import family, make
 
+    values = {name: _value(text) for name, text in map(_pair, settings)}
     if plays_rule and not settings:
         showcase = getattr(family(make(env)), "SHOWCASES", {}).get(env)
-        return make(env, **(showcase.rule_settings if showcase else {}))
-    return make(env, **{name: _value(text) for name, text in map(_pair, settings)})
+        values = dict(showcase.rule_settings) if showcase else {}
+    return make(env, **values, **({"objective": objective} if objective else {}))
 
 
 def _play(
@@ -585,26 +662,25 @@ def _play(
     return evaluation.evaluate(env, instances, make, params=params, samples=samples, seed=seed, label=label)
 
 
-def _draw(env: Environment, instance: Instance, solution: Any, path: Path, title: str, force: bool) -> None:
-    """The solution as an .svg or .png file."""
-    from jaxsched.envs.registry import family
+def _draw(named: _Named, solution: Any, path: Path, title: str, force: bool) -> None:
+    """The solution as an .svg, .png or .html file."""
     from jaxsched.evaluation.report import refuse_existing
 
     refuse_existing(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".svg":
-        family(env).gantt_svg(instance, solution, title=title).save(path, overwrite=force)
+    if path.suffix in (".svg", ".html"):
+        named.call(f"gantt_{path.suffix[1:]}", solution, title=title).save(path, overwrite=force)
     elif path.suffix == ".png":
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(11, 4.5), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = family(env).gantt(instance, solution, figure.subplots())
+        axes = named.call("gantt", solution, ax=figure.subplots())
         axes.set_title(f"{title}: {axes.get_title(loc='left')}", loc="left")
         figure.savefig(path, dpi=120)
     else:
-        raise ValueError(f"{path}: a chart is an .svg or a .png file")
+        raise ValueError(f"{path}: a chart is an .svg, .png or .html file")
 
 
 def _fields(config: TrainConfig) -> dict[str, Any]:

@@ -230,9 +230,12 @@ def evaluate_exact(
     time_limit: float,
     num_workers: int | None = None,
     seed: int = 0,
+    hints: Mapping[str, Any] | None = None,
     label: str = "exact",
 ) -> Report:
     """The family's exact solver on every instance, one after the other, `time_limit` seconds each.
+
+    `hints` are solutions to start from, by the name of the instance: the result is never worse.
 
     Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
     """
@@ -241,9 +244,11 @@ def evaluate_exact(
         raise InstanceError(f"{env.id} has no exact solver")
     minimise = getattr(env, "minimise", None)  # of a family with several objectives
     aim = {"objective": minimise} if minimise else {}
+    hints = hints or {}
     rows = []
     for name, instance in instances.items():
-        result = solve(instance, time_limit=time_limit, num_workers=num_workers, seed=seed, **aim)
+        limits = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
+        result = solve(instance, hint=hints.get(name), **limits, **aim)
         row = _validated(
             env,
             name,

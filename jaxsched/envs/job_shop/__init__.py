@@ -1,8 +1,9 @@
 """The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the problem."""
 
-from jaxsched.envs.job_shop.draw import gantt, gantt_svg
+from jaxsched.envs.job_shop.draw import gantt, gantt_html, gantt_svg
 from jaxsched.envs.job_shop.env import JobShop
 from jaxsched.envs.job_shop.exact import solve_exact
+from jaxsched.envs.job_shop.explain import critical_chain, explain, summary
 from jaxsched.envs.job_shop.formats import write_standard
 from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load
 from jaxsched.envs.job_shop.lists import check_objective, from_jobs, to_jobs
@@ -34,10 +35,13 @@ __all__ = [
     "State",
     "bounds",
     "check_objective",
+    "critical_chain",
     "dispatch",
     "expand",
+    "explain",
     "from_jobs",
     "gantt",
+    "gantt_html",
     "gantt_svg",
     "instance_sets",
     "jumanji",
@@ -48,6 +52,7 @@ __all__ = [
     "read_schedule",
     "replay",
     "solve_exact",
+    "summary",
     "taillard",
     "taillard_style",
     "to_jobs",

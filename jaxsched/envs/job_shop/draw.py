@@ -1,4 +1,5 @@
-"""Gantt charts: machines as rows, one bar per operation, one colour per job; SVG without dependencies, or matplotlib.
+"""Gantt charts: machines as rows, one bar per operation, one colour per job; SVG and HTML without dependencies, or
+matplotlib. With `orders` jobs, machines and times are called as in the file they come from.
 
 Operations of duration 0 are drawn as a hairline. Schedules are drawn as they are, valid or not, so that a fault
 reported by `validate` can be looked at.
@@ -7,13 +8,19 @@ reported by `validate` can be looked at.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from jaxsched.envs.job_shop.io import to_jobs
+import numpy as np
+
+from jaxsched.envs.job_shop.explain import explain
+from jaxsched.envs.job_shop.labels import Labels
+from jaxsched.envs.job_shop.lists import to_jobs
+from jaxsched.envs.job_shop.orders import Orders
 from jaxsched.envs.job_shop.types import Instance, Schedule
 
 if TYPE_CHECKING:
@@ -22,42 +29,49 @@ if TYPE_CHECKING:
 # Okabe & Ito (2008), safe for the colour-blind, without black; then the same lighter and darker. With more jobs the
 # colours repeat: numbers in the bars and tooltips tell the jobs apart.
 _HUES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+_MINUTES = (15, 30, 60, 120, 240, 480, 1440, 2880, 10080)  # steps of an axis of dates
+_UNITS = ("time (ticks)", "time (date and hour)")
 _SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
 
 
 @dataclasses.dataclass(frozen=True)
 class Gantt:
-    """A chart as SVG text; notebooks show it by themselves."""
+    """A chart as SVG text, or a page around it; notebooks show it by themselves."""
 
     svg: str = dataclasses.field(repr=False)  # a notebook stores the repr beside the picture
+    page: str = dataclasses.field(repr=False, default="")
 
     def _repr_html_(self) -> str:
         return f'<div style="max-width:100%;overflow-x:auto">{self.svg}</div>'
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the SVG file; `FileExistsError` where it exists and `overwrite` is False."""
+        """Write the page where there is one, else the SVG; `FileExistsError` where the file is in the way."""
         try:
             with open(path, "w" if overwrite else "x", encoding="utf-8", newline="\n") as file:
-                file.write(self.svg)
+                file.write(self.page or self.svg)
         except FileExistsError:
             raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it") from None
 
 
-def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = None) -> Gantt:
+def gantt_svg(
+    instance: Instance, schedule: Schedule, *, title: str | None = None, orders: Orders | None = None
+) -> Gantt:
     """The schedule as a self-contained SVG; pointing at a bar shows its job, operation, start and end.
 
     Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
     """
-    bars = list(_bars(instance, schedule))
+    bars, labels = list(_bars(instance, schedule)), Labels(instance, orders)
     num_machines, span = _num_rows(bars), max((end for *_, end in bars), default=0)
+    names = _rows(num_machines, labels)
     row = 34 if num_machines <= 10 else 26
     busiest = max((sum(bar[2] == machine for bar in bars) for machine in range(num_machines)), default=0)
-    width, left, top = min(max(16 * busiest, 840), 1760), 58, 40
+    width, left, top = min(max(16 * busiest, 840), 1760), 26 + 8 * max(map(len, names), default=0), 40
     height = row * num_machines
     scale = width / max(span, 1)
-    heading = _xml(f"{title} (makespan {schedule.makespan})" if title else f"Makespan {schedule.makespan}")
+    makespan = labels.span_text(int(schedule.makespan))
+    heading = _xml(f"{title} (makespan {makespan})" if title else f"Makespan {makespan}")
 
-    total_width, total_height = left + width + 24, top + height + 44
+    total_width, total_height = left + width + 48, top + height + 44
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}" width="{total_width}" '
         f'height="{total_height}" role="img" font-family="sans-serif" '
@@ -65,40 +79,114 @@ def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = Non
         f'<rect width="{total_width}" height="{total_height}" fill="#fff"/>',
         f'<text x="{left}" y="24" font-size="15" font-weight="bold">{heading}</text>',
     ]
-    for machine in range(num_machines):
+    for machine, name in enumerate(names):
         y = top + machine * row
         shade = "#f3f3f3" if machine % 2 == 0 else "#fff"
         parts.append(f'<rect x="{left}" y="{y}" width="{width}" height="{row}" fill="{shade}"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + row / 2}" text-anchor="end" dy=".35em">M{machine}</text>')
-    for tick in _ticks(span):
+        parts.append(f'<text x="{left - 8}" y="{y + row / 2}" text-anchor="end" dy=".35em">{_xml(name)}</text>')
+    for tick, text in _axis(span, labels):
         x = f"{left + tick * scale:.2f}"
         parts.append(f'<path d="M{x} {top}V{top + height + 5}" stroke="#ccc" stroke-width="1"/>')
-        parts.append(f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{tick}</text>')
-    parts.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">time (ticks)</text>')
+        parts.append(f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{text}</text>')
+    unit = _UNITS[labels.origin is not None]
+    parts.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">{unit}</text>')
     for job, op, machine, start, end in bars:
         x, wide, y = left + start * scale, max((end - start) * scale, 1.5), top + machine * row + 3
         colour, ink = _colours(job)
-        tooltip = f"job {job}, operation {op}, machine {machine}: {start} to {end} (duration {end - start})"
-        label = ""
-        if wide >= 8 * len(str(job)) + 4:
+        step = f"operation {op}" if orders is None else f"step {labels.step(job, op)}"
+        tooltip = _xml(
+            f"{labels.job_text(job)}, {step}, {labels.machine_text(machine)}: {labels.time(start)} to "
+            f"{labels.time(end)} (duration {labels.span_text(end - start)})"
+        )
+        label, name = "", str(labels.job(job))
+        if wide >= 8 * len(name) + 4:
             label = (
                 f'<text x="{x + wide / 2:.2f}" y="{y + row / 2 - 3}" text-anchor="middle" '
-                f'dy=".35em" fill="{ink}">{job}</text>'
+                f'dy=".35em" fill="{ink}">{_xml(name)}</text>'
             )
         parts.append(
-            f'<g class="operation"><title>{tooltip}</title><rect x="{x:.2f}" y="{y}" width="{wide:.2f}" '
-            f'height="{row - 6}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
+            f'<g class="operation" data-job="{job}"><title>{tooltip}</title><rect x="{x:.2f}" y="{y}" '
+            f'width="{wide:.2f}" height="{row - 6}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
         )
     parts.append("</svg>")
     return Gantt("\n".join(parts))
 
 
-def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axes:
+def gantt_html(
+    instance: Instance, schedule: Schedule, *, title: str | None = None, orders: Orders | None = None
+) -> Gantt:
+    """The chart with `explain` and a table of the jobs as one page that needs nothing else.
+
+    A click on a bar or a row of the table leaves only that job in colour. Raises `ValueError` for a schedule that is
+    not valid.
+    """
+    picture, labels = gantt_svg(instance, schedule, title=title, orders=orders), Labels(instance, orders)
+    objective = "weighted_tardiness" if bool(np.asarray(instance.due_mask).any()) else "makespan"
+    reasons = "".join(
+        f"<li>{_xml(line)}</li>" for line in explain(instance, schedule, objective=objective, orders=orders)
+    )
+    release, due, due_mask = (np.asarray(leaf).tolist() for leaf in (instance.release, instance.due, instance.due_mask))
+    rows = []
+    for job, operations in enumerate(to_jobs(instance)):
+        if not operations:
+            continue
+        end = int(schedule.start[job][-1]) + operations[-1][1]
+        late = max(end - due[job], 0) if due_mask[job] else 0
+        cells = [
+            labels.job(job),
+            len(operations),
+            labels.time(release[job]),
+            labels.time(int(schedule.start[job][0])),
+            labels.time(end),
+            labels.time(due[job]) if due_mask[job] else "",
+            labels.span_text(late) if late else "",
+        ]
+        late_class = ' class="late"' if late else ""
+        rows.append(f'<tr data-job="{job}"{late_class}>' + "".join(f"<td>{_xml(str(c))}</td>" for c in cells) + "</tr>")
+    heading = _xml(title or "Schedule")
+    page = _PAGE.format(title=heading, svg=picture.svg, reasons=reasons, rows="\n".join(rows))
+    return Gantt(picture.svg, page)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font: 14px/1.5 sans-serif; color: #222; margin: 1.5rem; }}
+.chart {{ overflow-x: auto; }}
+.operation, tr[data-job] {{ cursor: pointer; }}
+.chosen .operation:not(.on) {{ opacity: .15; }}
+table {{ border-collapse: collapse; margin-top: 1rem; }}
+th, td {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }}
+th:first-child, td:first-child {{ text-align: left; }}
+tr.on {{ background: #eef4fb; }}
+tr.late td:last-child {{ color: #b00020; font-weight: bold; }}
+</style></head><body>
+<div class="chart">{svg}</div>
+<ul>{reasons}</ul>
+<table><thead><tr><th>job</th><th>operations</th><th>release</th><th>start</th><th>end</th><th>due</th><th>late</th></tr>
+</thead><tbody>
+{rows}
+</tbody></table>
+<script>
+let chosen = null;
+document.addEventListener("click", event => {{
+  const hit = event.target.closest("[data-job]");
+  chosen = hit && hit.dataset.job !== chosen ? hit.dataset.job : null;
+  document.body.classList.toggle("chosen", chosen !== null);
+  for (const element of document.querySelectorAll("[data-job]"))
+    element.classList.toggle("on", element.dataset.job === chosen);
+}});
+</script></body></html>
+"""
+
+
+def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None, *, orders: Orders | None = None) -> Axes:
     """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes.
 
     Raises `ValueError` where the schedule does not fit the instance.
     """
-    bars = list(_bars(instance, schedule))
+    bars, labels = list(_bars(instance, schedule)), Labels(instance, orders)
     num_machines, span = _num_rows(bars), max((end for *_, end in bars), default=0)
     if ax is None:
         import matplotlib.pyplot as plt
@@ -113,12 +201,16 @@ def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axe
     colours = [_colours(job)[0] for job, *_ in bars]
     ax.barh(machines, widths, left=starts, height=0.82, color=colours, edgecolor="white", linewidth=0.5)
     for (job, _, machine, start, _), wide in zip(bars, widths, strict=True):
-        if wide * points_per_tick >= 5 * len(str(job)) + 3:
+        name = str(labels.job(job))
+        if wide * points_per_tick >= 5 * len(name) + 3:
             ink = _colours(job)[1]
-            ax.text(start + wide / 2, machine, str(job), ha="center", va="center", color=ink, fontsize=8, clip_on=True)
-    ax.set_yticks(range(num_machines), [f"M{machine}" for machine in range(num_machines)])
-    ax.set_xlabel("time (ticks)")
-    ax.set_title(f"Makespan {schedule.makespan}", loc="left")
+            ax.text(start + wide / 2, machine, name, ha="center", va="center", color=ink, fontsize=8, clip_on=True)
+    ax.set_yticks(range(num_machines), _rows(num_machines, labels))
+    if labels.origin is not None:
+        ticks, texts = zip(*_axis(span, labels), strict=True)
+        ax.set_xticks(ticks, texts)
+    ax.set_xlabel(_UNITS[labels.origin is not None])
+    ax.set_title(f"Makespan {labels.span_text(int(schedule.makespan))}", loc="left")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -145,6 +237,30 @@ def _colours(job: int) -> tuple[str, str]:
     linear = [(c / 255) ** 2.2 for c in rgb]  # WCAG 2 relative luminance, with the plain gamma
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#{:02x}{:02x}{:02x}".format(*rgb), "#000" if luminance > 0.18 else "#fff"
+
+
+def _axis(span: int, labels: Labels) -> list[tuple[int, str]]:
+    """Where the axis has a line and what stands there: round numbers, or dates at round hours."""
+    if labels.origin is None:
+        return [(tick, str(tick)) for tick in _ticks(span)]
+    step = next((step for step in _MINUTES if span / step <= 8), _MINUTES[-1] * (1 + span // (8 * _MINUTES[-1])))
+    midnight = labels.origin.hour * 60 + labels.origin.minute  # minutes since
+    first = -midnight % min(step, 1440)
+    return [
+        (tick, (labels.origin + datetime.timedelta(minutes=tick)).strftime("%m-%d %H:%M"))
+        for tick in range(first, span + 1, step)
+    ]
+
+
+def _rows(num_machines: int, labels: Labels) -> list[str]:
+    """What stands before each machine's row."""
+    if labels.orders is None:
+        return [f"M{machine}" for machine in range(num_machines)]
+    return [_cut(str(labels.machine(machine))) for machine in range(num_machines)]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _ticks(span: int) -> range:

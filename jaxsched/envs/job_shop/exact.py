@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import UnknownNameError
-from jaxsched.envs.job_shop.io import to_jobs
-from jaxsched.envs.job_shop.rules import OBJECTIVES
+from jaxsched.envs.job_shop.lists import check_objective, to_jobs
 from jaxsched.envs.job_shop.types import Instance, Result, Schedule
 from jaxsched.envs.job_shop.validate import measure, validate
 
@@ -35,8 +33,6 @@ def solve_exact(
     Raises `UnknownNameError` for an unknown objective, `ValueError` for an invalid hint or a negative limit,
     `ImportError` without OR-Tools.
     """
-    if objective not in OBJECTIVES:
-        raise UnknownNameError("objective", objective, OBJECTIVES)
     if not time_limit >= 0:
         raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
     try:
@@ -45,6 +41,7 @@ def solve_exact(
         raise ImportError('solve_exact needs OR-Tools: pip install "jaxsched[solvers]"') from None
 
     began = time.perf_counter()
+    check_objective(instance, objective)
     jobs, release = to_jobs(instance), np.asarray(instance.release).tolist()
     due = np.where(instance.due_mask, instance.due, -1).tolist()
     weight = np.asarray(instance.weight).tolist()

@@ -7,7 +7,6 @@ the names, steps and dates of that file. JSON is `{"makespan": ticks, "operation
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import re
@@ -16,21 +15,21 @@ from collections.abc import Callable, Iterator
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.job_shop.formats import Json, Text, read_bytes, write_text
+from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
-from jaxsched.envs.job_shop.orders import Orders, Table, isoformat
+from jaxsched.envs.job_shop.orders import Orders, Table
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import validate
 
 _COLUMNS = ("job", "step", "machine", "start", "end")
-_MINUTE = datetime.timedelta(minutes=1)
 
 Entry = dict[str, int | str]
 Fail = Callable[[str, str], InstanceError]  # reason, column
 
 
 def write_schedule(
-    schedule: Schedule,
     instance: Instance,
+    schedule: Schedule,
     path: str | os.PathLike[str],
     *,
     orders: Orders | None = None,
@@ -45,7 +44,7 @@ def write_schedule(
     faults = validate(instance, schedule)
     if faults:
         raise ValueError(f"not a schedule of this instance: {faults[0]}")
-    labels = _Labels(instance, orders)
+    labels = Labels(instance, orders)
     operations = []
     for (job, op), (machine, duration) in labels.operations():
         start = schedule.start[job][op]
@@ -65,7 +64,7 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
     Raises `InstanceError` with file, line, column and reason where the file is malformed or its operations, machines,
     durations or makespan are not those of the instance. Whether machines and jobs overlap is for `validate` to say.
     """
-    labels = _Labels(instance, orders)
+    labels = Labels(instance, orders)
     ids: dict[tuple[int | str, int | str], tuple[int, int]] = {
         (labels.job(job), labels.step(job, op)): (job, op) for (job, op), _ in labels.operations()
     }
@@ -109,50 +108,7 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
     return Schedule([[start for start in row if start is not None] for row in starts], end)
 
 
-class _Labels:
-    """How the jobs, steps, machines and times of an instance are called in a file."""
-
-    def __init__(self, instance: Instance, orders: Orders | None):
-        self.jobs, self.orders = to_jobs(instance), orders
-        self.origin = None if orders is None else orders.origin
-        if orders is not None and to_jobs(orders.instance) != [job for job in self.jobs if job]:
-            raise ValueError("these orders are of another instance")
-
-    def operations(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-        """(job, operation), (machine, duration) of each."""
-        for job, row in enumerate(self.jobs):
-            for op, operation in enumerate(row):
-                yield (job, op), operation
-
-    def job(self, job: int) -> int | str:
-        return job if self.orders is None else self.orders.jobs[job]
-
-    def step(self, job: int, op: int) -> int:
-        return op if self.orders is None else self.orders.steps[job][op]
-
-    def machine(self, machine: int) -> int | str:
-        return machine if self.orders is None else self.orders.machines[machine]
-
-    def time(self, ticks: int) -> int | str:
-        if self.origin is None:
-            return int(ticks)
-        try:
-            return isoformat(self.origin + int(ticks) * _MINUTE)
-        except OverflowError:
-            raise ValueError("the schedule ends after the year 9999") from None
-
-    def ticks(self, time: int | str) -> int | None:
-        """The inverse of `time`; None for what is none."""
-        if self.origin is None or isinstance(time, int):
-            return time if self.origin is None and isinstance(time, int) else None
-        try:
-            ticks = (datetime.datetime.fromisoformat(time) - self.origin) // _MINUTE
-        except (ValueError, TypeError):  # no date, or one with a time zone
-            return None
-        return ticks if self.time(ticks) == time else None
-
-
-def _csv_entries(content: bytes, file: str, labels: _Labels) -> Iterator[tuple[Entry, Fail]]:
+def _csv_entries(content: bytes, file: str, labels: Labels) -> Iterator[tuple[Entry, Fail]]:
     text = {"job", "machine"} if labels.orders else set()
     text |= {"start", "end"} if labels.origin else set()
     for row in Table(content, file, _COLUMNS).rows():

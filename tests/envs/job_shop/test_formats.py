@@ -171,19 +171,19 @@ def test_schedules_read_back(ending, release, tmp_path):
     orders = None if release is None else write_orders(tmp_path / "orders.csv", ORDERS % release)
     instance = load("ft06") if orders is None else orders.instance
     schedule = job_shop.dispatch(instance, "mwkr")
-    write_schedule(schedule, instance, path, orders=orders)
+    write_schedule(instance, schedule, path, orders=orders)
     back = read_schedule(path, instance, orders=orders)
     assert back == schedule
     assert job_shop.validate(instance, back) == []
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        write_schedule(schedule, instance, path, orders=orders)
-    write_schedule(schedule, instance, path, orders=orders, overwrite=True)
+        write_schedule(instance, schedule, path, orders=orders)
+    write_schedule(instance, schedule, path, orders=orders, overwrite=True)
 
 
 def test_the_columns_of_a_schedule(tmp_path):
     orders = write_orders(tmp_path / "orders.csv", ORDERS % b"2026-11-23T08:00")
     schedule = job_shop.Schedule([[0, 35], [0, 20]], 85)
-    write_schedule(schedule, orders.instance, tmp_path / "a.csv", orders=orders)
+    write_schedule(orders.instance, schedule, tmp_path / "a.csv", orders=orders)
     assert (tmp_path / "a.csv").read_text() == (
         "job,step,machine,start,end\n"
         '"A, 1",10,lathe,2026-11-23T08:00,2026-11-23T08:35\n'
@@ -191,7 +191,7 @@ def test_the_columns_of_a_schedule(tmp_path):
         "B,1,mill,2026-11-23T08:00,2026-11-23T08:20\n"
         "B,3,saw,2026-11-23T08:20,2026-11-23T08:20\n"
     )
-    write_schedule(schedule, orders.instance, tmp_path / "a.json")
+    write_schedule(orders.instance, schedule, tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())
     assert data["makespan"] == 85
     assert data["operations"][1] == {"job": 0, "step": 1, "machine": 1, "start": 35, "end": 85}
@@ -201,14 +201,14 @@ def test_write_schedule_refuses(tmp_path):
     shop = from_jobs([[(0, 3)]])
     good = job_shop.Schedule([[0]], 3)
     with pytest.raises(ValueError, match="not a schedule of this instance: the makespan"):
-        write_schedule(job_shop.Schedule([[0]], 4), shop, tmp_path / "a.csv")
+        write_schedule(shop, job_shop.Schedule([[0]], 4), tmp_path / "a.csv")
     with pytest.raises(ValueError, match=r"\*\.csv or \*\.json"):
-        write_schedule(good, shop, tmp_path / "a.txt")
+        write_schedule(shop, good, tmp_path / "a.txt")
     with pytest.raises(ValueError, match="these orders are of another instance"):
-        write_schedule(good, shop, tmp_path / "a.csv", orders=write_orders(tmp_path / "o.csv", ORDERS % b"7"))
+        write_schedule(shop, good, tmp_path / "a.csv", orders=write_orders(tmp_path / "o.csv", ORDERS % b"7"))
     late = write_orders(tmp_path / "o.csv", HEADER.replace(b"\n", b",release\n") + b"A,1,m,3,9999-12-31T23:59\n")
     with pytest.raises(ValueError, match="after the year 9999"):
-        write_schedule(good, late.instance, tmp_path / "a.csv", orders=late)
+        write_schedule(late.instance, good, tmp_path / "a.csv", orders=late)
     assert not (tmp_path / "a.csv").exists()
 
 

@@ -549,7 +549,7 @@ def test_mutations_of_schedules(ending, tmp_path):
     rng, path = random.Random(ending), tmp_path / f"a.{ending}"
     instance = jax.device_get(from_jobs([[(1, 3), (0, 4)], [(0, 2), (1, 2)]]))
     schedule = job_shop.Schedule([[0, 3], [0, 3]], 7)
-    write_schedule(schedule, instance, path)
+    write_schedule(instance, schedule, path)
     content = path.read_bytes()
     valid = 0
     for _ in range(500):
