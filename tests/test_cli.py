@@ -101,6 +101,55 @@ def test_solve_by_rule_and_draw(capsys):
     assert Path("chart.png").read_bytes().startswith(b"\x89PNG")
 
 
+ORDERS = """job,step,machine,minutes,release,due,weight
+A,1,saw,60,2026-11-23T08:00,2026-11-23T10:00,2
+A,2,drill,30,,,
+B,1,saw,90,2026-11-23T08:30,{due},
+"""
+
+
+def test_plan_orders(capsys):
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    Path("orders.csv").write_text(ORDERS.format(due="2026-11-23T09:30"))
+    command = "solve orders.csv --rule atc --objective weighted_tardiness --polish --explain --num-workers 1"
+    status, out, err = run(capsys, f"{command} --out plan.csv --gantt plan.html")
+    assert status == 0, err
+    assert "weighted tardiness 60\n" in out
+    assert "- late: B by 60 min; weighted tardiness 60\n" in out
+    orders = job_shop.read_orders("orders.csv")
+    schedule = job_shop.read_schedule("plan.csv", orders.instance, orders=orders)
+    assert job_shop.validate(orders.instance, schedule) == []
+    assert "<!doctype html>" in Path("plan.html").read_text()
+    assert "B,1,saw,2026-11-23T09:00,2026-11-23T10:30\n" in Path("plan.csv").read_text()
+    assert run(capsys, f"{command} --out plan.csv")[0] == 2  # nothing is overwritten
+
+
+def test_import_and_check(capsys):
+    Path("orders.csv").write_text(ORDERS.format(due="2026-11-23T09:30"))
+    status, out, _ = run(capsys, "import orders.csv")
+    assert status == 0
+    assert out.startswith("orders.csv: 2 jobs, 2 machines, 3 operations, 180 min of work\n")
+    assert out.endswith("cannot be met: B is due at 2026-11-23T09:30, but ends at 2026-11-23T10:00 at best\n")
+    assert run(capsys, "import orders.csv --check")[0] == 1
+    Path("orders.csv").write_text(ORDERS.format(due=""))
+    assert run(capsys, "import orders.csv --check")[0] == 0
+    assert run(capsys, "import missing.csv")[2] == "error: missing.csv: no such file\n"
+    job_shop.write_standard(job_shop.load("ft06"), "ft06.txt")
+    assert run(capsys, "import ft06.txt --out copy.txt")[0] == 0
+    assert Path("copy.txt").read_text() == Path("ft06.txt").read_text()
+
+
+def test_polish_is_never_worse(capsys):
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    makespan = job_shop.dispatch(job_shop.load("ft06"), "spt").makespan
+    status, out, _ = run(capsys, "solve ft06 --rule spt --polish --time-limit 0 --num-workers 1")
+    assert status == 0
+    assert f"spt: {makespan} in" in out
+    assert f"makespan    {makespan}\n" in out
+    out = run(capsys, "solve ft06 --rule spt --polish --time-limit 30 --num-workers 1")[1]
+    assert f"makespan    {job_shop.bounds('ft06').upper}\n" in out
+
+
 def test_settings_reach_the_environment(capsys):
     makespan = job_shop.dispatch(job_shop.load("ft06"), "spt", candidates="any").makespan
     assert makespan != job_shop.dispatch(job_shop.load("ft06"), "spt").makespan
@@ -137,14 +186,14 @@ def test_existing_output_is_kept_unless_forced(capsys):
         ("solve ft06 --methd exact", "unknown option of solve '--methd'; did you mean --method"),
         ("solve ft06 --rule mkwr", "unknown rule 'mkwr'; did you mean mwkr"),
         ("solve ft6", "no file and no instance named 'ft6'; did you mean ft06"),
-        ("solve bad.txt", "bad.txt:1: the first line must be `jobs machines`"),
+        ("solve bad.txt", "bad.txt:1:2: the first line must be `jobs machines`"),
         ("solve ft06 --method rule", "--method rule needs --rule NAME"),
         ("solve ft06 --rule spt --settings candidates", "expected NAME=VALUE, got 'candidates'"),
         ("solve ft06 --rule spt --settings kandidates=any", "unknown setting of JobShop-v0 'kandidates'"),
         ("evaluate --rule spt --instances ft06,ta99", "no instances named 'ta99'; did you mean"),
         ("evaluate --instances ft06", "give either a --policy FOLDER or a --rule NAME"),
         ("evaluate --policy nowhere --instances ft06", "nowhere: no such policy"),
-        ("draw ft06 --rule spt --out chart.doc", "chart.doc: a chart is an .svg or a .png file"),
+        ("draw ft06 --rule spt --out chart.doc", "chart.doc: a chart is an .svg, .png or .html file"),
         ("bench JobShop", "unknown environment 'JobShop'; did you mean JobShop-v0"),
         ("train --preset quik", "unknown preset 'quik'; did you mean quick"),
         ("train --preset smoke --lerning-rate 1", "unknown option of self_labeling 'lerning_rate'; did you mean"),

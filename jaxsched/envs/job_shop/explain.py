@@ -42,23 +42,33 @@ def critical_chain(instance: Instance, schedule: Schedule, job: int | None = Non
     last = [(j, len(row) - 1) for j, row in enumerate(schedule.start) if len(row) and job in (None, j)]
     if not last:
         return []
-    at, chain, seen = max(last, key=lambda op: (ends[op], -op[0])), [], set()
-    while at is not None:
-        (j, k), start, machine = at, starts[at], jobs[at[0]][at[1]][0]
-        seen.add(at)
-        # Operations of duration 0 end where they start: none may come twice.
-        before = [op for op in on_machine.get((machine, start), []) if op not in seen]
-        after_own = k > 0 and ends[j, k - 1] == start and (j, k - 1) not in seen
+    target = max(last, key=lambda op: (ends[op], -op[0]))
+
+    # Depth first from the end, each operation once: those of duration 0 may follow each other in circles.
+    after: dict[tuple[int, int], tuple[tuple[int, int] | None, str]] = {}  # operation -> the next one, its reason
+    stack: list[tuple[tuple[int, int], tuple[int, int] | None, str]] = [(target, None, "")]
+    roots: dict[str, tuple[int, int]] = {}
+    while stack and "start" not in roots:
+        op, then, why = stack.pop()
+        if op in after:
+            continue
+        after[op] = then, why
+        (j, k), start = op, starts[op]
+        own = [((j, k - 1), op, "job")] if k > 0 and ends[j, k - 1] == start else []
+        others = [(other, op, "machine") for other in on_machine.get((jobs[j][k][0], start), []) if other != op]
         if start == 0:
-            why, at = "start", None
-        elif before:
-            why, at = "machine", min(before, key=lambda op: (ends[op] == starts[op], op))
-        elif after_own:
-            why, at = "job", (j, k - 1)
-        else:
-            why, at = ("release" if k == 0 and start == release[j] else "nothing"), None
-        chain.append(Link(j, k, machine, start, ends[j, k], why))
-    return chain[::-1]
+            roots["start"] = op
+        elif k == 0 and start == release[j]:
+            roots.setdefault("release", op)
+        elif not own and not others:
+            roots.setdefault("nothing", op)
+        stack += own + sorted(others, key=lambda link: (starts[link[0]] != ends[link[0]], link[0]))
+    why, op = next(((why, roots[why]) for why in ("start", "release", "nothing") if why in roots), ("nothing", target))
+    chain: list[Link] = []
+    while op is not None:
+        chain.append(Link(*op, jobs[op[0]][op[1]][0], starts[op], ends[op], why))
+        op, why = after[op]
+    return chain
 
 
 def explain(
@@ -141,15 +151,13 @@ def _bound(instance: Instance, schedule: Schedule, labels: Labels) -> str:
             head += duration
     for machine, (load, head, tail) in heads.items():
         if load + head + tail > best:
-            around = f" after {labels.span_text(head)} and before {labels.span_text(tail)}" if head or tail else ""
-            best, text = (
-                load + head + tail,
-                f"{labels.machine_text(machine)} with a load of {labels.span_text(load)}{around}",
-            )
+            best, text = load + head + tail, f"{labels.machine_text(machine)}: {labels.span_text(load)} of work"
+            text += f", at least {labels.span_text(head)} before it" if head else ""
+            text += f", at least {labels.span_text(tail)} after it" if tail else ""
     makespan = int(schedule.makespan)
-    verdict = "the least possible" if makespan == best else f"{100 * (makespan / max(best, 1) - 1):.1f} % above"
+    verdict = "reached" if makespan == best else f"{100 * (makespan / max(best, 1) - 1):.1f} % above"
     span = labels.span_text
-    return f"makespan {span(makespan)}; no schedule is below {span(best)}, set by {text}: {verdict}"
+    return f"makespan {span(makespan)}; no schedule is below {span(best)} ({text}): {verdict}"
 
 
 def _busiest(instance: Instance, schedule: Schedule, labels: Labels) -> str:

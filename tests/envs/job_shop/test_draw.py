@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsched.envs.job_shop import Schedule, from_jobs, gantt, gantt_svg
+from jaxsched.envs.job_shop import Schedule, from_jobs, gantt, gantt_html, gantt_svg, read_orders, replay
 from jaxsched.envs.job_shop.draw import _colours
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -93,6 +93,53 @@ def test_notebooks_and_files(instance, tmp_path):
     assert path.read_text("utf-8") == picture.svg
     other.save(path, overwrite=True)
     assert path.read_text("utf-8") == other.svg
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory):
+    path = tmp_path_factory.mktemp("orders") / "orders.csv"
+    path.write_text(
+        "job,step,machine,minutes,release,due\n"
+        '"<b>&1",1,a < b,45,2026-11-23T08:10,2026-11-23T08:30\n'
+        "two,1,a < b,30,2026-11-23 08:00,\ntwo,2,a machine with a very long name,1500,,\n"
+    )
+    return read_orders(path)
+
+
+def test_names_and_dates_of_orders(orders):
+    schedule = replay(orders.instance, [0, 1, 1])
+    tree = ElementTree.fromstring(gantt_svg(orders.instance, schedule, orders=orders).svg)
+    texts = [element.text for element in tree.iter(f"{SVG}text")]
+    assert "a < b" in texts
+    assert "a machine with a very l\N{HORIZONTAL ELLIPSIS}" in texts
+    assert "11-24 00:00" in texts
+    assert bars(ElementTree.tostring(tree).decode())[0][0] == (
+        "<b>&1, step 1, a < b: 2026-11-23T08:10 to 2026-11-23T08:55 (duration 45 min)"
+    )
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(orders, tmp_path):
+    schedule = replay(orders.instance, [0, 1, 1])
+    chart = gantt_html(orders.instance, schedule, title="<i>plan", orders=orders)
+    assert chart.page.startswith("<!doctype html>")
+    for outside in ("src=", "href=", "url(", "@import", "<b>", "<i>"):
+        assert outside not in chart.page
+    assert chart.page.replace("http://www.w3.org/2000/svg", "").count("http") == 0
+    assert chart.page.count('<tr data-job="') == 2
+    assert '<tr data-job="0" class="late">' in chart.page
+    assert "late: &lt;b&gt;&amp;1 by 25 min" in chart.page
+    chart.save(tmp_path / "a.html")
+    assert (tmp_path / "a.html").read_text("utf-8") == chart.page
+    assert chart.svg in chart._repr_html_()
+
+
+def test_matplotlib_with_orders(orders):
+    plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
+    plt.switch_backend("agg")
+    ax = gantt(orders.instance, replay(orders.instance, [0, 1, 1]), orders=orders)
+    assert ax.get_yticklabels()[0].get_text() == "a < b"
+    assert "11-24 00:00" in [label.get_text() for label in ax.get_xticklabels()]
+    plt.close("all")
 
 
 def test_padding_changes_nothing(instance):
