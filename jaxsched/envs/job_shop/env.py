@@ -16,6 +16,7 @@ from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
 from jaxsched.envs.job_shop import rules
 from jaxsched.envs.job_shop.heuristics import RULES, WAITING_RULES
+from jaxsched.envs.job_shop.observation import frontier_observation
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.job_shop.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.validate import measure, validate
@@ -98,7 +99,10 @@ class JobShop(Environment):
         return rules.legal(state, self.candidates)
 
     def observe(self, state: State) -> GraphObservation:
-        return OBSERVATIONS[self.observation].observe(state, self.action_mask(state))
+        mask = self.action_mask(state)
+        if self.observation == "frontier":
+            return frontier_observation(state, mask, dated=self.minimise == "weighted_tardiness")
+        return OBSERVATIONS[self.observation].observe(state, mask)
 
     def bound(self, state: State) -> Array:
         return rules.bound(state, self.minimise)

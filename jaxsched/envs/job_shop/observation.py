@@ -20,13 +20,12 @@ from jaxsched.envs.job_shop.types import State
 JOB, MACHINE = 0, 1  # node kinds
 OTHER_JOB, COMPETES = 0, 1  # edge kinds
 DISPATCH, WAIT = 0, 1  # action kinds
-NUM_FEATURES = 20
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
-def frontier_observation(state: State, mask: Array) -> GraphObservation:
+def frontier_observation(state: State, mask: Array, dated: bool = False) -> GraphObservation:
     """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; in `event` one more node, the
-    clock, and one more action, the no-op.
+    clock, and one more action, the no-op. `dated`: with features of due dates and weights.
     """
     instance = state.instance
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
@@ -77,6 +76,8 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
         (front.start == now).astype(jnp.float32),
         jnp.broadcast_to(num_open / (num_open + instance.machine_mask.sum(dtype=jnp.int32)), (num_jobs,)),
     ]
+    if dated:
+        jobs += _due_features(state, open_, now, unit, span)
     machines = [
         (state.machine_ready - now) * span,
         state.load_left * span,
@@ -91,7 +92,7 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
         gaps = jnp.where(state.slots.start < LATEST, jnp.maximum(state.slots.start - free, 0), 0)
         machines += [gaps.sum(-1, dtype=jnp.int32) * span, gaps.max(-1) * span]
     alive = instance.machine_mask & ((state.load_left > 0) | is_wanted)
-    machine_features = jnp.pad(_stack(machines, alive), ((0, NUM_FEATURES - len(machines)), (0, 0)))
+    machine_features = jnp.pad(_stack(machines, alive), ((0, len(jobs) - len(machines)), (0, 0)))
     nodes = jnp.concatenate([_stack(jobs, open_), machine_features], 1).T
 
     # One select, not a stack: on a GPU a stack along the last axis is a kernel of its own.
@@ -117,6 +118,16 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     if state.floor is None:
         return observation
     return with_clock(observation, waiting(front, now, unit, span), ~state.done)
+
+
+def _due_features(state: State, open_: Array, now: Array, unit: Array, span: Array) -> list[Array]:
+    """Four of each job: its slack in both units, its weight over the mean, whether it has a due date."""
+    instance = state.instance
+    due = open_ & instance.due_mask
+    slack = jnp.where(due, instance.due - now - state.work_left, 0)
+    weight = jnp.where(due, instance.weight, 0)
+    mean = weight.sum(dtype=jnp.int32).astype(jnp.float32) / jnp.maximum(due.sum(dtype=jnp.int32), 1)
+    return [slack * span, slack * unit, weight / jnp.maximum(mean, 1e-6), due]
 
 
 def waiting(front: Frontier, now: Array, unit: Array, span: Array) -> Array:

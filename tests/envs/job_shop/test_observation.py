@@ -10,7 +10,7 @@ import pytest
 
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import observation
-from jaxsched.envs.job_shop.observation import COMPETES, LIMIT, NUM_FEATURES, OTHER_JOB
+from jaxsched.envs.job_shop.observation import COMPETES, LIMIT, OTHER_JOB
 from tests import shapes
 
 ENV = job_shop.JobShop()
@@ -47,7 +47,7 @@ def test_features_at_the_start():
     job_1 = [4 * 0.4, 0, 0, 0, 0, 0, 5 / 7, 1 / 7, 1, 1, 1, 5 / 7, 0, 1 / 7, 1 / 2, 1 * 0.4, 3 / 7, -4 / 7, 1, 1 / 2]
     machine_0 = [0, 1, 1, 1, 0, 1]
     machine_1 = [0, 3 / 7, 3 / 7, 0, 0, 0]
-    expected = np.zeros((shapes.JOBS + shapes.MACHINES, NUM_FEATURES))
+    expected = np.zeros((shapes.JOBS + shapes.MACHINES, 20))
     expected[0], expected[1], expected[4, :6], expected[5, :6] = job_0, job_1, machine_0, machine_1
     np.testing.assert_allclose(seen.graph.nodes, expected, rtol=1e-6, atol=1e-6)
     assert seen.node_mask.tolist() == [True, True, False, False, True, True, False]
