@@ -330,15 +330,14 @@ def solve(
     row = report[instance]
     reference = row.upper_bound or row.lower_bound
     gap = 100 * (row.objective / reference - 1) if reference else 0.0
-    what = str(getattr(environment, "minimise", "objective")).replace("_", " ")
+    what = environment.settings.get("objective", "objective").replace("_", " ")
     print(f"{row.instance} ({row.size}) by {row.policy} in {row.seconds:.2f} s")
     print(f"{what:<11} {row.objective}")
     print(f"lower bound {row.lower_bound}{' (the optimum is reached)' if row.objective == row.lower_bound else ''}")
     if reference:
         print(f"gap         {gap:.2f} % to the {f'best known {reference}' if row.upper_bound else 'lower bound'}")
     if explain:
-        minimise = getattr(environment, "minimise", None)
-        aim = {"objective": minimise} if minimise else {}
+        aim = {name: value for name, value in environment.settings.items() if name == "objective"}
         for line in named.call("explain", row.solution, **aim):
             print(f"- {line}")
     if out is not None and out.suffix == ".csv":

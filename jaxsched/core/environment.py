@@ -143,6 +143,11 @@ class Environment(abc.ABC):
 
     # What every family shares.
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by the names that `make` knows: `make(env.id, **env.settings)` is this environment."""
+        return dataclasses.asdict(self)
+
     def baseline(self, instance: Instance) -> Array:
         """i32[]: the running bound before the first decision, what the reward is measured against."""
         return self.bound(self.init(random.key(0), instance))

@@ -35,7 +35,7 @@ def difference(saved: Any, wanted: Any, prefix: str = "") -> list[str]:
 
 def describe(env: Environment) -> dict[str, Any]:
     """The environment's id and settings as plain data."""
-    return {"id": env.id, "settings": dataclasses.asdict(env)}
+    return {"id": env.id, "settings": env.settings}
 
 
 def _named(params: Params) -> dict[str, Any]:
