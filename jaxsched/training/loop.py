@@ -146,8 +146,8 @@ def train(
 
 def _fitting(initial: Params, wanted: Params) -> Params:
     """A copy of `initial`, which the jitted update may donate; refused where its arrays are others than `wanted`."""
-    shapes = [{name: str(leaf.shape) for name, leaf in named(params).items()} for params in (initial, wanted)]
-    if lines := difference(*shapes):
+    saved, needed = ({name: str(leaf.shape) for name, leaf in named(params).items()} for params in (initial, wanted))
+    if lines := difference(saved, needed):
         raise CheckpointMismatchError("the initial parameters are of another network: " + "; ".join(lines[:5]))
     return jax.tree.map(lambda leaf, like: jax.numpy.array(leaf, like.dtype), initial, wanted)
 
