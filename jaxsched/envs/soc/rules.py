@@ -1,0 +1,548 @@
+"""Rules of DS3 as pure functions of one state: a decision gives one ready task a PE, and at most one event passes.
+
+DS3 (Arda et al., IEEE Trans. Computers 2020) runs through every microsecond t, in this order:
+
+1. a job due exactly at t enters, if fewer jobs than the cap are in the system (`enters`);
+2. tasks that finish at t retire, in the order in which they started; each releases the tasks that waited for it alone
+   (`release`), in the order of their ids; the last task of a job completes it;
+3. a job that was due before t, held back by the cap, enters if there is room now;
+4. the scheduler gives every ready task a PE, one decision after the other (`assign`);
+5. the data of these tasks start moving, and they join the queue;
+6. one pass over the queue: a task starts if its data are there and its PE is free. A task that cannot start is skipped.
+
+Nothing can change between two events, so time jumps (`advance`). Passes that find the scheduler idle need no step: when
+the last ready task has its PE, the start that each PE makes next is known, and stands if it comes before the next
+event. A task of length 0 starts and ends at t, but retires at t + 1.
+
+Transfers take volume // bandwidth us. `pe_to_pe`: they begin when the predecessor finishes. `shared_memory`: the
+predecessor writes to the memory when it finishes; with all data there the task is ready, and reads them from the
+decision on.
+
+Arrivals by `cap_mode`: `ds3`, the next gap begins when a job enters; `socrates`, a job held back asks again
+1 us + `redraw` after the tick in which a place became free; `open`, gaps begin when a job was due, and a place that is
+missing is counted from then on as part of its latency.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array, random
+
+from jaxsched.core.arrays import lookup, put, put_add, put_row, take, take_row
+from jaxsched.core.errors import UnknownNameError
+from jaxsched.envs.soc.types import EMPTY, QUEUED, READY, RUNNING, Frontier, Instance, Jobs, Record, State, System
+
+LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times
+COMMUNICATION = ("pe_to_pe", "shared_memory")
+CAP_MODES = ("ds3", "socrates", "open")
+DISPATCH_ORDERS = ("job_id", "insertion")
+PLANS = ("heft", "peft")  # of each job alone, in the order of `System.plan_pe`
+HEFT_RT = "heft_rt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is compiled into the rules."""
+
+    communication: str = "pe_to_pe"
+    cap_mode: str = "ds3"
+    dispatch_order: str = "job_id"  # the queue is sorted by job (DS3), or in order of decisions (SoCRATES, DASH-Sim)
+    plan: str | None = None  # tasks also wait for the one before them in a plan: heft_rt, heft, peft
+
+    def __post_init__(self):
+        for name, value, known in (
+            ("communication", self.communication, COMMUNICATION),
+            ("cap_mode", self.cap_mode, CAP_MODES),
+            ("dispatch_order", self.dispatch_order, DISPATCH_ORDERS),
+            ("plan", self.plan or HEFT_RT, (HEFT_RT, *PLANS)),
+        ):
+            if value not in known:
+                raise UnknownNameError(name, value, known)
+
+
+def init(instance: Instance, settings: Settings, record: bool = True) -> State:
+    """The empty system at time 0."""
+    num_tasks, num_pes = instance.system.num_tasks, instance.system.num_pes
+    num_jobs, num_slots, num_entries = instance.num_jobs, instance.num_slots, instance.num_entries
+
+    def zeros(*shape: int, dtype=jnp.int32) -> Array:
+        return jnp.zeros(shape, dtype)
+
+    entries, per_pe = zeros(num_entries), zeros(num_entries, num_pes)
+    slots, rows, zero = zeros(num_slots), zeros(num_jobs, num_tasks), zeros()
+    state = State(
+        instance=instance,
+        time=zero,
+        phase=zero,
+        event=zeros(dtype=jnp.bool_),
+        frontier=Frontier(
+            *(entries, entries, entries, per_pe, per_pe.astype(jnp.bool_), per_pe),
+            *[entries] * 8,
+            plan_predecessor=entries if settings.plan else None,
+            plan_wait=entries.astype(jnp.bool_) if settings.plan else None,
+        ),
+        jobs=Jobs(slots.astype(jnp.bool_), *[slots] * 6, *[zeros(num_slots, num_tasks)] * 2),
+        pe_estimate=zeros(num_pes),
+        next_job=zero,
+        due=instance.gap[0],
+        num_released=zero,
+        num_dispatched=zero,
+        call_start=zero,
+        num_completed=zero,
+        num_counted=zero,
+        latency=zero,
+        residence=zero,
+        last_finish=zero,
+        held_back=zero,
+        energy=zeros(dtype=jnp.float32),
+        baseline=zero,
+        scale=zero + 1,
+        record=Record(*[rows] * 3, rows > 0, rows[:, 0], rows[:, 0] > 0, rows[:, 0], rows[:, 0] > 0)
+        if record
+        else None,
+    )
+    return state.replace(event=enters(state, zeros(dtype=jnp.bool_)))
+
+
+def ready(state: State) -> Array:
+    """bool[F]: tasks that wait for a decision."""
+    return (state.frontier.status == READY) & (state.frontier.ready_time <= state.time)
+
+
+def decides(state: State) -> Array:
+    """bool[]: the scheduler is asked for one task."""
+    return ~state.event & ready(state).any() & ~state.done
+
+
+def legal(state: State) -> Array:
+    """bool[F, Q]: PEs that can run each ready task; all false where no decision is asked for."""
+    return (ready(state) & decides(state))[:, None] & state.frontier.exec_mask
+
+
+def first_ready(state: State) -> Array:
+    """bool[F]: the first in the list of ready tasks; all false where there is none."""
+    seq = jnp.where(ready(state), state.frontier.ready_seq, LATEST)
+    return ready(state) & (seq == seq.min())
+
+
+def apply(state: State, settings: Settings, entry: Array, pe: Array, legal: Array) -> State:
+    """One step: the decision, if it is `legal`; then time moves, if nothing else happens now; then one event."""
+    state = assign(state, settings, entry, pe, legal)
+    state = advance(state, ~state.event & ~ready(state).any() & ~state.done)
+    return pass_event(state, settings)
+
+
+# ------------------------------------------------------------------------------------------------------- decisions
+
+
+def transfer(state: State, settings: Settings) -> Array:
+    """i32[F, Q]: us until the data of each ready task would be at each PE, decided now: C of the heuristics."""
+    if settings.communication == "shared_memory":
+        return state.frontier.arrival
+    return jnp.maximum(state.frontier.arrival - state.time, 0)
+
+
+def estimate(state: State, settings: Settings) -> Array:
+    """i32[F, Q]: us until each ready task would finish on each PE, as EFT and ETF estimate it; 0 where it cannot run.
+
+    mean execution time + max(transfer, the PE's own estimate): later decisions and starts do not correct it.
+    """
+    wait = jnp.maximum(transfer(state, settings), state.pe_estimate - state.time)
+    return jnp.where(state.frontier.exec_mask, state.frontier.exec_time + wait, 0)
+
+
+def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Array) -> State:
+    """Give the ready task in `entry` the PE `pe`, i32[] both; unchanged where not `legal`."""
+    front, instance = state.frontier, state.instance
+    hit = legal & (jnp.arange(instance.num_entries, dtype=jnp.int32) == entry)  # [F]
+    entry, pe = jnp.where(legal, entry, 0), jnp.where(legal, pe, 0)
+    slot, task = take(front.slot, entry), take(front.task, entry)
+    mean = take(front.exec_time, entry, pe)
+    wait = take(transfer(state, settings), entry, pe)
+    ordinal, profile = take(state.jobs.ordinal, slot), take(state.jobs.profile, slot)
+    ahead = take(state.jobs.num_decided, slot)
+    by_job = ordinal * instance.system.num_tasks + ahead  # as sorted by job, then by decision
+    busy = take(state.pe_estimate, pe) - state.time
+    front = front.replace(
+        status=jnp.where(hit, QUEUED, front.status),
+        # ETF swaps the task it picks with the first one, which permutes the rest; others pick the first.
+        ready_seq=jnp.where(first_ready(state), take(front.ready_seq, entry), front.ready_seq)
+        if settings.plan != HEFT_RT
+        else front.ready_seq,
+        pe=jnp.where(hit, pe, front.pe),
+        data_ready=jnp.where(hit, state.time + wait, front.data_ready),
+        duration=jnp.where(hit, draw_duration(instance, ordinal, task, mean), front.duration),
+        dispatch_seq=jnp.where(hit, state.num_dispatched, front.dispatch_seq),
+        queue_key=jnp.where(
+            hit, by_job if settings.dispatch_order == "job_id" else state.num_dispatched, front.queue_key
+        ),
+    )
+    if settings.plan:
+        predecessor, wait_for = plan_predecessor(state, settings, slot, profile, task, pe)
+        front = front.replace(
+            plan_predecessor=jnp.where(hit, predecessor, front.plan_predecessor),
+            plan_wait=jnp.where(hit, wait_for, front.plan_wait),
+        )
+    one = legal.astype(jnp.int32)
+    return state.replace(
+        frontier=front,
+        jobs=state.jobs.replace(num_decided=put_add(state.jobs.num_decided, one, slot)),
+        pe_estimate=jnp.where(
+            legal & (jnp.arange(instance.system.num_pes, dtype=jnp.int32) == pe),
+            state.time + mean + jnp.maximum(wait, busy),
+            state.pe_estimate,
+        ),
+        num_dispatched=state.num_dispatched + one,
+    )
+
+
+def draw_duration(instance: Instance, ordinal: Array, task: Array, mean: Array) -> Array:
+    """i32[]: us that a task takes; depends on the instance, the job, the task and the mean alone."""
+    if instance.noise is None:
+        return mean
+    key = random.fold_in(random.fold_in(instance.noise.key, ordinal), task)
+    expected = mean.astype(jnp.float32)
+    drawn = jnp.round(expected + instance.noise.std * expected * random.normal(key, (), jnp.float32))
+    return jnp.where(mean > 0, jnp.maximum(drawn.astype(jnp.int32), 1), 0)
+
+
+def plan_predecessor(
+    state: State, settings: Settings, slot: Array, profile: Array, task: Array, pe: Array
+) -> tuple[Array, Array]:
+    """i32[], bool[]: the task (slot * T + task) that the plan has before this one on its PE; whether to wait for it.
+
+    `heft` and `peft`: the job's own task before it in the plan of the job alone. `heft_rt`: what is last on the PE's
+    timeline, where the running task comes first, then the queue, then what this call decided.
+    """
+    front, system = state.frontier, state.instance.system
+    if settings.plan != HEFT_RT:
+        plan = PLANS.index(settings.plan)
+        before = take(system.plan_predecessor, jnp.int32(plan), profile, task)
+        there = take(system.plan_mask, jnp.int32(plan), profile, task)
+        open_ = take(state.jobs.finish, slot, before) == LATEST
+        return slot * system.num_tasks + before, there & open_
+    position = jnp.where(front.status == QUEUED, front.queue_key, -1)
+    position = jnp.where(decided_now(state), jnp.int32(2**30) + front.dispatch_seq, position)
+    here = (front.status >= QUEUED) & (front.pe == pe)
+    last = here & (position == jnp.where(here, position, -2).max())
+    return jnp.where(last, front.slot * system.num_tasks + front.task, 0).sum(dtype=jnp.int32), here.any()
+
+
+def decided_now(state: State) -> Array:
+    """bool[F]: tasks that were given a PE in this call of the scheduler."""
+    return (state.frontier.status == QUEUED) & (state.frontier.dispatch_seq >= state.call_start)
+
+
+# ------------------------------------------------------------------------------------------------------------- time
+
+
+def retires(front: Frontier, start: Array) -> Array:
+    """i32[F]: when each task retires if it starts at `start`."""
+    return start + jnp.maximum(front.duration, 1)
+
+
+def busy_pes(state: State) -> Array:
+    """bool[Q]: PEs that run a task."""
+    front = state.frontier
+    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
+    return (here & (front.status == RUNNING)[:, None]).any(0)
+
+
+def advance(state: State, moves: Array) -> State:
+    """Go to the next tick in which something retires, enters or becomes ready; tasks start on the way."""
+    front, instance = state.frontier, state.instance
+    running, waiting = front.status == RUNNING, front.status == READY
+    here = front.pe[:, None] == jnp.arange(instance.system.num_pes, dtype=jnp.int32)  # [F, Q]
+    free = ~(here & running[:, None]).any(0)
+    queued = front.status == QUEUED
+    if front.plan_wait is not None:
+        queued &= ~front.plan_wait
+    at = jnp.maximum(front.data_ready, state.time)
+    # On each free PE: the earliest start, and among those the first in the queue.
+    here &= queued[:, None] & free
+    here &= at[:, None] == jnp.where(here, at[:, None], LATEST).min(0)
+    here &= front.queue_key[:, None] == jnp.where(here, front.queue_key[:, None], LATEST).min(0)
+    chosen = here.any(1)
+
+    start = jnp.where(chosen, at, front.start)
+    next_retire = jnp.where(running | chosen, retires(front, start), LATEST).min()
+    next_ready = jnp.where(waiting, front.ready_time, LATEST).min()
+    may_enter = take(instance.job_mask, state.next_job) & has_room(state)
+    next_entry = jnp.where(may_enter, jnp.maximum(state.due, state.time + 1), LATEST)
+    then = jnp.minimum(jnp.minimum(next_retire, next_ready), jnp.minimum(next_entry, instance.horizon))
+    starts = moves & chosen & (at < then)
+    return state.replace(
+        time=jnp.where(moves, then, state.time),
+        phase=jnp.where(moves, 0, state.phase),
+        call_start=jnp.where(moves, state.num_dispatched, state.call_start),
+        frontier=front.replace(
+            status=jnp.where(starts, RUNNING, front.status), start=jnp.where(starts, at, front.start)
+        ),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- events
+
+
+def free_slots(state: State) -> Array:
+    """bool[W]: places that a job can take."""
+    return state.instance.slot_mask & ~state.jobs.occupied
+
+
+def has_room(state: State) -> Array:
+    """bool[]: fewer jobs are in the system than the cap."""
+    return free_slots(state).any()
+
+
+def enters(state: State, retiring: Array) -> Array:
+    """bool[]: the next job enters the system now; `retiring`: tasks are still to retire in this tick.
+
+    Due exactly now, it enters before they do, if there is room. Due before, it enters after them. A job due now that
+    found no room polls again in the next tick. A job that follows one held back without a gap enters with it.
+    """
+    on_time = (state.due == state.time) & (state.phase == 0)
+    late = ~retiring & ((state.due < state.time) | ((state.due == state.time) & (state.phase == 2)))
+    return take(state.instance.job_mask, state.next_job) & has_room(state) & (on_time | late) & ~state.done
+
+
+def retiring_now(state: State) -> Array:
+    """bool[F]: tasks that still have to retire in this tick."""
+    front = state.frontier
+    return (front.status == RUNNING) & (retires(front, front.start) == state.time) & ~state.done
+
+
+def pass_event(state: State, settings: Settings) -> State:
+    """Let one job enter or one task retire, if that is due now. Either releases tasks of one job."""
+    front, jobs, instance, system = state.frontier, state.jobs, state.instance, state.instance.system
+    retiring = retiring_now(state)
+    enter = enters(state, retiring.any())
+    retire = retiring.any() & ~enter
+
+    # In the order of their starts, and among equal ones of the queue.
+    retiring &= front.start == jnp.where(retiring, front.start, LATEST).min()
+    retiring &= (front.queue_key == jnp.where(retiring, front.queue_key, LATEST).min()) & retire
+
+    def of_retiring(values: Array) -> Array:
+        return jnp.where(retiring, values, 0).sum(dtype=jnp.int32)
+
+    task, pe, start = of_retiring(front.task), of_retiring(front.pe), of_retiring(front.start)
+    finish = start + of_retiring(front.duration)
+    slot = jnp.where(enter, jnp.argmax(free_slots(state)).astype(jnp.int32), of_retiring(front.slot))
+    slot = jnp.where(enter | retire, slot, instance.num_slots)  # out of range writes nothing
+    ordinal = jnp.where(enter, state.next_job, take(jobs.ordinal, slot))
+    profile = jnp.where(enter, take(instance.profile, state.next_job), take(jobs.profile, slot))
+    asked = state.due if settings.cap_mode == "open" else state.time
+    arrival = jnp.where(enter, asked, take(jobs.arrival, slot))
+    num_left = jnp.where(enter, take(num_tasks(system), profile), take(jobs.num_left, slot) - 1)
+    end = jnp.where(enter, 0, jnp.maximum(take(jobs.end, slot), finish))
+    completes = retire & (num_left == 0)
+
+    where_retired = jnp.where(retire, slot, instance.num_slots)
+    row = jnp.where(enter, LATEST, take_row(jobs.finish, slot))
+    jobs = jobs.replace(
+        occupied=put(jobs.occupied, ~completes, slot),
+        ordinal=put(jobs.ordinal, ordinal, slot),
+        profile=put(jobs.profile, profile, slot),
+        arrival=put(jobs.arrival, arrival, slot),
+        num_left=put(jobs.num_left, num_left, slot),
+        num_decided=put(jobs.num_decided, 0, jnp.where(enter, slot, instance.num_slots)),
+        end=put(jobs.end, end, slot),
+        pe=put(jobs.pe, pe, where_retired, task),
+        finish=put_row(
+            jobs.finish,
+            jnp.where(retire & (jnp.arange(system.num_tasks, dtype=jnp.int32) == task), finish, row),
+            slot,
+        ),
+    )
+    front = front.replace(status=jnp.where(retiring, EMPTY, front.status))
+    if front.plan_wait is not None:
+        was_it = retire & (front.plan_predecessor == slot * system.num_tasks + task)
+        front = front.replace(plan_wait=front.plan_wait & ~was_it)
+
+    counts = completes & (end >= instance.warm_up)
+    since = jnp.maximum(arrival, instance.warm_up)
+    # Whose first poll failed, and that failed again in every tick until now.
+    asks_again = completes & ~has_room(state) & (state.due <= state.time) & take(instance.job_mask, state.next_job)
+    due = state.due
+    if settings.cap_mode == "socrates":
+        due = jnp.where(asks_again, state.time + 1 + take(instance.redraw, state.next_job), due)
+        held_back = asks_again
+    else:
+        held_back = enter & (due < state.time)
+    gap = take(instance.gap, state.next_job + 1)
+    spent = take(system.power, profile, task, pe) * (finish - start).astype(jnp.float32)
+    record = state.record
+    if record is not None:
+        job, entered, ended = (
+            jnp.where(now, ordinal, instance.num_jobs) for now in (retire, enter, completes)
+        )  # out of range writes nothing
+        record = Record(
+            pe=put(record.pe, pe, job, task),
+            start=put(record.start, start, job, task),
+            finish=put(record.finish, finish, job, task),
+            task_mask=put(record.task_mask, True, job, task),
+            arrival=put(record.arrival, arrival, entered),
+            arrival_mask=put(record.arrival_mask, True, entered),
+            end=put(record.end, end, ended),
+            end_mask=put(record.end_mask, True, ended),
+        )
+    state = state.replace(
+        phase=jnp.where(retire, 1, jnp.where(enter & (state.due < state.time), 2, state.phase)),
+        jobs=jobs,
+        frontier=front,
+        next_job=state.next_job + enter,
+        due=jnp.where(enter, asked + gap, due),
+        num_completed=state.num_completed + completes,
+        num_counted=state.num_counted + counts,
+        latency=state.latency + jnp.where(counts, end - arrival, 0),
+        residence=state.residence + jnp.where(completes, jnp.maximum(state.time - since, 0), 0),
+        last_finish=jnp.maximum(state.last_finish, jnp.where(retire, finish, 0)),
+        held_back=state.held_back + held_back,
+        energy=state.energy + jnp.where(retire, spent, 0),
+        record=record,
+    )
+    state = release(state, settings, slot, profile, jnp.where(retire, task, system.num_tasks))
+    later = retiring_now(state).any()
+    return state.replace(event=later | enters(state, later))
+
+
+def num_tasks(system: System) -> Array:
+    """i32[P]: tasks of each profile."""
+    return system.task_mask.sum(-1, dtype=jnp.int32)
+
+
+def release(state: State, settings: Settings, slot: Array, profile: Array, task: Array) -> State:
+    """Add to the ready list what waited for `task` alone, or the heads of a job where `task` is out of range.
+
+    Nothing where `slot` is out of range. When the data of a task are where is known once all its predecessors are
+    complete, so that it is computed here, once per task.
+    """
+    front, system, shared = state.frontier, state.instance.system, settings.communication == "shared_memory"
+    num_tasks, num_pes = system.num_tasks, system.num_pes
+    at_head = task >= num_tasks
+    index = jnp.where(at_head, system.exec_time.shape[0] * num_tasks, profile * num_tasks + task)
+    next_tasks = jnp.where(at_head, take_row(system.head, profile), take_row(_rows(system.successor), index))
+    mask = jnp.where(at_head, take_row(system.head_mask, profile), take_row(_rows(system.successor_mask), index))
+    mask &= slot < state.instance.num_slots  # [S]
+
+    take_rows = jax.vmap(take_row, (None, 0))
+    index = profile * num_tasks + next_tasks
+    before = take_rows(_rows(system.predecessor), index)  # [S, D]
+    volume = take_rows(_rows(system.volume), index)
+    is_before = take_rows(_rows(system.predecessor_mask), index)
+    finish = lookup(take_row(state.jobs.finish, slot), before.ravel()).reshape(before.shape)
+    pe = lookup(take_row(state.jobs.pe, slot), before.ravel())
+    mask &= (~is_before | (finish < LATEST)).all(-1)
+    finish = jnp.where(is_before, finish, 0)
+
+    if shared:
+        written = finish + _transfer(volume, lookup(system.to_memory, pe).reshape(before.shape))
+        ready_time = jnp.maximum(jnp.where(is_before, written, 0).max(-1), state.time)
+        arrival = _transfer(volume[..., None], system.from_memory)
+    else:
+        ready_time = jnp.broadcast_to(state.time, mask.shape)
+        arrival = finish[..., None] + _transfer(
+            volume[..., None], take_rows(system.bandwidth, pe).reshape(*before.shape, num_pes)
+        )
+    arrival = jnp.where(is_before[..., None], arrival, 0).max(1)  # [S, Q]
+
+    # The k-th of them goes to the k-th empty entry.
+    rank = jnp.cumsum(mask, dtype=jnp.int32) - 1  # [S]
+    empty = state.instance.entry_mask & (front.status == EMPTY)
+    place = jnp.cumsum(empty, dtype=jnp.int32) - 1  # [F]
+    goes = mask & empty[:, None] & (place[:, None] == rank)  # [F, S]
+    new = goes.any(1)
+    source = jnp.where(goes, jnp.arange(mask.shape[0], dtype=jnp.int32), 0).sum(-1, dtype=jnp.int32)
+    # Heads are ready when their job enters, before the tasks whose data reach the memory in the same tick.
+    seq = state.num_released + place - jnp.where(at_head & shared, jnp.int32(2**30), 0)
+
+    def write(values: Array, old: Array) -> Array:
+        return jnp.where(new, values, old)
+
+    def write_rows(values: Array, old: Array) -> Array:
+        return jnp.where(new[:, None], take_rows(values, source), old)
+
+    front = front.replace(
+        status=write(jnp.full_like(front.status, READY), front.status),
+        slot=write(slot, front.slot),
+        task=write(lookup(next_tasks, source), front.task),
+        exec_time=write_rows(take_rows(_rows(system.exec_time), index), front.exec_time),
+        exec_mask=write_rows(take_rows(_rows(system.exec_mask), index), front.exec_mask),
+        arrival=write_rows(arrival, front.arrival),
+        ready_time=write(lookup(ready_time, source), front.ready_time),
+        ready_seq=write(seq, front.ready_seq),
+    )
+    return state.replace(frontier=front, num_released=state.num_released + mask.sum(dtype=jnp.int32))
+
+
+def _rows(table: Array) -> Array:
+    """[P, T, X] as [P * T, X]."""
+    return table.reshape(-1, table.shape[-1])
+
+
+def _transfer(volume: Array, bandwidth: Array) -> Array:
+    """i32[...]: whole us; padding has no bandwidth."""
+    return volume // jnp.maximum(bandwidth, 1)
+
+
+# ------------------------------------------------------------------------------------------------ objective, bounds
+
+
+def elapsed_in_system(state: State) -> Array:
+    """i32[]: us that the jobs in the system have spent there, the warm-up left out."""
+    since = jnp.maximum(state.jobs.arrival, state.instance.warm_up)
+    return jnp.where(state.jobs.occupied, jnp.maximum(state.time - since, 0), 0).sum(dtype=jnp.int32)
+
+
+def bound(state: State, objective: str) -> Array:
+    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease is the reward.
+
+    `latency`: finish - arrival, summed over the jobs completed after the warm-up. `jobs_in_system`: the integral of
+    their number, which a job leaves when its last task retires. `makespan`: the last finish.
+    """
+    if objective == "latency":
+        return state.latency
+    if objective == "makespan":
+        return state.last_finish
+    return state.residence + elapsed_in_system(state)
+
+
+def shortest_latency(instance: Instance) -> Array:
+    """i32[N]: critical path of each job on its fastest PEs, transfers left out, us; with noise, by its own draws."""
+    system = instance.system
+    mean, mask = system.exec_time[instance.profile], system.exec_mask[instance.profile]  # [N, T, Q]
+    if instance.noise is not None:
+        num_jobs, num_tasks, _ = mean.shape
+        ordinals, tasks = jnp.arange(num_jobs, dtype=jnp.int32), jnp.arange(num_tasks, dtype=jnp.int32)
+
+        def draw(ordinal: Array, task: Array, means: Array) -> Array:
+            return jax.vmap(lambda each: draw_duration(instance, ordinal, task, each))(means)
+
+        mean = jax.vmap(jax.vmap(draw, (None, 0, 0)), (0, None, 0))(ordinals, tasks, mean)
+    fastest = jnp.where(mask, mean, LATEST).min(-1)
+    fastest = jnp.where(mask.any(-1), fastest, 0)  # [N, T]
+    before, is_before = system.predecessor[instance.profile], system.predecessor_mask[instance.profile]
+
+    def relax(_: int, end: Array) -> Array:
+        ends = jax.vmap(lambda row, ids: row[ids])(end, before)
+        return fastest + jnp.where(is_before, ends, 0).max(-1)
+
+    end = jax.lax.fori_loop(0, system.num_tasks, relax, fastest)
+    return jnp.where(instance.job_mask, end.max(-1), 0)
+
+
+def lower_bound(instance: Instance, objective: str) -> Array:
+    """i32[]: no schedule is better. Sums: the critical paths; makespan: the latest of them, from its earliest entry.
+
+    0 with a warm-up or a horizon, which leave out what is slow enough.
+    """
+    shortest = shortest_latency(instance)
+    if objective == "makespan":
+        entry = jnp.cumsum(instance.gap, dtype=jnp.int32)
+        value = jnp.where(instance.job_mask, entry + shortest, 0).max()
+    else:
+        value = shortest.sum(dtype=jnp.int32)
+    return jnp.where((instance.warm_up > 0) | (instance.horizon < LATEST), 0, value)
