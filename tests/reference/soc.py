@@ -32,15 +32,15 @@ Where the notes are silent or leave two readings, this is what is done:
   from_memory.
 * `horizon`: the ticks before it run, the tick `horizon` does not (SoCRATES runs the ticks 0 to length - 1). Tasks
   that run then keep the finish they will have; jobs that have not left the system are unfinished.
-* ETF breaks ties by the ready order at the call: swapping positions ends in the order of the picks and changes no
-  tie. That order is also the order of assignment.
+* ETF breaks ties by the ready order at the call: DS3 and SoCRATES search a copy of the ready list, so that swapping
+  positions in the list itself changes no tie and ends in the order of the picks, the order of assignment.
 * A[p], the estimate of EFT and ETF, is never reset or corrected: neither by noise nor by other tasks' completion.
 * MET, where some but not all of several candidates are busy, deletes as many as are busy from the first busy one on,
   as DS3 does: WiFi RX alone takes 389 us that way, and 309 us if exactly the busy ones are dropped. A PE is busy from
   the start of a task until it retires.
-* ETF_LB's counter per PE runs through the whole simulation, starts at 0 and goes up by one each time a candidate
-  improves on the best so far; among the PEs with a task's smallest estimate the one with the smallest counter counts
-  as its best.
+* ETF_LB's counter per PE runs through the whole simulation (so in DS3), starts at 0 and goes up by one each time a
+  candidate improves on the best so far; among the PEs with a task's smallest estimate the one with the smallest
+  counter counts as its best.
 * CPU takes PE 0, or where PE 0 cannot run the task the first one that can.
 * HEFT_RT ranks by exact mean times, ties in ready order; tasks are assigned in the order of the plan. Its timelines
   hold, per PE, the running task [start, start + mean time] and the executable ones in the order of the executable
