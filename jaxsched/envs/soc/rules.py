@@ -40,7 +40,7 @@ COMMUNICATION = ("pe_to_pe", "shared_memory")
 CAP_MODES = ("ds3", "socrates", "open")
 DISPATCH_ORDERS = ("job_id", "insertion")
 PLANS = ("heft", "peft")  # of each job alone, in the order of `System.plan_pe`
-HEFT_RT = "heft_rt"
+RULES = ("heft_rt", *PLANS, "etf_lb")  # that keep books of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +50,24 @@ class Settings:
     communication: str = "pe_to_pe"
     cap_mode: str = "ds3"
     dispatch_order: str = "job_id"  # the queue is sorted by job (DS3), or in order of decisions (SoCRATES, DASH-Sim)
-    plan: str | None = None  # tasks also wait for the one before them in a plan: heft_rt, heft, peft
+    # Every decision, whoever takes it, also does what this rule does beyond its choice of a PE. `heft_rt`, `heft`,
+    # `peft`: the task waits for the one before it in their plan. `etf_lb`: its counters go on.
+    rule: str | None = None
 
     def __post_init__(self):
         for name, value, known in (
             ("communication", self.communication, COMMUNICATION),
             ("cap_mode", self.cap_mode, CAP_MODES),
             ("dispatch_order", self.dispatch_order, DISPATCH_ORDERS),
-            ("plan", self.plan or HEFT_RT, (HEFT_RT, *PLANS)),
+            ("rule", self.rule, (None, *RULES)),
         ):
             if value not in known:
-                raise UnknownNameError(name, value, known)
+                raise UnknownNameError(name, str(value), map(str, known))
+
+    @property
+    def plans(self) -> bool:
+        """Tasks may have to wait for another one of their PE."""
+        return self.rule in ("heft_rt", *PLANS)
 
 
 def init(instance: Instance, settings: Settings, record: bool = True) -> State:
@@ -80,9 +87,9 @@ def init(instance: Instance, settings: Settings, record: bool = True) -> State:
         event=zeros(dtype=jnp.bool_),
         frontier=Frontier(
             *(entries, entries, entries, per_pe, per_pe.astype(jnp.bool_), per_pe),
-            *[entries] * 8,
-            plan_predecessor=entries if settings.plan else None,
-            plan_wait=entries.astype(jnp.bool_) if settings.plan else None,
+            *[entries] * 9,
+            plan_predecessor=entries if settings.plans else None,
+            plan_wait=entries.astype(jnp.bool_) if settings.plans else None,
         ),
         jobs=Jobs(slots.astype(jnp.bool_), *[slots] * 6, *[zeros(num_slots, num_tasks)] * 2),
         pe_estimate=zeros(num_pes),
@@ -100,6 +107,7 @@ def init(instance: Instance, settings: Settings, record: bool = True) -> State:
         energy=zeros(dtype=jnp.float32),
         baseline=zero,
         scale=zero + 1,
+        num_improved=zeros(num_pes) if settings.rule == "etf_lb" else None,
         record=Record(*[rows] * 3, rows > 0, rows[:, 0], rows[:, 0] > 0, rows[:, 0], rows[:, 0] > 0)
         if record
         else None,
@@ -122,10 +130,9 @@ def legal(state: State) -> Array:
     return (ready(state) & decides(state))[:, None] & state.frontier.exec_mask
 
 
-def first_ready(state: State) -> Array:
-    """bool[F]: the first in the list of ready tasks; all false where there is none."""
-    seq = jnp.where(ready(state), state.frontier.ready_seq, LATEST)
-    return ready(state) & (seq == seq.min())
+def first(mask: Array, seq: Array) -> Array:
+    """bool[F]: the entry of `mask` with the smallest `seq` i32[F]; all false where there is none."""
+    return mask & (seq == jnp.where(mask, seq, LATEST).min())
 
 
 def apply(state: State, settings: Settings, entry: Array, pe: Array, legal: Array) -> State:
@@ -168,11 +175,8 @@ def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Arr
     busy = take(state.pe_estimate, pe) - state.time
     front = front.replace(
         status=jnp.where(hit, QUEUED, front.status),
-        # ETF swaps the task it picks with the first one, which permutes the rest; others pick the first.
-        ready_seq=jnp.where(first_ready(state), take(front.ready_seq, entry), front.ready_seq)
-        if settings.plan != HEFT_RT
-        else front.ready_seq,
         pe=jnp.where(hit, pe, front.pe),
+        mean=jnp.where(hit, mean, front.mean),
         data_ready=jnp.where(hit, state.time + wait, front.data_ready),
         duration=jnp.where(hit, draw_duration(instance, ordinal, task, mean), front.duration),
         dispatch_seq=jnp.where(hit, state.num_dispatched, front.dispatch_seq),
@@ -180,8 +184,8 @@ def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Arr
             hit, by_job if settings.dispatch_order == "job_id" else state.num_dispatched, front.queue_key
         ),
     )
-    if settings.plan:
-        predecessor, wait_for = plan_predecessor(state, settings, slot, profile, task, pe)
+    if settings.plans:
+        predecessor, wait_for = plan_predecessor(state, settings, slot, profile, task, pe, mean)
         front = front.replace(
             plan_predecessor=jnp.where(hit, predecessor, front.plan_predecessor),
             plan_wait=jnp.where(hit, wait_for, front.plan_wait),
@@ -196,6 +200,9 @@ def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Arr
             state.pe_estimate,
         ),
         num_dispatched=state.num_dispatched + one,
+        num_improved=None
+        if state.num_improved is None
+        else jnp.where(legal, scan_etf_lb(state, settings)[2], state.num_improved),
     )
 
 
@@ -210,25 +217,72 @@ def draw_duration(instance: Instance, ordinal: Array, task: Array, mean: Array) 
 
 
 def plan_predecessor(
-    state: State, settings: Settings, slot: Array, profile: Array, task: Array, pe: Array
+    state: State, settings: Settings, slot: Array, profile: Array, task: Array, pe: Array, mean: Array
 ) -> tuple[Array, Array]:
     """i32[], bool[]: the task (slot * T + task) that the plan has before this one on its PE; whether to wait for it.
 
-    `heft` and `peft`: the job's own task before it in the plan of the job alone. `heft_rt`: what is last on the PE's
-    timeline, where the running task comes first, then the queue, then what this call decided.
+    `heft` and `peft`: the job's own task before it in the plan of the job alone. `heft_rt`: the one before it on the
+    PE's timeline (`timeline`).
     """
     front, system = state.frontier, state.instance.system
-    if settings.plan != HEFT_RT:
-        plan = PLANS.index(settings.plan)
-        before = take(system.plan_predecessor, jnp.int32(plan), profile, task)
-        there = take(system.plan_mask, jnp.int32(plan), profile, task)
+    if settings.rule != "heft_rt":
+        plan = jnp.int32(PLANS.index(str(settings.rule)))
+        before = take(system.plan_predecessor, plan, profile, task)
+        there = take(system.plan_mask, plan, profile, task)
         open_ = take(state.jobs.finish, slot, before) == LATEST
         return slot * system.num_tasks + before, there & open_
-    position = jnp.where(front.status == QUEUED, front.queue_key, -1)
-    position = jnp.where(decided_now(state), jnp.int32(2**30) + front.dispatch_seq, position)
+    # Positions on the timeline: the running task, the queue, what this call decided. Tasks of length 0 of this call
+    # stand in front of the first longer one, whichever comes before them stands in front of that too.
     here = (front.status >= QUEUED) & (front.pe == pe)
+    now, queued = decided_now(state), here & (front.status == QUEUED)
+    long = queued & (front.mean > 0)
+    first_long = jnp.where(long & ~now, front.queue_key, LATEST).min()
+    in_front = jnp.where(now, front.mean == 0, front.queue_key < first_long)
+    here &= jnp.where((mean == 0) | ~long.any(), (front.status == RUNNING) | in_front, ~now | (front.mean > 0))
+    position = jnp.where(queued, front.queue_key, -1)
+    position = jnp.where(now, jnp.int32(2**30) + front.dispatch_seq, position)
     last = here & (position == jnp.where(here, position, -2).max())
     return jnp.where(last, front.slot * system.num_tasks + front.task, 0).sum(dtype=jnp.int32), here.any()
+
+
+def timeline(state: State) -> tuple[Array, Array]:
+    """i32[Q] both: when each PE is done with the task it runs, and with its queue too, as HEFT_RT plans it.
+
+    The running task by its mean time, then one queued task directly after the other; transfers are ignored. There are
+    no gaps, so that insertion is possible for a task of length 0 only, right after the running task.
+    """
+    front = state.frontier
+    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
+    running = here & (front.status == RUNNING)[:, None]
+    free = jnp.maximum(jnp.where(running, (front.start + front.mean)[:, None], 0).max(0), state.time)
+    queued = here & (front.status == QUEUED)[:, None]
+    return free, free + jnp.where(queued, front.mean[:, None], 0).sum(0, dtype=jnp.int32)
+
+
+def scan_etf_lb(state: State, settings: Settings) -> tuple[Array, Array, Array]:
+    """Entry and PE, i32[], that ETF_LB picks, and its counters i32[Q] after the scan.
+
+    It goes through the ready tasks in order. The best PE of a task is, of those with the smallest estimate, the one
+    with the smallest counter; where it improves on the best so far, its counter goes up.
+    """
+    front = state.frontier
+    waits, finish = ready(state), jnp.where(front.exec_mask, estimate(state, settings), LATEST)
+    order = jnp.argsort(jnp.where(waits, front.ready_seq, LATEST)).astype(jnp.int32)
+    counters = jnp.zeros_like(state.pe_estimate) if state.num_improved is None else state.num_improved
+
+    def look(carry: tuple[Array, ...], entry: Array) -> tuple[tuple[Array, ...], None]:
+        best, pick, pe, counters = carry
+        row = take_row(finish, entry)
+        shortest = row.min()
+        mine = jnp.argmin(jnp.where(row == shortest, counters, LATEST)).astype(jnp.int32)
+        improves = take(waits, entry) & (shortest < best)
+        kept = (best, pick, pe, counters)
+        new = (shortest, entry, mine, put_add(counters, 1, mine))
+        return jax.tree.map(lambda a, b: jnp.where(improves, a, b), new, kept), None
+
+    zero = jnp.zeros((), jnp.int32)
+    (_, pick, pe, counters), _ = jax.lax.scan(look, (zero + LATEST, zero, zero, counters), order)
+    return pick, pe, counters
 
 
 def decided_now(state: State) -> Array:
@@ -336,7 +390,7 @@ def pass_event(state: State, settings: Settings) -> State:
     profile = jnp.where(enter, take(instance.profile, state.next_job), take(jobs.profile, slot))
     asked = state.due if settings.cap_mode == "open" else state.time
     arrival = jnp.where(enter, asked, take(jobs.arrival, slot))
-    num_left = jnp.where(enter, take(num_tasks(system), profile), take(jobs.num_left, slot) - 1)
+    num_left = jnp.where(enter, take(system.num_tasks_of, profile), take(jobs.num_left, slot) - 1)
     end = jnp.where(enter, 0, jnp.maximum(take(jobs.end, slot), finish))
     completes = retire & (num_left == 0)
 
@@ -407,11 +461,6 @@ def pass_event(state: State, settings: Settings) -> State:
     state = release(state, settings, slot, profile, jnp.where(retire, task, system.num_tasks))
     later = retiring_now(state).any()
     return state.replace(event=later | enters(state, later))
-
-
-def num_tasks(system: System) -> Array:
-    """i32[P]: tasks of each profile."""
-    return system.task_mask.sum(-1, dtype=jnp.int32)
 
 
 def release(state: State, settings: Settings, slot: Array, profile: Array, task: Array) -> State:

@@ -21,6 +21,7 @@ class System(struct.PyTreeNode):
     exec_mask: Array  # bool[P, T, Q]  the PE can run the task
     power: Array  # f32[P, T, Q]  what one us of it costs, in the unit of the platform; 0 where nothing is stated
     task_mask: Array  # bool[P, T]  real tasks, a prefix of each row
+    num_tasks_of: Array  # i32[P]  their number
     predecessor: Array  # i32[P, T, D]  task ids
     volume: Array  # i32[P, T, D]  data units that come from the predecessor
     predecessor_mask: Array  # bool[P, T, D]
@@ -101,12 +102,13 @@ class Frontier(struct.PyTreeNode):
     ready_seq: Array  # i32[F]  position in the list of ready tasks
     # Of tasks with a PE, those queued and running:
     pe: Array  # i32[F]
+    mean: Array  # i32[F]  its execution time there, us
     data_ready: Array  # i32[F]  when its data are there, us
     duration: Array  # i32[F]  us it will run: drawn where there is noise, unknown to schedulers
     dispatch_seq: Array  # i32[F]  how many tasks were given a PE before it
     queue_key: Array  # i32[F]  position in the queue of tasks that have a PE
     start: Array  # i32[F]  us, once running
-    # With a plan: a task that waits for another one of its PE besides its own predecessors.
+    # With a rule that plans: the task before it on its PE, which must be complete too.
     plan_predecessor: Array | None = None  # i32[F]  slot * T + task of that one
     plan_wait: Array | None = None  # bool[F]  it is not complete yet
 
@@ -162,6 +164,7 @@ class State(struct.PyTreeNode):
     energy: Array  # f32[]  power times time of the complete tasks
     baseline: Array  # i32[]  bound on the objective before the first step
     scale: Array  # i32[]  what rewards are divided by, > 0
+    num_improved: Array | None = None  # i32[Q]  rule `etf_lb`: how often each PE was the best so far in its scans
     record: Record | None = None
 
     @property
