@@ -115,13 +115,8 @@ class Profile:
         self.shared = communication == "shared_memory"
         pes = range(self.num_pes)
         # move[src, dst][p][q]: us from p to q
-        self.move = {}
-        for src, dst, v in job.edges:
-            if self.shared:
-                to, back = [v // b for b in platform.to_memory or ()], [v // b for b in platform.from_memory or ()]
-                self.move[src, dst] = [[to[p] + back[q] for q in pes] for p in pes]
-            else:
-                self.move[src, dst] = [[v // b for b in row] for row in platform.bandwidth]
+        edges = () if self.shared else job.edges
+        self.move = {(src, dst): [[v // b for b in row] for row in platform.bandwidth] for src, dst, v in edges}
         if self.shared:
             assert platform.to_memory is not None
             assert platform.from_memory is not None
@@ -236,7 +231,12 @@ class _Placing:
     def place(self, k: int, cost: Callable[[int, int, int], Any]) -> None:
         profile, best = self.profile, None
         for p in profile.able[k]:
-            ready = max((self.finish[j] + profile.move[j, k][self.pe[j]][p] for j, _ in profile.preds[k]), default=0)
+            if profile.shared:
+                written = [self.finish[j] + profile.to_memory[j, k][self.pe[j]] for j, _ in profile.preds[k]]
+                ready = max(written, default=0) + profile.from_memory[k][p]
+            else:
+                moved = [self.finish[j] + profile.move[j, k][self.pe[j]][p] for j, _ in profile.preds[k]]
+                ready = max(moved, default=0)
             begin, at = gap(self.lines[p], ready, profile.exec[k][p])
             value = cost(k, p, begin + profile.exec[k][p])
             if best is None or value < best[0]:

@@ -344,8 +344,12 @@ def test_plans_are_schedules(seed):
     platform, jobs, _, settings = random_world(rng)
     profile = Profile(platform, jobs[0], settings["communication"])
     for plan in (heft(profile), peft(profile)):
-        for (src, dst), move in profile.move.items():
-            assert plan.start[dst] >= plan.finish[src] + move[plan.pe[src]][plan.pe[dst]]
+        for src, dst, _ in jobs[0].edges:
+            if profile.shared:
+                move = profile.to_memory[src, dst][plan.pe[src]] + profile.from_memory[dst][plan.pe[dst]]
+            else:
+                move = profile.move[src, dst][plan.pe[src]][plan.pe[dst]]
+            assert plan.start[dst] >= plan.finish[src] + move
         for k, before in enumerate(plan.before):
             assert plan.finish[k] == plan.start[k] + profile.exec[k][plan.pe[k]]
             assert before is None or (plan.pe[before] == plan.pe[k] and plan.finish[before] <= plan.start[k])

@@ -41,8 +41,10 @@ class TaskGraph:
 
     exec_time: Sequence[Times]  # [task][pe], None: cannot run there
     before: Sequence[Sequence[int]]  # [task] predecessors, rising
-    transfer: dict[tuple[int, int], np.ndarray]  # edge (src, dst) -> i64[Q, Q]  from the PE of src to that of dst
-    mean_transfer: dict[tuple[int, int], Fraction]  # edge -> what ranks count for it
+    mean_transfer: dict[tuple[int, int], Fraction]  # edge (src, dst) -> what ranks count for it
+    # edge -> i64[Q, Q]  from the PE of src to that of dst; with shared memory i64[Q, 1]  from the PE of src to it
+    transfer: dict[tuple[int, int], np.ndarray]
+    read: np.ndarray  # i64[task, Q]  from the memory to the PE, once all data are there; 0 without shared memory
 
     @property
     def num_tasks(self) -> int:
@@ -50,10 +52,26 @@ class TaskGraph:
         return len(self.exec_time)
 
     @property
+    def num_pes(self) -> int:
+        """Q."""
+        return len(self.exec_time[0])
+
+    @property
     def horizon(self) -> int:
-        """All tasks and transfers in a row, each at its slowest: no schedule without idling ends later."""
-        tasks = sum(max(time for time in row if time is not None) for row in self.exec_time)
-        return tasks + sum(int(matrix.max()) for matrix in self.transfer.values())
+        """All tasks and transfers in a row, each at its slowest, and at least 1 per task."""
+        tasks = sum(max(1, *(time for time in row if time is not None)) for row in self.exec_time)
+        return tasks + sum(int(x.max()) for x in self.transfer.values()) + int(self.read.max(1).sum())
+
+    def able(self, k: int) -> list[int]:
+        """The PEs that can run task `k`, rising."""
+        return [p for p, time in enumerate(self.exec_time[k]) if time is not None]
+
+    def arrive(self, k: int, pe: np.ndarray, finish: np.ndarray) -> np.ndarray:
+        """i64[Q]: when the data of task `k` are at each PE, its predecessors being placed; 0 for a head."""
+        there = np.zeros(1, np.int64)
+        for j in self.before[k]:
+            there = np.maximum(there, finish[j] + self.transfer[j, k][pe[j]])
+        return there + self.read[k]
 
 
 def schedule_static(
@@ -106,16 +124,20 @@ def of_static(static: StaticGraph) -> TaskGraph:
     np.fill_diagonal(between, INT32_MAX)
     others = ~np.eye(len(between), dtype=bool)
     transfer = {(src, dst): np.where(others, volume // between, 0) for src, dst, volume in static.edges}
-    return _graph(static.exec_time, static.edges, transfer, _mean(between[others]), static.name)
+    read = np.zeros((len(static.exec_time), len(between)), np.int64)
+    return _graph(static.name, static.exec_time, static.edges, transfer, read, _mean(between[others]))
 
 
 def of_job(platform: Platform, job: Job, communication: str = "pe_to_pe") -> TaskGraph:
     """The task graph of a job profile on a platform."""
+    read = np.zeros((job.num_tasks, platform.num_pes), np.int64)
     if communication == "shared_memory":
         if platform.to_memory is None or platform.from_memory is None:
             raise InstanceError(f"platform {platform.name!r} has no memory node")
         to, back = (array.astype(np.int64) for array in (platform.to_memory, platform.from_memory))
-        transfer = {(src, dst): (v // to)[:, None] + v // back for src, dst, v in job.edges}
+        transfer = {(src, dst): (volume // to)[:, None] for src, dst, volume in job.edges}
+        for _, dst, volume in job.edges:
+            read[dst] = np.maximum(read[dst], volume // back)
         slowness = _mean(to) + _mean(back)
     elif communication == "pe_to_pe":
         between = platform.bandwidth.astype(np.int64)
@@ -123,7 +145,7 @@ def of_job(platform: Platform, job: Job, communication: str = "pe_to_pe") -> Tas
         slowness = _mean(between[~np.eye(platform.num_pes, dtype=bool)])
     else:
         raise UnknownNameError("communication", communication, ("pe_to_pe", "shared_memory"))
-    return _graph([platform.exec_time[name] for name in job.tasks], job.edges, transfer, slowness, job.name)
+    return _graph(job.name, [platform.exec_time[name] for name in job.tasks], job.edges, transfer, read, slowness)
 
 
 def topological(graph: TaskGraph) -> list[int]:
@@ -142,16 +164,18 @@ def topological(graph: TaskGraph) -> list[int]:
 
 
 def _graph(
+    name: str,
     exec_time: Sequence[Times],
     edges: Sequence[tuple[int, int, int]],
     transfer: dict[tuple[int, int], np.ndarray],
+    read: np.ndarray,
     slowness: Fraction,
-    name: str,
 ) -> TaskGraph:
     before: list[list[int]] = [[] for _ in exec_time]
     for src, dst, _ in sorted(edges):
         before[dst].append(src)
-    graph = TaskGraph(exec_time, before, transfer, {(src, dst): volume * slowness for src, dst, volume in edges})
+    means = {(src, dst): volume * slowness for src, dst, volume in edges}
+    graph = TaskGraph(exec_time, before, means, transfer, read)
     if graph.horizon > INT32_MAX:
         raise InstanceError(f"{name!r}: all tasks and transfers in a row take {graph.horizon}, which exceeds int32")
     return graph
@@ -199,12 +223,12 @@ def _peft(graph: TaskGraph) -> _Lines:
     table: list[dict[int, Fraction]] = [{} for _ in order]
     rank = [Fraction(0)] * graph.num_tasks
     for k in reversed(order):
-        for p in _able(graph, k):
+        for p in graph.able(k):
             table[k][p] = max(
                 (
                     min(
                         table[s][q] + (graph.exec_time[s][q] or 0) + (graph.mean_transfer[k, s] if q != p else 0)
-                        for q in _able(graph, s)
+                        for q in graph.able(s)
                     )
                     for s in after[k]
                 ),
@@ -226,10 +250,6 @@ def _peft(graph: TaskGraph) -> _Lines:
     return lines
 
 
-def _able(graph: TaskGraph, k: int) -> list[int]:
-    return [p for p, time in enumerate(graph.exec_time[k]) if time is not None]
-
-
 class _Lines:
     """What is placed on each PE, in order of time."""
 
@@ -241,24 +261,24 @@ class _Lines:
     def place(self, k: int, cost: Callable[[int, int], Any]) -> None:
         """Put task `k`, its predecessors placed, in the earliest gap of the PE of least `cost(finish, pe)`."""
         graph, found = self.graph, []
-        arrive = np.zeros(len(self.lines), np.int64)  # [Q] when all its data are there
-        for j in graph.before[k]:
-            arrive = np.maximum(arrive, self.finish[j] + graph.transfer[j, k][self.pe[j]])
-        for p in _able(graph, k):
-            start, index = self._gap(p, int(arrive[p]), graph.exec_time[k][p] or 0)
+        arrive = graph.arrive(k, self.pe, self.finish)
+        for p in graph.able(k):
+            start, index = gap(self.lines[p], int(arrive[p]), graph.exec_time[k][p] or 0)
             found.append((cost(start + (graph.exec_time[k][p] or 0), p), p, start, index))
         _, p, start, index = min(found, key=lambda item: item[:2])
         finish = start + (graph.exec_time[k][p] or 0)
         self.lines[p].insert(index, (start, finish, k))
         self.pe[k], self.start[k], self.finish[k] = p, start, finish
 
-    def _gap(self, p: int, earliest: int, length: int) -> tuple[int, int]:
-        for index, (start, finish, _) in enumerate(self.lines[p]):
-            if finish > earliest:  # what is over by then is before it, also a task of length 0
-                if earliest + length <= start:
-                    return earliest, index
-                earliest = finish
-        return earliest, len(self.lines[p])
-
     def schedule(self) -> StaticSchedule:
         return StaticSchedule(self.pe, self.start, self.finish, int(self.finish.max(initial=0)))
+
+
+def gap(line: Sequence[tuple[int, int, Any]], earliest: int, length: int) -> tuple[int, int]:
+    """The first start >= `earliest` of a free stretch of `length` in a row of (start, finish, ...), and its index."""
+    for index, (start, finish, _) in enumerate(line):
+        if finish > earliest:  # what is over by then is before it, also a task of length 0
+            if earliest + length <= start:
+                return earliest, index
+            earliest = finish
+    return earliest, len(line)
