@@ -53,13 +53,17 @@ def solve_static(
 
 def solve_graph(graph: TaskGraph, *, time_limit: float = 60.0, num_workers: int | None = None, seed: int = 0) -> Result:
     """`solve_static` of a `TaskGraph`."""
+    return _solve_graph(graph, 0, _Solver(time_limit, num_workers, seed))
+
+
+def _solve_graph(graph: TaskGraph, least: int, solver: _Solver) -> Result:
+    """The shortest schedule of a graph whose tasks hold their PE for `least` at least."""
     began = time.perf_counter()
-    solver = _Solver(time_limit, num_workers, seed)
-    hint = min((list_schedule(graph, method) for method in ("heft", "peft")), key=lambda found: found.makespan)
-    shortest = _shortest(graph, least=0)
-    model = _Model(solver.cp_model, graph.num_pes, horizon=max(hint.makespan, 1))
+    hint = min((list_schedule(graph, method, least) for method in ("heft", "peft")), key=lambda found: found.makespan)
+    shortest = _shortest(graph, least)
+    model = _Model(solver.cp_model, graph.num_pes, horizon=hint.makespan + least)
     makespan = model.cp.new_int_var(min(shortest, hint.makespan), hint.makespan, "makespan")
-    tasks = model.add_graph(graph, least=0, hint=hint)
+    tasks = model.add_graph(graph, least, hint=hint)
     for end in tasks.ends:
         model.cp.add(makespan >= end)
     model.no_overlap()
@@ -108,7 +112,13 @@ def solve_exact(
     elif faults := [*stream.faults(hint), *(f"job {i} is unfinished" for i in hint.unfinished)]:
         raise ValueError(f"the hint is not a complete trace of this stream: {faults[0]}")
     ceiling = sum(job.latency or 0 for job in hint.jobs)
-    shortest = [_shortest(graph, least=1) for graph in stream.graphs]
+    # No job is faster than alone; this bound is much of what can be proved of the sum.
+    alone: dict[Job, int] = {}
+    for job, graph in zip(jobs, stream.graphs, strict=True):
+        if job not in alone:
+            share = time_limit / (4 * len(set(jobs)))
+            alone[job] = _solve_graph(graph, 1, _Solver(share, num_workers, seed)).bound
+    shortest = [alone[job] for job in jobs]
 
     model = _Model(solver.cp_model, platform.num_pes, stream.horizon)
     cp = model.cp

@@ -110,9 +110,9 @@ def plan(
     return lines.pe.tolist(), previous
 
 
-def list_schedule(graph: TaskGraph, method: str) -> StaticSchedule:
-    """HEFT or PEFT."""
-    return _place(graph, method).schedule()
+def list_schedule(graph: TaskGraph, method: str, least: int = 0) -> StaticSchedule:
+    """HEFT or PEFT; a task holds its PE and keeps its successors waiting for `least` at least (1 in streams)."""
+    return _place(graph, method, least).schedule()
 
 
 # ----------------------------------------------------------------------------------------------------- task graphs
@@ -197,27 +197,27 @@ def _after(graph: TaskGraph) -> list[list[int]]:
 # --------------------------------------------------------------------------------------------------- list scheduling
 
 
-def _place(graph: TaskGraph, method: str) -> _Lines:
+def _place(graph: TaskGraph, method: str, least: int = 0) -> _Lines:
     methods = {"heft": _heft, "peft": _peft}
     if method not in methods:
         raise UnknownNameError("method", method, methods)
-    return methods[method](graph)
+    lines = _Lines(graph, least)
+    methods[method](graph, lines)
+    return lines
 
 
-def _heft(graph: TaskGraph) -> _Lines:
+def _heft(graph: TaskGraph, lines: _Lines) -> None:
     order, after = topological(graph), _after(graph)
     rank = [Fraction(0)] * graph.num_tasks
     for k in reversed(order):
         times = [time for time in graph.exec_time[k] if time is not None]
         tail = max((graph.mean_transfer[k, s] + rank[s] for s in after[k]), default=Fraction(0))
         rank[k] = Fraction(sum(times), len(times)) + tail
-    lines = _Lines(graph)
     for k in sorted(order, key=lambda k: -rank[k]):  # stable; precedence holds, as ranks do not rise along an edge
         lines.place(k, lambda finish, pe: finish)
-    return lines
 
 
-def _peft(graph: TaskGraph) -> _Lines:
+def _peft(graph: TaskGraph, lines: _Lines) -> None:
     order, after = topological(graph), _after(graph)
     # [task][pe] optimistic cost: the shortest way to the end from here, no PE being busy.
     table: list[dict[int, Fraction]] = [{} for _ in order]
@@ -239,7 +239,6 @@ def _peft(graph: TaskGraph) -> _Lines:
     waits = [len(row) for row in graph.before]
     heap = [(-rank[k], position[k]) for k in order if not waits[k]]
     heapq.heapify(heap)
-    lines = _Lines(graph)
     while heap:
         k = order[heapq.heappop(heap)[1]]
         lines.place(k, lambda finish, pe, k=k: finish + table[k][pe])
@@ -247,27 +246,28 @@ def _peft(graph: TaskGraph) -> _Lines:
             waits[s] -= 1
             if not waits[s]:
                 heapq.heappush(heap, (-rank[s], position[s]))
-    return lines
 
 
 class _Lines:
     """What is placed on each PE, in order of time."""
 
-    def __init__(self, graph: TaskGraph):
-        self.graph = graph
-        self.lines: list[list[tuple[int, int, int]]] = [[] for _ in graph.exec_time[0]]  # (start, finish, task)
+    def __init__(self, graph: TaskGraph, least: int):
+        self.graph, self.least = graph, least
+        self.lines: list[list[tuple[int, int, int]]] = [[] for _ in graph.exec_time[0]]  # (start, end, task)
         self.pe, self.start, self.finish = np.zeros((3, graph.num_tasks), np.int32)
 
     def place(self, k: int, cost: Callable[[int, int], Any]) -> None:
         """Put task `k`, its predecessors placed, in the earliest gap of the PE of least `cost(finish, pe)`."""
         graph, found = self.graph, []
         arrive = graph.arrive(k, self.pe, self.finish)
+        if self.least:
+            arrive = np.maximum(arrive, max((self.start[j] + self.least for j in graph.before[k]), default=0))
         for p in graph.able(k):
-            start, index = gap(self.lines[p], int(arrive[p]), graph.exec_time[k][p] or 0)
-            found.append((cost(start + (graph.exec_time[k][p] or 0), p), p, start, index))
-        _, p, start, index = min(found, key=lambda item: item[:2])
-        finish = start + (graph.exec_time[k][p] or 0)
-        self.lines[p].insert(index, (start, finish, k))
+            length = graph.exec_time[k][p] or 0
+            start, index = gap(self.lines[p], int(arrive[p]), max(length, self.least))
+            found.append((cost(start + length, p), p, start, start + length, index))
+        _, p, start, finish, index = min(found, key=lambda item: item[:2])
+        self.lines[p].insert(index, (start, max(finish, start + self.least), k))
         self.pe[k], self.start[k], self.finish[k] = p, start, finish
 
     def schedule(self) -> StaticSchedule:
