@@ -430,6 +430,8 @@ def check_edges(edges: Iterable[tuple[int, int, int]], num_tasks: int) -> tuple[
     checked, successors, waits = [], [[] for _ in range(num_tasks)], [0] * num_tasks
     seen = set()
     for i, edge in enumerate(edges):
+        if len(edge) != 3:
+            raise Fault(f"expected (src, dst, volume), got {len(edge)} values", "edges", i)
         src, dst, volume = (integer(value, 0, "edges", i, key) for value, key in zip(edge, _EDGE, strict=True))
         for key, task in (("src", src), ("dst", dst)):
             if task >= num_tasks:
@@ -489,6 +491,7 @@ def _bandwidth(values: Any, shape: tuple[int, ...], field: str, diagonal: bool =
     if array.shape != shape:
         raise Fault(f"expected {' x '.join(map(str, shape))} numbers, got shape {array.shape}", field)
     for index, value in np.ndenumerate(array):
+        value = value.item() if isinstance(value, np.generic) else value
         integer(value, int(diagonal or index[0] != index[1]), field, *index)
     array = np.array(array, np.int32)
     array.flags.writeable = False
