@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxsched.core.table import csv_cell
 from jaxsched.core.text import write_text
 from jaxsched.envs.soc.platforms import Job, Platform
 
@@ -106,7 +106,7 @@ class Trace:
             profile = self.profiles[row.job]
             task = (row.job, profile.name, row.task, profile.tasks[row.task])
             rows.append((*task, row.pe, self.platform.pes[row.pe], row.start, row.finish))
-        write_text(path, (",".join(map(_cell, row)) + "\n" for row in rows), overwrite)
+        write_text(path, (",".join(map(csv_cell, row)) + "\n" for row in rows), overwrite)
 
     def to_chrome(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write trace events as JSON, for ui.perfetto.dev or chrome://tracing: a row per PE, a bar per job.
@@ -144,9 +144,3 @@ class Trace:
     def _latencies(self) -> list[int]:
         done = [job for job in self.jobs if job.finish is not None and job.finish >= self.warmup]
         return [job.latency for job in done if job.latency is not None]
-
-
-def _cell(value: object) -> str:
-    """As `csv` would write it: in quotes where needed."""
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if re.search(r'[",]', text) else text
