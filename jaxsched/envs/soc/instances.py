@@ -13,6 +13,8 @@ from jaxsched.envs.soc.rules import PLANS
 from jaxsched.envs.soc.static import plan
 from jaxsched.envs.soc.types import Instance, Noise, System
 
+AHEAD = ("rank", "optimistic", "out_transfer", "num_descendants", "successor_bits")
+
 
 def make_system(
     platform: Platform,
@@ -66,8 +68,10 @@ def make_system(
         "head": zeros(num_profiles, num_after),
         "head_mask": zeros(num_profiles, num_after, dtype=np.bool_),
         "rank": zeros(*tasks, dtype=np.float32),
-        "out_volume": zeros(*tasks),
+        "optimistic": zeros(*tasks, num_pes, dtype=np.float32),
+        "out_transfer": zeros(*tasks, dtype=np.float32),
         "num_descendants": zeros(*tasks),
+        "successor_bits": zeros(*tasks, -(-num_tasks // 32), dtype=np.uint32),
         "plan_pe": zeros(len(PLANS), *tasks),
         "plan_predecessor": zeros(len(PLANS), *tasks),
         "plan_mask": zeros(len(PLANS), *tasks, dtype=np.bool_),
@@ -91,36 +95,50 @@ def make_system(
             for d, (src, volume) in enumerate(before[p][k]):
                 system["predecessor"][p, k, d], system["volume"][p, k, d] = src, volume
                 system["predecessor_mask"][p, k, d] = True
-                system["out_volume"][p, src] += volume
             _fill(system["successor"][p, k], system["successor_mask"][p, k], after[p][k])
         _fill(system["head"][p], system["head_mask"][p], heads[p])
-        _look_ahead(platform, job, after[p], system["rank"][p], system["num_descendants"][p])
+        _look_ahead(platform, job, after[p], {name: value[p] for name, value in system.items() if name in AHEAD})
         for i, method in enumerate(PLANS):
             pe, previous = plan(platform, job, method, communication)
             system["plan_pe"][i, p, : job.num_tasks] = pe
             system["plan_mask"][i, p, : job.num_tasks] = [k is not None for k in previous]
             system["plan_predecessor"][i, p, : job.num_tasks] = [k or 0 for k in previous]
-    return System(**system)
+    times, able = system["exec_time"].astype(np.float64), system["exec_mask"]
+    mean = times.sum(-1) / np.maximum(able.sum(-1), 1)
+    relative = np.divide(times, mean[..., None], out=np.ones_like(times), where=mean[..., None] > 0)
+    speed = np.where(able, relative, 0).sum((0, 1)) / np.maximum(able.sum((0, 1)), 1)
+    unit = max(times.sum() / max(able.sum(), 1), 1e-3)
+    return System(**system, speed=speed.astype(np.float32), unit=np.float32(unit))
 
 
 def _fill(ids: np.ndarray, mask: np.ndarray, values: Sequence[int]) -> None:
     ids[: len(values)], mask[: len(values)] = values, True
 
 
-def _look_ahead(
-    platform: Platform, job: Job, after: list[list[int]], rank: np.ndarray, num_descendants: np.ndarray
-) -> None:
-    """Upward ranks (Topcuoglu, Hariri & Wu 2002, section 4.1) and numbers of descendants, into the arrays given."""
+def _look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict[str, np.ndarray]) -> None:
+    """The tables `AHEAD` of one profile.
+
+    Upward ranks: Topcuoglu, Hariri & Wu 2002, section 4.1. Optimistic cost table: Arabnejad & Barbosa 2014, section 4.
+    """
     others = ~np.eye(platform.num_pes, dtype=bool)
-    mean_bandwidth = float(platform.bandwidth[others].mean()) if others.any() else np.inf
-    volume = {(src, dst): volume for src, dst, volume in job.edges}
+    slowness = 1 / float(platform.bandwidth[others].mean()) if others.any() else 0.0
+    transfer = {(src, dst): volume * slowness for src, dst, volume in job.edges}
     reach: dict[int, set[int]] = {}
     for k in reversed(topological(job.num_tasks, after)):
         times = [time for time in platform.exec_time[job.tasks[k]] if time is not None]
-        tail = max((volume[k, s] / mean_bandwidth + float(rank[s]) for s in after[k]), default=0.0)
-        rank[k] = sum(times) / len(times) + tail
+        into["rank"][k] = sum(times) / len(times) + max(
+            (transfer[k, s] + float(into["rank"][s]) for s in after[k]), default=0.0
+        )
         reach[k] = set(after[k]).union(*(reach[s] for s in after[k]))
-        num_descendants[k] = len(reach[k])
+        into["num_descendants"][k] = len(reach[k])
+        for s in after[k]:
+            into["out_transfer"][k] += transfer[k, s]
+            into["successor_bits"][k, s // 32] |= np.uint32(1 << (s % 32))
+            there = np.array([np.inf if time is None else time for time in platform.exec_time[job.tasks[s]]])
+            ahead = there + into["optimistic"][s, : platform.num_pes]  # [Q] where the successor runs
+            least = (ahead + transfer[k, s] * others).min(1)  # [Q] where the task runs
+            mine = into["optimistic"][k, : platform.num_pes]
+            np.maximum(mine, least, out=mine)
 
 
 def topological(num_tasks: int, after: Sequence[Sequence[int]]) -> list[int]:
@@ -240,9 +258,7 @@ def to_host(system: System) -> tuple[Platform, list[Job]]:
 
     def rows(table: np.ndarray) -> dict[str, tuple]:
         return {
-            name: tuple(
-                table[p, k, q].item() if system.exec_mask[p, k, q] else None for q in range(num_pes)
-            )
+            name: tuple(table[p, k, q].item() if system.exec_mask[p, k, q] else None for q in range(num_pes))
             for (p, k), name in names.items()
         }
 

@@ -26,14 +26,15 @@ missing is counted from then on as part of its latency.
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxsched.core.arrays import lookup, put, put_add, put_row, take, take_row
+from jaxsched.core.arrays import lookup, put_add, put_row, take, take_row
 from jaxsched.core.errors import UnknownNameError
-from jaxsched.envs.soc.types import EMPTY, QUEUED, READY, RUNNING, Frontier, Instance, Jobs, Record, State, System
+from jaxsched.envs.soc.types import EMPTY, QUEUED, READY, RUNNING, Frontier, Instance, Jobs, Record, State
 
 LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times
 COMMUNICATION = ("pe_to_pe", "shared_memory")
@@ -79,7 +80,7 @@ def init(instance: Instance, settings: Settings, record: bool = True) -> State:
         return jnp.zeros(shape, dtype)
 
     entries, per_pe = zeros(num_entries), zeros(num_entries, num_pes)
-    slots, rows, zero = zeros(num_slots), zeros(num_jobs, num_tasks), zeros()
+    slots, zero = zeros(num_slots), zeros()
     state = State(
         instance=instance,
         time=zero,
@@ -108,9 +109,7 @@ def init(instance: Instance, settings: Settings, record: bool = True) -> State:
         baseline=zero,
         scale=zero + 1,
         num_improved=zeros(num_pes) if settings.rule == "etf_lb" else None,
-        record=Record(*[rows] * 3, rows > 0, rows[:, 0], rows[:, 0] > 0, rows[:, 0], rows[:, 0] > 0)
-        if record
-        else None,
+        record=Record(zeros(num_jobs * num_tasks, 3) + LATEST, zeros(num_jobs, 2) + LATEST) if record else None,
     )
     return state.replace(event=enters(state, zeros(dtype=jnp.bool_)))
 
@@ -259,6 +258,17 @@ def timeline(state: State) -> tuple[Array, Array]:
     return free, free + jnp.where(queued, front.mean[:, None], 0).sum(0, dtype=jnp.int32)
 
 
+def map_to_pe(state: State, settings: Settings, mapping: str, entry: Array) -> Array:
+    """i32[]: the PE on which the ready task in `entry` finishes first, by HEFT_RT's timelines or EFT's estimate."""
+    time, able = take_row(state.frontier.exec_time, entry), take_row(state.frontier.exec_mask, entry)
+    if mapping == "heft_rt":
+        free, end = timeline(state)
+        finish = time + jnp.where(time == 0, free, end)
+    else:
+        finish = take_row(estimate(state, settings), entry)
+    return jnp.argmin(jnp.where(able, finish, LATEST)).astype(jnp.int32)
+
+
 def scan_etf_lb(state: State, settings: Settings) -> tuple[Array, Array, Array]:
     """Entry and PE, i32[], that ETF_LB picks, and its counters i32[Q] after the scan.
 
@@ -368,114 +378,145 @@ def retiring_now(state: State) -> Array:
     return (front.status == RUNNING) & (retires(front, front.start) == state.time) & ~state.done
 
 
+class Event(NamedTuple):
+    """One job enters, or one task retires, or neither: scalars, rubbish where they do not apply."""
+
+    enter: Array  # bool[]
+    retire: Array  # bool[]
+    complete: Array  # bool[]  the task that retires is the last one of its job
+    entry: Array  # bool[F]  where the task was
+    slot: Array  # i32[]  place of the job; W where there is no event
+    ordinal: Array  # i32[]
+    profile: Array  # i32[]
+    arrival: Array  # i32[]  us
+    num_left: Array  # i32[]  tasks of the job not complete after the event
+    task: Array  # i32[]  T where none retires
+    pe: Array  # i32[]
+    start: Array  # i32[]  us
+    finish: Array  # i32[]  us
+    end: Array  # i32[]  the latest finish in the job, us
+
+
 def pass_event(state: State, settings: Settings) -> State:
     """Let one job enter or one task retire, if that is due now. Either releases tasks of one job."""
+    event = next_event(state, settings)
+    front = state.frontier
+    front = front.replace(status=jnp.where(event.entry, EMPTY, front.status))
+    if front.plan_wait is not None:
+        was_it = event.retire & (front.plan_predecessor == event.slot * state.instance.system.num_tasks + event.task)
+        front = front.replace(plan_wait=front.plan_wait & ~was_it)
+    state = account(state, settings, event)
+    state = state.replace(frontier=front, jobs=update_jobs(state.jobs, event))
+    state = release(state, settings, event)
+    later = retiring_now(state).any()
+    return state.replace(event=later | enters(state, later))
+
+
+def next_event(state: State, settings: Settings) -> Event:
+    """What happens first of what is due now; tasks retire in the order of their starts, then of the queue."""
     front, jobs, instance, system = state.frontier, state.jobs, state.instance, state.instance.system
     retiring = retiring_now(state)
     enter = enters(state, retiring.any())
     retire = retiring.any() & ~enter
-
-    # In the order of their starts, and among equal ones of the queue.
     retiring &= front.start == jnp.where(retiring, front.start, LATEST).min()
     retiring &= (front.queue_key == jnp.where(retiring, front.queue_key, LATEST).min()) & retire
 
     def of_retiring(values: Array) -> Array:
         return jnp.where(retiring, values, 0).sum(dtype=jnp.int32)
 
-    task, pe, start = of_retiring(front.task), of_retiring(front.pe), of_retiring(front.start)
+    start = of_retiring(front.start)
     finish = start + of_retiring(front.duration)
     slot = jnp.where(enter, jnp.argmax(free_slots(state)).astype(jnp.int32), of_retiring(front.slot))
     slot = jnp.where(enter | retire, slot, instance.num_slots)  # out of range writes nothing
-    ordinal = jnp.where(enter, state.next_job, take(jobs.ordinal, slot))
     profile = jnp.where(enter, take(instance.profile, state.next_job), take(jobs.profile, slot))
-    asked = state.due if settings.cap_mode == "open" else state.time
-    arrival = jnp.where(enter, asked, take(jobs.arrival, slot))
     num_left = jnp.where(enter, take(system.num_tasks_of, profile), take(jobs.num_left, slot) - 1)
-    end = jnp.where(enter, 0, jnp.maximum(take(jobs.end, slot), finish))
-    completes = retire & (num_left == 0)
-
-    where_retired = jnp.where(retire, slot, instance.num_slots)
-    row = jnp.where(enter, LATEST, take_row(jobs.finish, slot))
-    jobs = jobs.replace(
-        occupied=put(jobs.occupied, ~completes, slot),
-        ordinal=put(jobs.ordinal, ordinal, slot),
-        profile=put(jobs.profile, profile, slot),
-        arrival=put(jobs.arrival, arrival, slot),
-        num_left=put(jobs.num_left, num_left, slot),
-        num_decided=put(jobs.num_decided, 0, jnp.where(enter, slot, instance.num_slots)),
-        end=put(jobs.end, end, slot),
-        pe=put(jobs.pe, pe, where_retired, task),
-        finish=put_row(
-            jobs.finish,
-            jnp.where(retire & (jnp.arange(system.num_tasks, dtype=jnp.int32) == task), finish, row),
-            slot,
-        ),
+    asked = state.due if settings.cap_mode == "open" else state.time
+    return Event(
+        enter=enter,
+        retire=retire,
+        complete=retire & (num_left == 0),
+        entry=retiring,
+        slot=slot,
+        ordinal=jnp.where(enter, state.next_job, take(jobs.ordinal, slot)),
+        profile=profile,
+        arrival=jnp.where(enter, asked, take(jobs.arrival, slot)),
+        num_left=num_left,
+        task=jnp.where(retire, of_retiring(front.task), system.num_tasks),
+        pe=of_retiring(front.pe),
+        start=start,
+        finish=finish,
+        end=jnp.where(enter, 0, jnp.maximum(take(jobs.end, slot), finish)),
     )
-    front = front.replace(status=jnp.where(retiring, EMPTY, front.status))
-    if front.plan_wait is not None:
-        was_it = retire & (front.plan_predecessor == slot * system.num_tasks + task)
-        front = front.replace(plan_wait=front.plan_wait & ~was_it)
 
-    counts = completes & (end >= instance.warm_up)
-    since = jnp.maximum(arrival, instance.warm_up)
-    # Whose first poll failed, and that failed again in every tick until now.
-    asks_again = completes & ~has_room(state) & (state.due <= state.time) & take(instance.job_mask, state.next_job)
-    due = state.due
+
+def update_jobs(jobs: Jobs, event: Event) -> Jobs:
+    """The places after `event`. They are so few that masked writes are the quicker ones everywhere."""
+    here = jnp.arange(jobs.ordinal.shape[0], dtype=jnp.int32) == event.slot  # [W]
+    task = here[:, None] & (jnp.arange(jobs.pe.shape[1], dtype=jnp.int32) == event.task)  # [W, T]
+    return Jobs(
+        occupied=jnp.where(here, ~event.complete, jobs.occupied),
+        ordinal=jnp.where(here, event.ordinal, jobs.ordinal),
+        profile=jnp.where(here, event.profile, jobs.profile),
+        arrival=jnp.where(here, event.arrival, jobs.arrival),
+        num_left=jnp.where(here, event.num_left, jobs.num_left),
+        num_decided=jnp.where(here & event.enter, 0, jobs.num_decided),
+        end=jnp.where(here, event.end, jobs.end),
+        pe=jnp.where(task, event.pe, jobs.pe),
+        finish=jnp.where((here & event.enter)[:, None], LATEST, jnp.where(task, event.finish, jobs.finish)),
+    )
+
+
+def account(state: State, settings: Settings, event: Event) -> State:
+    """Sums, the record, and when the next job asks to enter."""
+    instance, system = state.instance, state.instance.system
+    counts = event.complete & (event.end >= instance.warm_up)
+    stayed = jnp.maximum(state.time - jnp.maximum(event.arrival, instance.warm_up), 0)
+    # Its first poll failed, and so did all since then. (`has_room`: before the event.)
+    waits = ~has_room(state) & (state.due <= state.time) & take(instance.job_mask, state.next_job)
+    due, held_back = state.due, event.enter & (state.due < state.time)
     if settings.cap_mode == "socrates":
-        due = jnp.where(asks_again, state.time + 1 + take(instance.redraw, state.next_job), due)
-        held_back = asks_again
-    else:
-        held_back = enter & (due < state.time)
-    gap = take(instance.gap, state.next_job + 1)
-    spent = take(system.power, profile, task, pe) * (finish - start).astype(jnp.float32)
-    record = state.record
-    if record is not None:
-        job, entered, ended = (
-            jnp.where(now, ordinal, instance.num_jobs) for now in (retire, enter, completes)
-        )  # out of range writes nothing
-        record = Record(
-            pe=put(record.pe, pe, job, task),
-            start=put(record.start, start, job, task),
-            finish=put(record.finish, finish, job, task),
-            task_mask=put(record.task_mask, True, job, task),
-            arrival=put(record.arrival, arrival, entered),
-            arrival_mask=put(record.arrival_mask, True, entered),
-            end=put(record.end, end, ended),
-            end_mask=put(record.end_mask, True, ended),
-        )
-    state = state.replace(
-        phase=jnp.where(retire, 1, jnp.where(enter & (state.due < state.time), 2, state.phase)),
-        jobs=jobs,
-        frontier=front,
-        next_job=state.next_job + enter,
-        due=jnp.where(enter, asked + gap, due),
-        num_completed=state.num_completed + completes,
+        held_back = event.complete & waits
+        due = jnp.where(held_back, state.time + 1 + take(instance.redraw, state.next_job), due)
+    due = jnp.where(event.enter, event.arrival + take(instance.gap, state.next_job + 1), due)
+    energy = take(system.power, event.profile, event.task, event.pe) * (event.finish - event.start).astype(jnp.float32)
+    late = event.enter & (state.due < state.time)
+    return state.replace(
+        phase=jnp.where(event.retire, 1, jnp.where(late, 2, state.phase)),
+        next_job=state.next_job + event.enter,
+        due=due,
+        num_completed=state.num_completed + event.complete,
         num_counted=state.num_counted + counts,
-        latency=state.latency + jnp.where(counts, end - arrival, 0),
-        residence=state.residence + jnp.where(completes, jnp.maximum(state.time - since, 0), 0),
-        last_finish=jnp.maximum(state.last_finish, jnp.where(retire, finish, 0)),
+        latency=state.latency + jnp.where(counts, event.end - event.arrival, 0),
+        residence=state.residence + jnp.where(event.complete, stayed, 0),
+        last_finish=jnp.maximum(state.last_finish, jnp.where(event.retire, event.finish, 0)),
         held_back=state.held_back + held_back,
-        energy=state.energy + jnp.where(retire, spent, 0),
-        record=record,
+        energy=state.energy + jnp.where(event.retire, energy, 0),
+        record=None if state.record is None else write_record(state.record, event, system.num_tasks),
     )
-    state = release(state, settings, slot, profile, jnp.where(retire, task, system.num_tasks))
-    later = retiring_now(state).any()
-    return state.replace(event=later | enters(state, later))
 
 
-def release(state: State, settings: Settings, slot: Array, profile: Array, task: Array) -> State:
-    """Add to the ready list what waited for `task` alone, or the heads of a job where `task` is out of range.
+def write_record(record: Record, event: Event, num_tasks: int) -> Record:
+    """With what the event tells."""
+    num_jobs = record.jobs.shape[0]
+    task = jnp.where(event.retire, event.ordinal * num_tasks + event.task, num_jobs * num_tasks)
+    job = jnp.where(event.enter | event.complete, event.ordinal, num_jobs)
+    return Record(
+        tasks=put_row(record.tasks, jnp.stack([event.pe, event.start, event.finish]), task),
+        jobs=put_row(record.jobs, jnp.stack([event.arrival, jnp.where(event.enter, LATEST, event.end)]), job),
+    )
 
-    Nothing where `slot` is out of range. When the data of a task are where is known once all its predecessors are
-    complete, so that it is computed here, once per task.
+
+def release(state: State, settings: Settings, event: Event) -> State:
+    """Add to the ready list the heads of the job that enters, or what waited for nothing but the task that retires.
+
+    When the data of a task are where is known once its predecessors are complete: it is computed here, once per task.
     """
     front, system, shared = state.frontier, state.instance.system, settings.communication == "shared_memory"
-    num_tasks, num_pes = system.num_tasks, system.num_pes
-    at_head = task >= num_tasks
-    index = jnp.where(at_head, system.exec_time.shape[0] * num_tasks, profile * num_tasks + task)
-    next_tasks = jnp.where(at_head, take_row(system.head, profile), take_row(_rows(system.successor), index))
-    mask = jnp.where(at_head, take_row(system.head_mask, profile), take_row(_rows(system.successor_mask), index))
-    mask &= slot < state.instance.num_slots  # [S]
+    num_tasks, num_pes, slot, profile = system.num_tasks, system.num_pes, event.slot, event.profile
+    index = profile * num_tasks + jnp.where(event.retire, event.task, 0)
+    next_tasks = jnp.where(event.enter, take_row(system.head, profile), take_row(_rows(system.successor), index))
+    mask = jnp.where(event.enter, take_row(system.head_mask, profile), take_row(_rows(system.successor_mask), index))
+    mask &= event.enter | event.retire  # [S]
 
     take_rows = jax.vmap(take_row, (None, 0))
     index = profile * num_tasks + next_tasks
@@ -506,7 +547,7 @@ def release(state: State, settings: Settings, slot: Array, profile: Array, task:
     new = goes.any(1)
     source = jnp.where(goes, jnp.arange(mask.shape[0], dtype=jnp.int32), 0).sum(-1, dtype=jnp.int32)
     # Heads are ready when their job enters, before the tasks whose data reach the memory in the same tick.
-    seq = state.num_released + place - jnp.where(at_head & shared, jnp.int32(2**30), 0)
+    seq = state.num_released + place - jnp.where(event.enter & shared, jnp.int32(2**30), 0)
 
     def write(values: Array, old: Array) -> Array:
         return jnp.where(new, values, old)
@@ -559,18 +600,23 @@ def bound(state: State, objective: str) -> Array:
     return state.residence + elapsed_in_system(state)
 
 
+def drawn_times(instance: Instance) -> Array:
+    """i32[N, T, Q]: us that each task of each job takes on each PE; 0 where it cannot run."""
+    mean = instance.system.exec_time[instance.profile]
+    if instance.noise is None:
+        return mean
+    ordinals, tasks = (jnp.arange(size, dtype=jnp.int32) for size in mean.shape[:2])
+
+    def draw(ordinal: Array, task: Array, means: Array) -> Array:
+        return jax.vmap(lambda each: draw_duration(instance, ordinal, task, each))(means)
+
+    return jax.vmap(jax.vmap(draw, (None, 0, 0)), (0, None, 0))(ordinals, tasks, mean)
+
+
 def shortest_latency(instance: Instance) -> Array:
     """i32[N]: critical path of each job on its fastest PEs, transfers left out, us; with noise, by its own draws."""
     system = instance.system
-    mean, mask = system.exec_time[instance.profile], system.exec_mask[instance.profile]  # [N, T, Q]
-    if instance.noise is not None:
-        num_jobs, num_tasks, _ = mean.shape
-        ordinals, tasks = jnp.arange(num_jobs, dtype=jnp.int32), jnp.arange(num_tasks, dtype=jnp.int32)
-
-        def draw(ordinal: Array, task: Array, means: Array) -> Array:
-            return jax.vmap(lambda each: draw_duration(instance, ordinal, task, each))(means)
-
-        mean = jax.vmap(jax.vmap(draw, (None, 0, 0)), (0, None, 0))(ordinals, tasks, mean)
+    mean, mask = drawn_times(instance), system.exec_mask[instance.profile]  # [N, T, Q]
     fastest = jnp.where(mask, mean, LATEST).min(-1)
     fastest = jnp.where(mask.any(-1), fastest, 0)  # [N, T]
     before, is_before = system.predecessor[instance.profile], system.predecessor_mask[instance.profile]

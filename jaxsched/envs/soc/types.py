@@ -29,9 +29,14 @@ class System(struct.PyTreeNode):
     successor_mask: Array  # bool[P, T, S]
     head: Array  # i32[P, S]  tasks without predecessors, rising
     head_mask: Array  # bool[P, S]
-    rank: Array  # f32[P, T]  upward rank of HEFT: mean time, communication included, from here to the end, us
-    out_volume: Array  # i32[P, T]  data units that go to all successors
+    # What observations look ahead with; transfers at the mean bandwidth between different PEs.
+    rank: Array  # f32[P, T]  upward rank of HEFT: mean time, transfers included, from its start to the job's end, us
+    optimistic: Array  # f32[P, T, Q]  optimistic cost table of PEFT: least time after the task ends on the PE, us
+    out_transfer: Array  # f32[P, T]  us to send to all successors
     num_descendants: Array  # i32[P, T]
+    successor_bits: Array  # u32[P, T, B]  bit k % 32 of word k // 32: task k is a successor
+    speed: Array  # f32[Q]  mean over the tasks that the PE can run of its time over their mean time
+    unit: Array  # f32[]  mean execution time over all tasks and PEs, us, > 0
     plan_pe: Array  # i32[L, P, T]  PE in the plan of the job alone; L = 2 plans: HEFT, PEFT
     plan_predecessor: Array  # i32[L, P, T]  the job's task just before it on that PE
     plan_mask: Array  # bool[L, P, T]  there is one
@@ -128,16 +133,10 @@ class Jobs(struct.PyTreeNode):
 
 
 class Record(struct.PyTreeNode):
-    """What happened, by job ordinal; what has not happened yet is masked."""
+    """What happened, by job ordinal; the largest int32 where it has not. In two tables: fewer writes a step."""
 
-    pe: Array  # i32[N, T]
-    start: Array  # i32[N, T]  us
-    finish: Array  # i32[N, T]  us
-    task_mask: Array  # bool[N, T]  the task is complete
-    arrival: Array  # i32[N]  us
-    arrival_mask: Array  # bool[N]  the job entered
-    end: Array  # i32[N]  us
-    end_mask: Array  # bool[N]  the job is complete
+    tasks: Array  # i32[N * T, 3]  row ordinal * T + task: PE, start and finish (us) of each complete task
+    jobs: Array  # i32[N, 2]  arrival and finish of each job, us
 
 
 class State(struct.PyTreeNode):

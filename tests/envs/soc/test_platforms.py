@@ -186,7 +186,7 @@ def test_lookup_of_names(tmp_path, monkeypatch):
     file.write_text(json.dumps(PLATFORM))
     assert load_platform("small").pes[2] == "acc"
     file.write_text(json.dumps(changed(PLATFORM, ("name",), "other one")))  # an edit is seen
-    with pytest.raises(InstanceError, match="known: socrates_top, other one"):
+    with pytest.raises(InstanceError, match="known: other one, socrates_top"):
         load_platform("smooth")
     with pytest.raises(InstanceError, match="did you mean socrates_top7"):
         load_job("socrates_top7x")
