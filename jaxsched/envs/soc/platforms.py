@@ -12,10 +12,10 @@ import functools
 import operator
 import os
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -193,7 +193,7 @@ def load_platform(source: Data) -> Platform:
     `InstanceError` with file, line, field and value for malformed data, with close matches or the remedy for an unknown
     name.
     """
-    return _load(source, "soc", "platform", _platform)
+    return _load(source, _Kind("soc", "platform", "jaxsched-soc-platform/1", _platform))
 
 
 def load_job(source: Data) -> Job:
@@ -202,7 +202,7 @@ def load_job(source: Data) -> Job:
     Names are looked up in the package (`socrates_top1` to `socrates_top10`), then in the folder `$JAXSCHED_DATA`
     (`soc/job_*.json`). Raises `InstanceError` as `load_platform` does.
     """
-    return _load(source, "job", "job profile", _job)
+    return _load(source, _Kind("job", "job profile", "jaxsched-soc-job/1", _job))
 
 
 def load_static(source: Data) -> StaticGraph:
@@ -211,7 +211,7 @@ def load_static(source: Data) -> StaticGraph:
     Names are looked up in the package (`topcuoglu_2002`, `arabnejad_2014`), then in the folder `$JAXSCHED_DATA`
     (`soc/static_*.json`). Raises `InstanceError` as `load_platform` does.
     """
-    return _load(source, "static", "static graph", _static)
+    return _load(source, _Kind("static", "static graph", "jaxsched-static-dag/1", _static))
 
 
 # ------------------------------------------------------------------------------------------------ from JSON to data
@@ -517,46 +517,53 @@ def _check_unique(names: Iterable[str], field: str, key: str | None = None) -> N
 _T = TypeVar("_T")
 
 
-def _load(source: Data, prefix: str, what: str, build: Any) -> Any:
+@dataclasses.dataclass(frozen=True)
+class _Kind(Generic[_T]):
+    """One of the three schemas: how its files begin, what it is called, and who reads it."""
+
+    prefix: str
+    what: str
+    schema: str
+    build: Callable[[_Reader], _T]
+
+    def read(self, reader: _Reader) -> _T:
+        try:
+            schema = reader.entry.get("schema", self.schema)
+            if schema != self.schema:
+                raise Fault(f"{reprlib.repr(schema)} is not a {self.what}, expected {self.schema!r}", "schema")
+            return self.build(reader)
+        except Fault as fault:
+            raise reader.fail(fault) from None
+
+
+def _load(source: Data, kind: _Kind[_T]) -> _T:
     if isinstance(source, Mapping):
-        return _built(_Reader(source, None), what, build)
+        return kind.read(_Reader(source, None))
     text = os.fspath(source)
+    named: dict[str, Path] = {}
     if os.path.isfile(text):
-        return _built(_parsed(read_bytes(text), text, what), what, build)
-    for folder in _folders():
-        for name, path in _names(folder, prefix).items():
-            if name == text:
-                return _built(_parsed(read_bytes(path), str(path), what), what, build)
-    known = list(dict.fromkeys(name for folder in _folders() for name in _names(folder, prefix)))
-    close = difflib.get_close_matches(text.lower()[:100], known, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+        named[text] = Path(text)
+    else:
+        for folder in _folders():
+            named = {**_names(folder, kind.prefix), **named}  # the package first
+            if text in named:
+                break
+    if text in named:
+        return kind.read(_parsed(named[text], kind.what))
+    close = difflib.get_close_matches(text.lower()[:100], named, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(named))}"
     data = os.environ.get("JAXSCHED_DATA")
     remedy = (
-        f"JAXSCHED_DATA={data} has no soc/{prefix}_*.json with it"
+        f"JAXSCHED_DATA={data} has no soc/{kind.prefix}_*.json with it"
         if data
         else "more may be in a data folder: set JAXSCHED_DATA"
     )
-    raise InstanceError(f"no file and no {what} named {reprlib.repr(text)}; {hint} ({remedy})")
+    raise InstanceError(f"no file and no {kind.what} named {reprlib.repr(text)}; {hint} ({remedy})")
 
 
-def _parsed(content: bytes, file: str, what: str) -> _Reader:
-    json = Json(Text(content, file), f"a {what}")
+def _parsed(path: Path, what: str) -> _Reader:
+    json = Json(Text(read_bytes(path), str(path)), f"a {what}")
     return _Reader(json.entry, json)
-
-
-def _built(reader: _Reader, what: str, build: Any) -> Any:
-    try:
-        schema = reader.entry.get("schema")
-        expected = {
-            "_platform": "jaxsched-soc-platform/1",
-            "_job": "jaxsched-soc-job/1",
-            "_static": "jaxsched-static-dag/1",
-        }
-        if schema is not None and schema != expected[build.__name__]:
-            raise Fault(f"{reprlib.repr(schema)} is not a {what}, expected {expected[build.__name__]!r}", "schema")
-        return build(reader)
-    except Fault as fault:
-        raise reader.fail(fault) from None
 
 
 def _folders() -> list[Any]:
@@ -578,7 +585,7 @@ def _names(folder: Any, prefix: str) -> dict[str, Path]:
 @functools.lru_cache(maxsize=1024)
 def _name(path: Path, modified: int, size: int) -> str:
     """The name in a file; time and size are part of the cache's key, so that an edit is seen."""
-    reader = _parsed(read_bytes(path), str(path), "platform, job profile or static graph")
+    reader = _parsed(path, "platform, job profile or static graph")
     try:
         return _check_name(reader.get("name"), "name")
     except Fault as fault:
