@@ -1,0 +1,1 @@
+"""The SoC family: streams of task graphs on heterogeneous processors."""
