@@ -65,7 +65,7 @@ class SoC(Environment):
     view: str = "joint"
     order_mapping: str = "heft_rt"
     rewards: str = "latency"
-    settings: rules.Settings = dataclasses.field(default_factory=rules.Settings)
+    rule_settings: rules.Settings = dataclasses.field(default_factory=rules.Settings)
     source: Source = dataclasses.field(default_factory=streams)
     record: bool = True  # of every task, which `solution` needs
 
@@ -90,7 +90,7 @@ class SoC(Environment):
         return {name: functools.partial(self._scores, scores) for name, scores in RULES.items()}
 
     def _scores(self, scores: Callable[[State, rules.Settings], Array], state: State) -> Array:
-        table = scores(state, self.settings)
+        table = scores(state, self.rule_settings)
         if self.view == "joint":
             return table.ravel()
         if self.view == "order":
@@ -108,11 +108,11 @@ class SoC(Environment):
 
         With shared memory, once more per task: when its data reach the memory.
         """
-        per_task = 3 if self.settings.communication == "shared_memory" else 2
+        per_task = 3 if self.rule_settings.communication == "shared_memory" else 2
         return instance.num_jobs * (per_task * instance.system.num_tasks + 1) + 1
 
     def init(self, key: Array, instance: Instance) -> State:
-        state = rules.init(jax.tree.map(jnp.asarray, instance), self.settings, self.record)
+        state = rules.init(jax.tree.map(jnp.asarray, instance), self.rule_settings, self.record)
         return state.replace(scale=jnp.maximum(rules.shortest_latency(state.instance).sum(dtype=jnp.int32), 1))
 
     def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
@@ -124,11 +124,11 @@ class SoC(Environment):
             entry, pe = jnp.argmax(first).astype(jnp.int32), action
         else:
             entry, pe = action, self._mapped(state, action)
-        return rules.apply(state, self.settings, entry, pe, legal)
+        return rules.apply(state, self.rule_settings, entry, pe, legal)
 
     def _mapped(self, state: State, entry: Array) -> Array:
         """i32[]: the PE of an `order` decision."""
-        return rules.map_to_pe(state, self.settings, self.order_mapping, entry)
+        return rules.map_to_pe(state, self.rule_settings, self.order_mapping, entry)
 
     def action_mask(self, state: State) -> Array:
         legal = rules.legal(state)
@@ -139,7 +139,7 @@ class SoC(Environment):
         return (legal & rules.first(rules.ready(state), state.frontier.ready_seq)[:, None]).any(0)
 
     def observe(self, state: State) -> GraphObservation:
-        return frontier_observation(state, self.settings, self.view, self.order_mapping, self.action_mask(state))
+        return frontier_observation(state, self.rule_settings, self.view, self.order_mapping, self.action_mask(state))
 
     def bound(self, state: State) -> Array:
         return rules.bound(state, self.objective_id)
@@ -186,11 +186,11 @@ class SoC(Environment):
             platform,
             [profiles[p] for p in np.asarray(instance.profile)[real]],
             solution,
-            communication=self.settings.communication,
+            communication=self.rule_settings.communication,
             duration=durations(instance),
             arrivals=np.cumsum(instance.gap[real]).tolist(),
             max_jobs_in_system=int(instance.slot_mask.sum()),
-            cap_mode=self.settings.cap_mode,
+            cap_mode=self.rule_settings.cap_mode,
             redraw=instance.redraw[real].tolist(),
         )
 
@@ -240,7 +240,7 @@ def make_soc(
         view=view,
         order_mapping=order_mapping,
         rewards=reward,
-        settings=rules.Settings(communication, cap_mode, dispatch_order, rule),
+        rule_settings=rules.Settings(communication, cap_mode, dispatch_order, rule),
         source=streams(
             platform,
             profiles,
