@@ -75,6 +75,11 @@ class SoC(Environment):
                 raise UnknownNameError(name, getattr(self, name), known)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        own = {"view": self.view, "order_mapping": self.order_mapping, "reward": self.rewards, "record": self.record}
+        return own | dataclasses.asdict(self.rule_settings) | getattr(self.source, "settings", {})
+
+    @property
     def complete(self) -> bool:
         """No: every ready task is given a PE at once, and starts as soon as it can."""
         return False

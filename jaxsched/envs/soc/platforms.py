@@ -91,6 +91,24 @@ class Platform:
                 power[task] = tuple(None if w is None else _number(w, "power", task, q) for q, w in enumerate(row))
             set_("power", power)
 
+    # Equal by content: sources of streams on equal platforms are the same static argument of a compiled program.
+
+    def _content(self) -> tuple[Any, ...]:
+        arrays = (self.bandwidth, self.to_memory, self.from_memory)
+        tables = (self.exec_time, self.power or {})
+        return (
+            self.name,
+            self.pes,
+            *(tuple(sorted(table.items())) for table in tables),
+            *(None if array is None else array.tobytes() for array in arrays),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Platform) and self._content() == other._content()
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
     @property
     def num_pes(self) -> int:
         """Q."""

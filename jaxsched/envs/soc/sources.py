@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,27 @@ class Streams:
         names = [f"{platform.name} ({', '.join(job.name for job in jobs)})" for platform, jobs in self.systems[:3]]
         shown = " ".join(names) + (f" and {len(self.systems) - 3} more" if len(self.systems) > 3 else "")
         return f"Streams({shown}, num_jobs={self.num_jobs}, scale={self.scale}, cap={self.cap})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `streams` as plain data, platforms and profiles by name."""
+
+        def plain(values: tuple[float, ...] | None) -> float | list[float] | None:
+            return values[0] if values is not None and len(values) == 1 else None if values is None else list(values)
+
+        named = [{"platform": platform.name, "profiles": [job.name for job in jobs]} for platform, jobs in self.systems]
+        return {
+            **(named[0] if len(named) == 1 else {"systems": named}),
+            "probabilities": None if self.probabilities is None else list(self.probabilities),
+            "num_jobs": self.num_jobs,
+            "scale": plain(self.scale),
+            "cap": plain(self.cap),
+            "noise_std": plain(self.noise_std),
+            "arrivals": self.arrivals,
+            "steady": self.steady,
+            "horizon": self.horizon,
+            "warm_up": self.warm_up,
+        }
 
     def __call__(self, key: Array) -> Instance:
         """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
