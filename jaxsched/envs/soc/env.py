@@ -284,7 +284,8 @@ def trace(state: State, platform: Platform | None = None, profiles: Sequence[Job
         raise ValueError(f"the simulation is not over: {int(state.num_completed)} jobs are complete at {state.time} us")
     if platform is None or profiles is None:
         platform, profiles = to_host(instance.system)
-    tasks = [(j, k, record.pe[j, k], record.start[j, k], record.finish[j, k]) for j, k in np.argwhere(record.task_mask)]
+    complete_tasks = np.flatnonzero(record.tasks[:, 2] < rules.LATEST)
+    tasks = [(*divmod(int(row), instance.system.num_tasks), *record.tasks[row]) for row in complete_tasks]
     for f in np.flatnonzero(front.status == RUNNING):
         job = state.jobs.ordinal[front.slot[f]]
         tasks.append((job, front.task[f], front.pe[f], front.start[f], front.start[f] + front.duration[f]))

@@ -152,6 +152,7 @@ def solve_exact(
     model.no_overlap()
     cp.add(sum(latencies) <= ceiling)
     cp.minimize(sum(latencies))
+    solver.limit(time_limit - (time.perf_counter() - began))
     bound = solver.solve(cp, sum(shortest), ceiling)
     trace = hint
     if solver.found:
@@ -243,11 +244,14 @@ class _Solver:
         except ImportError:
             raise ImportError('exact schedules need OR-Tools: pip install "jaxsched[solvers]"') from None
         self.cp_model, self.solver = cp_model, cp_model.CpSolver()
-        self.solver.parameters.max_time_in_seconds = time_limit
+        self.limit(time_limit)
         self.solver.parameters.random_seed = seed
         if num_workers is not None:
             self.solver.parameters.num_workers = num_workers
         self.found = self.optimal = False
+
+    def limit(self, seconds: float) -> None:
+        self.solver.parameters.max_time_in_seconds = max(seconds, 0.0)
 
     def solve(self, model: Any, bound: int, ceiling: int) -> int:
         """Solve, and return the best bound known: `bound` or what is proved, at most `ceiling`."""

@@ -86,6 +86,7 @@ def init(instance: Instance, settings: Settings, record: bool = True) -> State:
         time=zero,
         phase=zero,
         event=zeros(dtype=jnp.bool_),
+        over=~instance.job_mask.any() | (instance.horizon <= 0),
         frontier=Frontier(
             *(entries, entries, entries, per_pe, per_pe.astype(jnp.bool_), per_pe),
             *[entries] * 9,
@@ -340,6 +341,7 @@ def advance(state: State, moves: Array) -> State:
     starts = moves & chosen & (at < then)
     return state.replace(
         time=jnp.where(moves, then, state.time),
+        over=state.over | (moves & (then >= instance.horizon)),
         phase=jnp.where(moves, 0, state.phase),
         call_start=jnp.where(moves, state.num_dispatched, state.call_start),
         frontier=front.replace(
@@ -480,11 +482,13 @@ def account(state: State, settings: Settings, event: Event) -> State:
     due = jnp.where(event.enter, event.arrival + take(instance.gap, state.next_job + 1), due)
     energy = take(system.power, event.profile, event.task, event.pe) * (event.finish - event.start).astype(jnp.float32)
     late = event.enter & (state.due < state.time)
+    num_completed = state.num_completed + event.complete
     return state.replace(
+        over=state.over | (num_completed >= instance.job_mask.sum(dtype=jnp.int32)),
         phase=jnp.where(event.retire, 1, jnp.where(late, 2, state.phase)),
         next_job=state.next_job + event.enter,
         due=due,
-        num_completed=state.num_completed + event.complete,
+        num_completed=num_completed,
         num_counted=state.num_counted + counts,
         latency=state.latency + jnp.where(counts, event.end - event.arrival, 0),
         residence=state.residence + jnp.where(event.complete, stayed, 0),

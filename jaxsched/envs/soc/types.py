@@ -146,6 +146,7 @@ class State(struct.PyTreeNode):
     time: Array  # i32[]  us
     phase: Array  # i32[]  of this tick: 0 before anything retired, 1 after, 2 after a job that was held back entered
     event: Array  # bool[]  something else happens at `time` before the next decision
+    over: Array  # bool[]  all jobs are complete, or the horizon is reached
     frontier: Frontier
     jobs: Jobs
     pe_estimate: Array  # i32[Q]  when each PE is free, as EFT and ETF estimate it, us
@@ -169,6 +170,4 @@ class State(struct.PyTreeNode):
     @property
     def done(self) -> Array:
         """bool[]: all jobs are complete, or the horizon is reached."""
-        return (self.num_completed >= self.instance.job_mask.sum(-1, dtype=self.time.dtype)) | (
-            self.time >= self.instance.horizon
-        )
+        return self.over

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.core import pad_to
@@ -127,7 +128,11 @@ def to_instance(case: Case, communication: str = "pe_to_pe", cap_mode: str = "ds
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+    """Along a new leading axis, on the host but for random keys."""
+    return jax.tree.map(
+        lambda *leaves: (jnp if isinstance(leaves[0], jax.Array) else np).stack(leaves),
+        *trees,
+    )
 
 
 def to_reference(case: Case) -> tuple[reference.Platform, list[reference.Job]]:

@@ -225,7 +225,7 @@ def test_a_hint_is_never_made_worse():
     value = sum(job[2] for job in run.jobs)
     result = solve_exact(platform, jobs, [0, 20, 40], hint=hint, time_limit=0.01, num_workers=1)
     assert result.bound <= result.objective <= value
-    better = solve_exact(platform, jobs, [0, 20, 40], hint=hint, time_limit=5, num_workers=2)
+    better = solve_exact(platform, jobs, [0, 20, 40], hint=hint, time_limit=2, num_workers=2)
     assert better.objective < value  # ETF is not optimal here
     with pytest.raises(ValueError, match="the hint is not a complete trace of this stream: job 1 arrives at 20"):
         solve_exact(platform, jobs, [0, 21, 40], hint=hint)
