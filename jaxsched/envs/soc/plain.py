@@ -61,9 +61,7 @@ def simulate(
     stream = [load(job) for job in jobs]
     times = [integer(time, 0, "arrivals", i) for i, time in enumerate(arrivals)]
     if len(stream) != len(times) or not stream:
-        raise InstanceError(
-            f"{len(stream)} jobs and {len(times)} arrivals: one job per arrival, and at least one"
-        )
+        raise InstanceError(f"{len(stream)} jobs and {len(times)} arrivals: one job per arrival, and at least one")
     for i, (first, second) in enumerate(itertools.pairwise(times)):
         if second < first:
             raise InstanceError(f"arrivals[{i + 1}] is {second}, before arrivals[{i}], {first}: they must not decrease")

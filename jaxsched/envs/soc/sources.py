@@ -144,7 +144,8 @@ def streams(
     `arrivals`: gaps of floor(Exp(mean `scale`)) us, or `fixed`, of floor(scale). `cap` jobs at most are in the system
     (in `open` loop: have a place there); with `steady` the first `cap` enter at 0. With a `horizon` in us and
     `num_jobs=None` there are more jobs than can enter before it: as many as `cap` places complete if every job takes
-    the shortest critical path, or 6 standard deviations above the mean number of arrivals, whichever is less.
+    the shortest critical path (twice that with noise), or 6 standard deviations above the mean number of arrivals,
+    whichever is less.
     `noise_std`: standard deviation of execution times, relative to the mean. Several values of `scale`, `cap` and
     `noise_std`, and several `systems`, are drawn from uniformly, once per instance.
     """
@@ -174,8 +175,8 @@ def streams(
         if horizon is None:
             raise ValueError("num_jobs=None needs a horizon")
         mean = horizon / max(min(scales), 1e-3)
-        shortest = _shortest(given)
-        num_jobs = max(caps) + min(math.ceil(mean + 6 * math.sqrt(mean)), max(caps) * math.ceil(horizon / shortest))
+        done = max(caps) * math.ceil(horizon / _shortest(given)) * (1 if noises is None else 2)
+        num_jobs = max(caps) + min(math.ceil(mean + 6 * math.sqrt(mean)), done)
     if num_jobs < 1:
         raise ValueError(f"num_jobs must be at least 1, got {num_jobs}")
     return Streams(
@@ -262,7 +263,8 @@ def _choice(key: Array, values: Sequence[float], dtype: type) -> Array:
 def _tables(systems: Systems, communication: str) -> tuple[System, int]:
     """The systems stacked and padded, NumPy, and the most tasks of one job that are in the system at once."""
     made = [instances.make_system(platform, jobs, communication=communication) for platform, jobs in systems]
-    stacked = jax.tree.map(np.asarray, pad_stack(made)) if len(made) > 1 else jax.tree.map(lambda x: x[None], made[0])
+    with jax.ensure_compile_time_eval():  # a source may be called while it is traced
+        stacked = jax.tree.map(np.asarray, pad_stack(made))
     return stacked, max(instances.width(job) for _, jobs in systems for job in jobs)
 
 
