@@ -25,12 +25,12 @@ PRESETS = {
         },
     ),
     "standard": Preset(
-        about="self-labelling, to start from `imitate` (--start-from): an hour on two CPU cores",
+        about="self-labelling, to start from `imitate` (--start-from): half an hour on two CPU cores",
         source=STREAMS,
         settings={"cap_mode": "socrates", "record": False},
         training={
             "algorithm": "self_labeling",
-            "num_updates": 150,
+            "num_updates": 100,
             "num_envs": 12,
             "num_samples": 32,
             "num_minibatches": 2,
