@@ -3,6 +3,7 @@
     python benchmarks/soc.py table             # 200 seeds of 5,000 us each, beside the released simulator's few
     python benchmarks/soc.py headroom          # clairvoyant CP-SAT against ETF on short streams
     python benchmarks/soc.py train imitate     # first stage of the policy, resumable; then: train standard
+    python benchmarks/soc.py throughput        # tasks per second of ETF beside plain Python
     python benchmarks/soc.py compare main      # policy and schedulers on the same 200 worlds, paired; noise, unseen
 
 Setting of SoCRATES: three PEs, profiles 1 to 5 uniform, gaps Exp(25 us), `cap_mode="socrates"`, steady start, no noise,
@@ -29,7 +30,7 @@ from jax import random
 
 import jaxsched
 from jaxsched import evaluation
-from jaxsched.core import greedy, pad_stack
+from jaxsched.core import InstanceError, greedy, pad_stack
 from jaxsched.core.rollout import unroll
 from jaxsched.envs import soc
 from jaxsched.envs.soc.rules import RULES
@@ -37,7 +38,24 @@ from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.training.config import from_dict
 from jaxsched.training.loop import train
+from tests.reference import soc as reference
 
+SYSTEMS = {  # 16 PEs: from the data folder
+    "3 PEs": {"env": {"record": False}, "batch": 1024, "python": 64},
+    "16 PEs": {
+        "env": {
+            "platform": "ds3_multiple_bal",
+            "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"),
+            "cap": 12,
+            "scale": 100.0,
+            "num_jobs": 24,
+            "record": False,
+        },
+        "batch": 128,
+        "python": 32,
+    },
+}
+PUBLISHED = {"3 PEs": "SoCRATES 2,000 (ETF)", "16 PEs": "DS3 700 to 1,100"}  # tasks/s on one core
 RESULTS = Path(__file__).parent / "results" / "soc"
 # Mean latency in us and completed jobs of the released SoCRATES simulator, measured for this project (its HEFT_RT as
 # released); and its number of seeds.
@@ -218,6 +236,70 @@ def learn(stage: str, work: Path, seed: int) -> None:
         shutil.copy(folder / file, target / file)
 
 
+def throughput(rounds: int) -> None:
+    """Tasks per second of ETF inside jit beside the plain-Python simulator of the tests, same worlds, taking turns."""
+    rows = []
+    for size, settings in SYSTEMS.items():
+        try:
+            env = jaxsched.make("SoC-v0", **settings["env"])
+        except InstanceError as error:
+            print(f"{size} left out: {error}")
+            continue
+        worlds = jax.jit(jax.vmap(env.default_source))(random.split(random.key(SEED), settings["batch"]))
+        tasks = np.asarray(worlds.system.num_tasks_of)[0][np.asarray(worlds.profile)].sum(1)
+        etf = greedy(env.heuristics["etf"])
+
+        @jax.jit
+        @jax.vmap
+        def play(instance: Any, env: Any = env, etf: Any = etf) -> Any:
+            state, _ = env.reset(random.key(0), instance)
+
+            def act(key: Any, state: Any) -> Any:
+                return etf(key, state, _Masked(env.action_mask(state))), None
+
+            return unroll(env, random.key(0), state, act, env.max_steps(instance))[0]
+
+        final = jax.block_until_ready(play(worlds))  # after compilation and warm-up; states are returned in full
+        some = [jax.device_get(jax.tree.map(lambda leaf, i=i: leaf[i], worlds)) for i in range(settings["python"])]
+        made = [_reference(world) for world in some]
+        ratios = []
+        for _ in range(rounds):
+            ours, theirs = _timed(lambda: jax.block_until_ready(play(worlds))), _timed(lambda: [run() for run in made])
+            ours = {clock: float(tasks.sum() / seconds) for clock, seconds in ours.items()}
+            theirs = {clock: float(tasks[: len(made)].sum() / seconds) for clock, seconds in theirs.items()}
+            ratios.append((ours, theirs, ours["wall"] / theirs["wall"], ours["cpu"] / theirs["cpu"]))
+        latency = [sum(job[2] for job in run().jobs) for run in made]
+        assert latency == np.asarray(final.latency)[: len(made)].tolist(), "not the same schedules"
+        ratios.sort(key=lambda row: row[2])
+        ours, theirs, wall, cpu = ratios[len(ratios) // 2]
+        row = {"system": size, "batch": settings["batch"], "tasks per world": round(float(tasks.mean()), 1)}
+        row |= {"jaxsched, tasks/s": {clock: round(value) for clock, value in ours.items()}}
+        row |= {"plain Python, tasks/s": {clock: round(value) for clock, value in theirs.items()}}
+        row |= {
+            "ratio": {"wall": round(wall, 2), "cpu": round(cpu, 2)},
+            "published, measured elsewhere": PUBLISHED[size],
+        }
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    _write("throughput", {"rounds": rounds, "scheduler": "etf", "rows": rows})
+
+
+def _timed(run: Any) -> dict[str, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def _reference(instance: Any) -> Any:
+    """The same stream for the simulator of the tests."""
+    host, profiles = soc.to_host(instance.system)
+    platform = reference.Platform(dict(host.exec_time), host.bandwidth.tolist())
+    jobs = [reference.Job(job.tasks, job.edges) for job in profiles]
+    stream = [jobs[p] for p in instance.profile]
+    cap = int(instance.slot_mask.sum())
+    return lambda: reference.simulate(platform, stream, instance.gap.tolist(), scheduler="etf", cap=cap)
+
+
 def _write(name: str, data: dict[str, Any]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     header = {
@@ -235,6 +317,7 @@ def main() -> None:
     short = commands.add_parser("headroom")
     short.add_argument("--count", type=int, default=10, help="streams of each length")
     short.add_argument("--time-limit", type=float, default=20.0)
+    commands.add_parser("throughput").add_argument("--rounds", type=int, default=3)
     training = commands.add_parser("train")
     training.add_argument("stage", choices=[stage for stage in soc.PRESETS if stage != "smoke"])
     training.add_argument("--work", type=Path, default=Path("runs/soc"), help="run folders, one per stage")
@@ -249,6 +332,8 @@ def main() -> None:
         table(arguments.seeds)
     elif arguments.command == "headroom":
         headroom(arguments.count, arguments.time_limit)
+    elif arguments.command == "throughput":
+        throughput(arguments.rounds)
     elif arguments.command == "train":
         learn(arguments.stage, arguments.work, arguments.seed)
     else:
