@@ -264,7 +264,7 @@ def throughput(rounds: int) -> None:
         made = [_reference(world) for world in some]
         ratios = []
         for _ in range(rounds):
-            ours, theirs = _timed(lambda: jax.block_until_ready(play(worlds))), _timed(lambda: [run() for run in made])
+            ours, theirs = _timed(play, worlds), _timed(_run_all, made)
             ours = {clock: float(tasks.sum() / seconds) for clock, seconds in ours.items()}
             theirs = {clock: float(tasks[: len(made)].sum() / seconds) for clock, seconds in theirs.items()}
             ratios.append((ours, theirs, ours["wall"] / theirs["wall"], ours["cpu"] / theirs["cpu"]))
@@ -284,9 +284,14 @@ def throughput(rounds: int) -> None:
     _write("throughput", {"rounds": rounds, "scheduler": "etf", "rows": rows})
 
 
-def _timed(run: Any) -> dict[str, float]:
+def _run_all(runs: list[Any]) -> None:
+    for run in runs:
+        run()
+
+
+def _timed(run: Any, argument: Any) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
-    run()
+    jax.block_until_ready(run(argument))
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
