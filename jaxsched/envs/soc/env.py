@@ -285,17 +285,17 @@ def trace(state: State, platform: Platform | None = None, profiles: Sequence[Job
     if platform is None or profiles is None:
         platform, profiles = to_host(instance.system)
     complete_tasks = np.flatnonzero(record.tasks[:, 2] < rules.LATEST)
-    tasks = [(*divmod(int(row), instance.system.num_tasks), *record.tasks[row]) for row in complete_tasks]
+    tasks: list[Any] = [(*divmod(int(row), instance.system.num_tasks), *record.tasks[row]) for row in complete_tasks]
     for f in np.flatnonzero(front.status == RUNNING):
         job = state.jobs.ordinal[front.slot[f]]
         tasks.append((job, front.task[f], front.pe[f], front.start[f], front.start[f] + front.duration[f]))
-    jobs = []
+    jobs: list[Any] = []
     for arrival, end in record.jobs[record.jobs[:, 0] < rules.LATEST]:
         jobs.append((arrival, end, end - arrival) if end < rules.LATEST else (arrival, None, None))
     complete = state.num_completed >= instance.job_mask.sum()
     return Trace(
-        tasks=tasks,  # pyright: ignore[reportArgumentType]
-        jobs=jobs,  # pyright: ignore[reportArgumentType]
+        tasks=tasks,
+        jobs=jobs,
         platform=platform,
         profiles=[profiles[p] for p in instance.profile[: len(jobs)]],
         end=int(state.last_finish if complete else instance.horizon),

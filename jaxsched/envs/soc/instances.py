@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jax import Array
@@ -108,7 +110,7 @@ def make_system(
     relative = np.divide(times, mean[..., None], out=np.ones_like(times), where=mean[..., None] > 0)
     speed = np.where(able, relative, 0).sum((0, 1)) / np.maximum(able.sum((0, 1)), 1)
     unit = max(times.sum() / max(able.sum(), 1), 1e-3)
-    return System(**system, speed=speed.astype(np.float32), unit=np.float32(unit))
+    return System(**system, speed=speed.astype(np.float32), unit=np.float32(unit))  # pyright: ignore[reportArgumentType]
 
 
 def _fill(ids: np.ndarray, mask: np.ndarray, values: Sequence[int]) -> None:
@@ -225,19 +227,18 @@ def make_instance(
     if noise_std is not None:
         if not 0 <= noise_std < 100 or noise_key is None:
             raise InstanceError(f"noise_std is {noise_std}, expected a number >= 0, and a noise_key")
-        noise = Noise(noise_key, np.float32(noise_std))
-    return Instance(
-        system=system,
-        profile=profile,
-        gap=gap.astype(np.int32),
-        redraw=np.zeros_like(profile) if redraw is None else np.asarray(redraw, np.int32),
-        job_mask=np.ones(len(profile), np.bool_),
-        slot_mask=np.ones(cap, np.bool_),
-        entry_mask=np.ones(cap * width, np.bool_),
-        horizon=np.int32(INT32_MAX if horizon is None else horizon),
-        warm_up=np.int32(warm_up),
-        noise=noise,
-    )
+        noise = Noise(noise_key, np.float32(noise_std))  # pyright: ignore[reportArgumentType]
+    arrays: dict[str, Any] = {
+        "profile": profile,
+        "gap": gap.astype(np.int32),
+        "redraw": np.zeros_like(profile) if redraw is None else np.asarray(redraw, np.int32),
+        "job_mask": np.ones(len(profile), np.bool_),
+        "slot_mask": np.ones(cap, np.bool_),
+        "entry_mask": np.ones(cap * width, np.bool_),
+        "horizon": np.int32(INT32_MAX if horizon is None else horizon),
+        "warm_up": np.int32(warm_up),
+    }
+    return Instance(system=system, noise=noise, **arrays)
 
 
 def _serial(system: System) -> np.ndarray:
@@ -250,7 +251,10 @@ def _serial(system: System) -> np.ndarray:
 
 def to_host(system: System) -> tuple[Platform, list[Job]]:
     """Platform and job profiles of a system with made-up names: task k of profile p is `p.k`."""
-    system = System(**{name: np.asarray(value) for name, value in vars(system).items()})
+    return _to_host(types.SimpleNamespace(**{name: np.asarray(value) for name, value in vars(system).items()}))
+
+
+def _to_host(system: Any) -> tuple[Platform, list[Job]]:
     num_pes = int(system.pe_mask.sum())
     names: dict[tuple[int, int], str] = {
         (p, k): f"{p}.{k}" for p, size in enumerate(system.num_tasks_of) for k in range(size)

@@ -112,7 +112,7 @@ def _bucketed(instance: Instance) -> Instance:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(settings: rules.Settings, scheduler: str, instance: Instance, key: Array) -> State:
     """To the end. One stream on the host ends when it ends: a loop, not a scan of the most steps there may be."""
-    env = SoC(view="fifo" if scheduler == "random" else "joint", settings=settings)
+    env = SoC(view="fifo" if scheduler == "random" else "joint", rule_settings=settings)
     scores = env.heuristics[scheduler]
 
     def step(carry: tuple[State, Array]) -> tuple[State, Array]:

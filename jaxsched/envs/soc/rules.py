@@ -184,7 +184,7 @@ def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Arr
             hit, by_job if settings.dispatch_order == "job_id" else state.num_dispatched, front.queue_key
         ),
     )
-    if settings.plans:
+    if front.plan_predecessor is not None and front.plan_wait is not None:
         predecessor, wait_for = plan_predecessor(state, settings, slot, profile, task, pe, mean)
         front = front.replace(
             plan_predecessor=jnp.where(hit, predecessor, front.plan_predecessor),

@@ -63,7 +63,7 @@ def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.A
 
 
 def make(communication: str, cap_mode: str, order: str, rule: str | None, **more: Any) -> soc_env.SoC:
-    return soc_env.SoC(settings=rules.Settings(communication, cap_mode, order, rule), **more)
+    return soc_env.SoC(rule_settings=rules.Settings(communication, cap_mode, order, rule), **more)
 
 
 def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.Case], expect: Any = None, **noise: Any):
