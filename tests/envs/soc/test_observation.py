@@ -26,7 +26,7 @@ def play(env, batch):
     def episode(instance):
         def step(state, _):
             mask = env.action_mask(state)
-            seen = env.observe(state), rules.decides(state), rules.estimate(state, env.settings), state.frontier
+            seen = env.observe(state), rules.decides(state), rules.estimate(state, env.rule_settings), state.frontier
             action = masked_argmax(env.heuristics["etf"](state), mask)
             after, _ = env.step(jax.random.key(0), state, action)
             return after, seen

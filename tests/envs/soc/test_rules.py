@@ -68,7 +68,7 @@ def make(communication: str, cap_mode: str, order: str, rule: str | None, **more
 
 def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.Case], expect: Any = None, **noise: Any):
     """`expect` says under which scheduler of the simulator; the same one unless stated."""
-    settings = env.settings
+    settings = env.rule_settings
     each = [cases.to_instance(case, settings.communication, settings.cap_mode, **noise) for case in given]
     states = jax.device_get(
         play(env, schedulers, cases.stack(each), np.array([case.draws for case in given], np.int32))
