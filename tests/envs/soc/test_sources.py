@@ -104,7 +104,7 @@ def test_make_takes_the_settings_of_its_stream():
     assert jaxsched.make("SoC-v0").default_source.cap == (3,)
     assert jaxsched.make("SoC-v0", cap_mode="open").default_source.steady is False
     assert jaxsched.make("SoC-v0", horizon=5000).default_source.num_jobs > 100
-    assert jaxsched.make("SoC-v0", view="order").settings.rule == "heft_rt"
+    assert jaxsched.make("SoC-v0", view="order").settings["rule"] == "heft_rt"
     with pytest.raises(KeyError, match="did you mean joint"):
         jaxsched.make("SoC-v0", view="join")
 
