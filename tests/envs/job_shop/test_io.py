@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.core.text import MAX_FILE_BYTES
 from jaxsched.envs.job_shop import (
     bounds,
     check_objective,
     expand,
-    formats,
     from_jobs,
     lists,
     load,
@@ -149,7 +149,7 @@ def test_too_many_padded_cells(monkeypatch):
 def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "huge.txt"
     with path.open("wb") as file:
-        file.truncate(formats.MAX_FILE_BYTES + 1)  # sparse
+        file.truncate(MAX_FILE_BYTES + 1)  # sparse
     monkeypatch.setattr("pathlib.Path.open", lambda *_: pytest.fail("opened"))
     with pytest.raises(InstanceError, match=r"huge\.txt: larger than 4 MiB"):
         load(path)

@@ -10,8 +10,9 @@ import jax
 import pytest
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.text import MAX_FILE_BYTES
 from jaxsched.envs import job_shop
-from jaxsched.envs.job_shop import formats, from_jobs, load, read_schedule, write_schedule
+from jaxsched.envs.job_shop import from_jobs, load, read_schedule, write_schedule
 from jaxsched.envs.job_shop.formats import parse
 from jaxsched.envs.job_shop.orders import parse_orders
 
@@ -576,7 +577,7 @@ def test_100_mb_of_garbage_are_refused_unread(tmp_path, monkeypatch):
             load(path)
 
 
-SIZE = formats.MAX_FILE_BYTES
+SIZE = MAX_FILE_BYTES
 LARGEST = {
     "one line": ("a.txt", b"9 " * (SIZE // 2)),
     "long row": ("a.txt", b"1 1\n" + b"0 " * (SIZE // 2 - 2)),
