@@ -7,16 +7,13 @@ reported by `validate` can be looked at.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import os
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
 import numpy as np
 
+from jaxsched.core.picture import Picture, colour_of, round_ticks, xml
 from jaxsched.envs.job_shop.explain import explain
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
@@ -26,36 +23,13 @@ from jaxsched.envs.job_shop.types import Instance, Schedule
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito (2008), safe for the colour-blind, without black; then the same lighter and darker. With more jobs the
-# colours repeat: numbers in the bars and tooltips tell the jobs apart.
-_HUES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
 _MINUTES = (15, 30, 60, 120, 240, 480, 1440, 2880, 10080)  # steps of an axis of dates
 _UNITS = ("time (ticks)", "time (date and hour)")
-_SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
-
-
-@dataclasses.dataclass(frozen=True)
-class Gantt:
-    """A chart as SVG text, or a page around it; notebooks show it by themselves."""
-
-    svg: str = dataclasses.field(repr=False)  # a notebook stores the repr beside the picture
-    page: str = dataclasses.field(repr=False, default="")
-
-    def _repr_html_(self) -> str:
-        return f'<div style="max-width:100%;overflow-x:auto">{self.svg}</div>'
-
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the page where there is one, else the SVG; `FileExistsError` where the file is in the way."""
-        try:
-            with open(path, "w" if overwrite else "x", encoding="utf-8", newline="\n") as file:
-                file.write(self.page or self.svg)
-        except FileExistsError:
-            raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it") from None
 
 
 def gantt_svg(
     instance: Instance, schedule: Schedule, *, title: str | None = None, orders: Orders | None = None
-) -> Gantt:
+) -> Picture:
     """The schedule as a self-contained SVG; pointing at a bar shows its job, operation, start and end.
 
     Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
@@ -69,7 +43,7 @@ def gantt_svg(
     height = row * num_machines
     scale = width / max(span, 1)
     makespan = labels.span_text(int(schedule.makespan))
-    heading = _xml(f"{title} (makespan {makespan})" if title else f"Makespan {makespan}")
+    heading = xml(f"{title} (makespan {makespan})" if title else f"Makespan {makespan}")
 
     total_width, total_height = left + width + 48, top + height + 44
     parts = [
@@ -83,7 +57,7 @@ def gantt_svg(
         y = top + machine * row
         shade = "#f3f3f3" if machine % 2 == 0 else "#fff"
         parts.append(f'<rect x="{left}" y="{y}" width="{width}" height="{row}" fill="{shade}"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + row / 2}" text-anchor="end" dy=".35em">{_xml(name)}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y + row / 2}" text-anchor="end" dy=".35em">{xml(name)}</text>')
     for tick, text in _axis(span, labels):
         x = f"{left + tick * scale:.2f}"
         parts.append(f'<path d="M{x} {top}V{top + height + 5}" stroke="#ccc" stroke-width="1"/>')
@@ -92,9 +66,9 @@ def gantt_svg(
     parts.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">{unit}</text>')
     for job, op, machine, start, end in bars:
         x, wide, y = left + start * scale, max((end - start) * scale, 1.5), top + machine * row + 3
-        colour, ink = _colours(job)
+        colour, ink = colour_of(job)
         step = f"operation {op}" if orders is None else f"step {labels.step(job, op)}"
-        tooltip = _xml(
+        tooltip = xml(
             f"{labels.job_text(job)}, {step}, {labels.machine_text(machine)}: {labels.time(start)} to "
             f"{labels.time(end)} (duration {labels.span_text(end - start)})"
         )
@@ -102,19 +76,19 @@ def gantt_svg(
         if wide >= 8 * len(name) + 4:
             label = (
                 f'<text x="{x + wide / 2:.2f}" y="{y + row / 2 - 3}" text-anchor="middle" '
-                f'dy=".35em" fill="{ink}">{_xml(name)}</text>'
+                f'dy=".35em" fill="{ink}">{xml(name)}</text>'
             )
         parts.append(
             f'<g class="operation" data-job="{job}"><title>{tooltip}</title><rect x="{x:.2f}" y="{y}" '
             f'width="{wide:.2f}" height="{row - 6}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
         )
     parts.append("</svg>")
-    return Gantt("\n".join(parts))
+    return Picture("\n".join(parts))
 
 
 def gantt_html(
     instance: Instance, schedule: Schedule, *, title: str | None = None, orders: Orders | None = None
-) -> Gantt:
+) -> Picture:
     """The chart with `explain` and a table of the jobs as one page that needs nothing else.
 
     A click on a bar or a row of the table leaves only that job in colour. Raises `ValueError` for a schedule that is
@@ -123,7 +97,7 @@ def gantt_html(
     picture, labels = gantt_svg(instance, schedule, title=title, orders=orders), Labels(instance, orders)
     objective = "weighted_tardiness" if bool(np.asarray(instance.due_mask).any()) else "makespan"
     reasons = "".join(
-        f"<li>{_xml(line)}</li>" for line in explain(instance, schedule, objective=objective, orders=orders)
+        f"<li>{xml(line)}</li>" for line in explain(instance, schedule, objective=objective, orders=orders)
     )
     release, due, due_mask = (np.asarray(leaf).tolist() for leaf in (instance.release, instance.due, instance.due_mask))
     rows = []
@@ -142,10 +116,10 @@ def gantt_html(
             labels.span_text(late) if late else "",
         ]
         late_class = ' class="late"' if late else ""
-        rows.append(f'<tr data-job="{job}"{late_class}>' + "".join(f"<td>{_xml(str(c))}</td>" for c in cells) + "</tr>")
-    heading = _xml(title or "Schedule")
+        rows.append(f'<tr data-job="{job}"{late_class}>' + "".join(f"<td>{xml(str(c))}</td>" for c in cells) + "</tr>")
+    heading = xml(title or "Schedule")
     page = _PAGE.format(title=heading, svg=picture.svg, reasons=reasons, rows="\n".join(rows))
-    return Gantt(picture.svg, page)
+    return Picture(picture.svg, page)
 
 
 _PAGE = """<!doctype html>
@@ -198,12 +172,12 @@ def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None, *, ord
     points_per_tick = ax.get_window_extent().width * 72 / ax.figure.dpi / max(span, 1)
     machines, starts = [bar[2] for bar in bars], [bar[3] for bar in bars]
     widths = [max(end - start, span / 1000) for *_, start, end in bars]  # a hairline for duration 0
-    colours = [_colours(job)[0] for job, *_ in bars]
+    colours = [colour_of(job)[0] for job, *_ in bars]
     ax.barh(machines, widths, left=starts, height=0.82, color=colours, edgecolor="white", linewidth=0.5)
     for (job, _, machine, start, _), wide in zip(bars, widths, strict=True):
         name = str(labels.job(job))
         if wide * points_per_tick >= 5 * len(name) + 3:
-            ink = _colours(job)[1]
+            ink = colour_of(job)[1]
             ax.text(start + wide / 2, machine, name, ha="center", va="center", color=ink, fontsize=8, clip_on=True)
     ax.set_yticks(range(num_machines), _rows(num_machines, labels))
     if labels.origin is not None:
@@ -229,20 +203,10 @@ def _num_rows(bars: list[tuple[int, int, int, int, int]]) -> int:
     return 1 + max((machine for _, _, machine, _, _ in bars), default=0)
 
 
-def _colours(job: int) -> tuple[str, str]:
-    """The colour of a job's bars and the colour of the text on them that contrasts most."""
-    share = _SHADES[job // len(_HUES) % len(_SHADES)]
-    target = 255 if share > 0 else 0
-    rgb = [round(channel + (target - channel) * abs(share)) for channel in _HUES[job % len(_HUES)]]
-    linear = [(c / 255) ** 2.2 for c in rgb]  # WCAG 2 relative luminance, with the plain gamma
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#{:02x}{:02x}{:02x}".format(*rgb), "#000" if luminance > 0.18 else "#fff"
-
-
 def _axis(span: int, labels: Labels) -> list[tuple[int, str]]:
     """Where the axis has a line and what stands there: round numbers, or dates at round hours."""
     if labels.origin is None:
-        return [(tick, str(tick)) for tick in _ticks(span)]
+        return [(tick, str(tick)) for tick in round_ticks(span)]
     step = next((step for step in _MINUTES if span / step <= 8), _MINUTES[-1] * (1 + span // (8 * _MINUTES[-1])))
     midnight = labels.origin.hour * 60 + labels.origin.minute  # minutes since
     first = -midnight % min(step, 1440)
@@ -261,16 +225,3 @@ def _rows(num_machines: int, labels: Labels) -> list[str]:
 
 def _cut(name: str) -> str:
     return name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _ticks(span: int) -> range:
-    """About ten round numbers from 0 to `span`: steps of 1, 2 or 5 times a power of ten."""
-    step = 1
-    while span / step > 12:
-        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
-    return range(0, span + 1, step)
-
-
-def _xml(text: str) -> str:
-    """`text` as XML character data; characters that XML forbids become spaces."""
-    return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text))

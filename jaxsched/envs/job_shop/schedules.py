@@ -14,10 +14,11 @@ import reprlib
 from collections.abc import Callable, Iterator
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.table import Table
 from jaxsched.core.text import Json, Text, read_bytes, write_text
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
-from jaxsched.envs.job_shop.orders import Orders, Table
+from jaxsched.envs.job_shop.orders import Orders
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import validate
 

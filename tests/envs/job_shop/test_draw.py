@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxsched.core.picture import colour_of
 from jaxsched.envs.job_shop import Schedule, from_jobs, gantt, gantt_html, gantt_svg, read_orders, replay
-from jaxsched.envs.job_shop.draw import _colours
 
 SVG = "{http://www.w3.org/2000/svg}"
 JOBS = [[(0, 3), (1, 2)], [(1, 4), (0, 0), (0, 2)]]
@@ -153,8 +153,8 @@ def test_a_schedule_of_another_instance_is_refused(instance, draw):
         draw(instance, Schedule([[0, 4], [0, 4]], 6))
 
 
-def test_jobs_have_distinct_legible_colours():
-    assert len({_colours(job)[0] for job in range(21)}) == 21
+def test_jobs_have_distinct_legiblecolour_of():
+    assert len({colour_of(job)[0] for job in range(21)}) == 21
 
     def luminance(colour):
         channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -162,7 +162,7 @@ def test_jobs_have_distinct_legible_colours():
         return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
     for job in range(21):
-        fill, ink = _colours(job)
+        fill, ink = colour_of(job)
         light, dark = sorted((luminance(fill), {"#000": 0.0, "#fff": 1.0}[ink]), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, job  # WCAG 2 level AA
 
