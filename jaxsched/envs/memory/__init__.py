@@ -1,0 +1,24 @@
+"""The memory family. `StaticAllocation-v0` gives buffers their addresses; the README in this folder states it."""
+
+from jaxsched.envs.memory.allocation_env import StaticAllocation
+from jaxsched.envs.memory.allocation_heuristics import HEURISTICS
+from jaxsched.envs.memory.allocation_sources import random_lives
+from jaxsched.envs.memory.allocation_types import AllocationInstance, AllocationState, to_instance
+from jaxsched.envs.memory.io import read_csv, write_csv
+from jaxsched.envs.memory.types import Buffers, Plan, lower_bound
+from jaxsched.envs.memory.validate import verify
+
+__all__ = [
+    "HEURISTICS",
+    "AllocationInstance",
+    "AllocationState",
+    "Buffers",
+    "Plan",
+    "StaticAllocation",
+    "lower_bound",
+    "random_lives",
+    "read_csv",
+    "to_instance",
+    "verify",
+    "write_csv",
+]
