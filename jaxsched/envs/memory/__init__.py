@@ -5,16 +5,19 @@ from jaxsched.envs.memory.allocation_heuristics import HEURISTICS
 from jaxsched.envs.memory.allocation_sources import random_lives
 from jaxsched.envs.memory.allocation_types import AllocationInstance, AllocationState, to_instance
 from jaxsched.envs.memory.io import read_csv, write_csv
+from jaxsched.envs.memory.plain import ALLOCATION_METHODS, allocate
 from jaxsched.envs.memory.types import Buffers, Plan, lower_bound
 from jaxsched.envs.memory.validate import verify
 
 __all__ = [
+    "ALLOCATION_METHODS",
     "HEURISTICS",
     "AllocationInstance",
     "AllocationState",
     "Buffers",
     "Plan",
     "StaticAllocation",
+    "allocate",
     "lower_bound",
     "random_lives",
     "read_csv",

@@ -62,7 +62,7 @@ def observe(state: AllocationState, mask: Array) -> GraphObservation:
         (top.max(-1) - base) * unit,
         shares.sum(-1, dtype=jnp.int32) / num_waiting,
         jnp.where(live, crowd, 0).max(-1) / num_waiting,
-        num_waiting / (num_waiting + num_busy),
+        jnp.broadcast_to(num_waiting / (num_waiting + num_busy), (num_buffers,)),
     ]
     sections = [
         (state.top - base) * unit,

@@ -1,0 +1,309 @@
+"""Anytime search over orders: many depth-first searches side by side in one compiled program, on any device.
+
+The search space and the inference are those of MiniMalloc (Moffitt, "MiniMalloc: A Lightweight Memory Allocator for
+Hardware-Accelerated Machine Learning", ASPLOS 2023), for a given capacity:
+
+* Buffers are placed in ascending order of offset, each at its lowest offset above its placed neighbours.
+* A section of time with `left` still to place above its floor, the lowest offset that any of its buffers can still get,
+  needs `floor + left`; beyond the capacity the search turns back.
+* A buffer is not placed where another one that waits would fit below it entirely.
+* Where no waiting buffer spans two sections, what is on both sides is independent: it is searched one after the other,
+  and a part without a solution undoes everything back to where it came apart.
+
+Ours: a lane is one such search with a preference order and a capacity of its own. The lanes advance in lockstep, one
+buffer tried or taken back per step, the way back being a row of a stack. Lanes prefer long, crowded and large buffers
+in three orders, then the same with noise, and start again with other noise and more patience. Most lanes aim at the
+lower bound, the others between it and the best plan so far, so that the plan improves early. A lane that has tried
+everything proves that its capacity is too small. Apart from the moment when time is up, the result depends on the seed
+only.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array, lax
+
+from jaxsched.envs.memory import allocation_rules as rules
+from jaxsched.envs.memory.allocation_types import AllocationInstance
+
+NEVER = jnp.int32(2**30)  # the lowest offset of a buffer that is placed, or of none
+RUNNING, FOUND, EXHAUSTED = 0, 1, 2
+MAX_LANES, MAX_STACK = 16, 2**25  # lanes, and numbers that their stacks may hold together
+WORK = 2**31  # comparisons between two looks at the clock, a second or so
+PATIENCE, GROWTH, NOISE = 20_000, 1.3, 0.05  # steps before a lane starts again, their growth, and the noise of keys
+AIMS = (0, 0, 0, 0, 0, 1 / 16, 1 / 4, 1 / 2)  # capacity of a lane between the lower bound and the best peak
+
+
+class Problem(struct.PyTreeNode):
+    """What all lanes share. N buffers, S sections."""
+
+    instance: AllocationInstance
+    beside: Array  # bool[N, N]  live at a common time
+    bridge: Array  # bool[N, S]  live, gaps included, in the section and the next
+    first: Array  # i32[N]  its first section
+
+
+class Lanes(struct.PyTreeNode):
+    """L searches. Parts are maximal runs of sections that waiting buffers hold together."""
+
+    capacity: Array  # i32[L]
+    rank: Array  # i32[L, N]  preference among buffers of equal offset, ascending
+    status: Array  # i32[L]
+    depth: Array  # i32[L]  buffers placed
+    lowest: Array  # i32[L, N]  the lowest offset of a waiting buffer, NEVER where placed
+    left: Array  # i32[L, S]  summed size of the waiting buffers
+    bridges: Array  # i32[L, S]  waiting buffers that span the section and the next
+    born: Array  # i32[L, S]  depth at which the section's part came apart from others
+    last: Array  # i32[L, S]  offset of the part's last placement, 0 before the first
+    last_rank: Array  # i32[L, S]  and its rank, -1 before the first
+    tried: Array  # i32[L]  offset of the last buffer tried here, -1 before the first
+    tried_rank: Array  # i32[L]
+    offset: Array  # i32[L, N]  where placed
+    stack: Array  # i32[L, N + 1, N + 5 S + 2]  everything above before each placement
+
+
+def problem(instance: AllocationInstance) -> Problem:
+    """On the host; the instance has no padding."""
+    live = np.asarray(instance.live)
+    count = live.astype(np.float32) @ live.T.astype(np.float32)
+    section = np.arange(live.shape[1])
+    first, last = live.argmax(1), live.shape[1] - 1 - live[:, ::-1].argmax(1)
+    bridge = (first[:, None] <= section) & (section < last[:, None])
+    beside = (count > 0) & ~np.eye(len(live), dtype=bool)
+    fields: Any = instance, beside, bridge, first.astype(np.int32)
+    return jax.tree.map(jnp.asarray, Problem(*fields))
+
+
+def start(given: Problem, rank: np.ndarray, capacity: np.ndarray) -> Lanes:
+    """Lanes with the preferences i32[L, N] and capacities i32[L]."""
+    num_lanes, num_buffers = rank.shape
+    instance, num_sections = given.instance, given.instance.num_sections
+    live, size = np.asarray(instance.live), np.asarray(instance.size)
+    width = num_buffers + 5 * num_sections + 2
+    zeros = np.zeros((num_lanes, num_sections), np.int32)
+    lowest = np.asarray(jax.jit(rules.offsets)(rules.init(instance)))
+    fields: dict[str, Any] = {
+        "capacity": capacity,
+        "rank": rank,
+        "status": np.zeros(num_lanes, np.int32),
+        "depth": np.zeros(num_lanes, np.int32),
+        "lowest": np.tile(lowest, (num_lanes, 1)),
+        "left": zeros + (live * size[:, None]).sum(0, dtype=np.int32),
+        "bridges": zeros + np.asarray(given.bridge).sum(0, dtype=np.int32),
+        "born": zeros,
+        "last": zeros,
+        "last_rank": zeros - 1,
+        "tried": np.full(num_lanes, -1, np.int32),
+        "tried_rank": np.full(num_lanes, -1, np.int32),
+        "offset": np.zeros((num_lanes, num_buffers), np.int32),
+        "stack": np.zeros((num_lanes, num_buffers + 1, width), np.int32),
+    }
+    return jax.tree.map(jnp.array, Lanes(**fields))  # copies: nothing may share memory with what is donated
+
+
+@jax.jit
+def restart(lanes: Lanes, fresh: Lanes, which: Array) -> Lanes:
+    """`lanes`, those of `which` bool[L] replaced by `fresh` ones; stacks stay, what is above the depth is not read."""
+
+    def choose(old, new):
+        return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    stack = lanes.stack
+    return jax.tree.map(choose, lanes.replace(stack=None), fresh.replace(stack=None)).replace(stack=stack)
+
+
+@functools.partial(jax.jit, static_argnums=3, donate_argnums=1)
+def advance(given: Problem, lanes: Lanes, num_steps: Array, plain: bool) -> tuple[Lanes, Array]:
+    """Up to `num_steps` steps, fewer once a lane has found a plan or tried everything. Also returns their number.
+
+    `plain`: all alignments are 1 and nothing is pinned, which is quicker.
+    """
+
+    def going(carry):
+        lanes, step = carry
+        return (step < num_steps) & (lanes.status == RUNNING).all()
+
+    return lax.while_loop(
+        going, lambda carry: (_step(given, carry[0], plain), carry[1] + 1), (lanes, jnp.zeros((), jnp.int32))
+    )
+
+
+def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
+    """Every lane tries one more buffer, or takes the last one back."""
+    instance = given.instance
+    num_lanes, num_buffers = lanes.rank.shape
+    num_sections = instance.num_sections
+    each = jnp.arange(num_lanes, dtype=jnp.int32)
+    capacity, size = lanes.capacity[:, None], instance.size
+
+    # The part at work: the leftmost with something left.
+    open_ = lanes.left > 0
+    done = ~open_.any(1)
+    section = jnp.argmax(open_, 1).astype(jnp.int32)
+    cuts = (lanes.bridges == 0).astype(jnp.int32)
+    part = jnp.cumsum(cuts, 1, dtype=jnp.int32) - cuts
+    here = part == part[each, section][:, None]  # bool[L, S]
+    born, last, last_rank = (leaf[each, section] for leaf in (lanes.born, lanes.last, lanes.last_rank))
+
+    # The next buffer to try: the lowest offset, then the rank, after the last placement and the last one tried.
+    lowest, rank = lanes.lowest, lanes.rank
+    waiting = (lowest < NEVER) & here[:, given.first]
+    ceiling = jnp.where(waiting, lowest + size, NEVER).min(1, keepdims=True)
+    room = capacity - jnp.where(here, lanes.left, 0).max(1, keepdims=True)  # a floor above it is too high somewhere
+
+    def after(offset, rank_):
+        return (lowest > offset[:, None]) | ((lowest == offset[:, None]) & (rank > rank_[:, None]))
+
+    eligible = waiting & (lowest < ceiling) & (lowest <= room)
+    eligible &= after(last, last_rank) & after(lanes.tried, lanes.tried_rank)
+    offset = jnp.where(eligible, lowest, NEVER).min(1)
+    best = jnp.where(eligible & (lowest == offset[:, None]), rank, NEVER).min(1)
+    buffer = jnp.argmax(rank == best[:, None], 1).astype(jnp.int32)
+    exists = offset < NEVER
+
+    # Place it: its neighbours go above it, and every section must keep within the capacity.
+    live, height = instance.live[buffer], offset + size[buffer]
+    pushed = jnp.maximum(lowest, jnp.where(given.beside[buffer], height[:, None], 0))
+    if not plain:
+        clear = jax.vmap(rules.clear, (None, 0, 0, 0, 0))
+        lifted = jax.vmap(lambda floor: clear(instance, floor, size, instance.alignment, instance.live))(pushed)
+        pushed = jnp.where(lowest < NEVER, lifted, lowest)
+    pushed = pushed.at[each, buffer].set(NEVER)
+    left = lanes.left - jnp.where(live, size[buffer][:, None], 0)
+    floor = jnp.where(instance.live, pushed[:, :, None], NEVER).min(1)
+    need = jnp.where(here, jnp.maximum(floor, offset[:, None]), 0) + left
+    fits = ((need <= capacity) | (left == 0)).all(1) & ((pushed + size <= capacity) | (pushed >= NEVER)).all(1)
+    bridges = lanes.bridges - given.bridge[buffer]
+    splits = (here & (lanes.bridges > 0) & (bridges == 0)).any(1)
+    depth = lanes.depth + 1
+    apart = here & splits[:, None]
+
+    running = lanes.status == RUNNING
+    push, turn = running & exists & fits & ~done, running & ~exists & ~done
+    target = jnp.where(last_rank < 0, born, lanes.depth) - 1  # a part without placements: to where it came apart
+    pop, exhausted = turn & (target >= 0), turn & (target < 0)
+
+    # Written first and read afterwards, so that XLA does not copy the stack.
+    parts = [lowest, lanes.left, lanes.bridges, lanes.born, lanes.last, lanes.last_rank]
+    row = jnp.concatenate([*parts, offset[:, None], best[:, None]], 1)
+    stack = lanes.stack.at[each, jnp.where(push, lanes.depth, num_buffers + 1)].set(row, mode="drop")
+    old = stack[each, jnp.maximum(target, 0)]
+    ends = [num_buffers + k * num_sections for k in range(6)]
+    *before, old_offset, old_rank = jnp.split(old, [*ends, ends[-1] + 1], 1)
+    behind = [
+        pushed,
+        left,
+        bridges,
+        jnp.where(apart, depth[:, None], lanes.born),
+        jnp.where(here, jnp.where(splits, 0, offset)[:, None], lanes.last),
+        jnp.where(here, jnp.where(splits, -1, best)[:, None], lanes.last_rank),
+    ]
+    lowest, left, bridges, born, last, last_rank = (
+        jnp.where(push[:, None], new, jnp.where(pop[:, None], back, now))
+        for new, back, now in zip(behind, before, parts, strict=True)
+    )
+    rejected = running & exists & ~fits & ~done
+
+    def moved(now, back, turned_down, placed):
+        return jnp.where(push, placed, jnp.where(pop, back, jnp.where(rejected, turned_down, now)))
+
+    return lanes.replace(
+        status=jnp.where(running & done, FOUND, jnp.where(exhausted, EXHAUSTED, lanes.status)),
+        depth=jnp.where(push, depth, jnp.where(pop, target, lanes.depth)),
+        lowest=lowest,
+        left=left,
+        bridges=bridges,
+        born=born,
+        last=last,
+        last_rank=last_rank,
+        tried=moved(lanes.tried, old_offset[:, 0], offset, -1),
+        tried_rank=moved(lanes.tried_rank, old_rank[:, 0], best, -1),
+        offset=lanes.offset.at[each, jnp.where(push, buffer, num_buffers)].set(offset, mode="drop"),
+        stack=stack,
+    )
+
+
+def preferences(instance: AllocationInstance, rng: np.random.Generator, lanes: np.ndarray, noise: float) -> np.ndarray:
+    """i32[L, N]: ranks of the buffers for the lanes i64[L]; width, area and crowd in three orders, then with noise."""
+    live, size = np.asarray(instance.live), np.asarray(instance.size, np.float64)
+    crowd = np.where(live, (live * size[:, None]).sum(0), 0).max(1)
+    width = live.sum(1).astype(np.float64)
+    keys = {"W": width, "A": width * size, "T": crowd}
+    found = np.empty((len(lanes), len(size)), np.int32)
+    for row, lane in zip(found, lanes, strict=True):
+        names = ("WAT", "TAW", "TWA")[lane % 3]
+        shake = noise if noise or lane < 3 else NOISE
+        columns = [keys[name] * np.exp(shake * rng.normal(size=len(size))) for name in names]
+        row[np.lexsort([-column for column in reversed(columns)])] = np.arange(len(size))
+    return found
+
+
+def search(
+    instance: AllocationInstance,
+    peak: int,
+    *,
+    target: int | None = None,
+    deadline: float,
+    seed: int = 0,
+    improved: Callable[[np.ndarray], None] | None = None,
+    better: Callable[[], int] | None = None,
+) -> tuple[np.ndarray | None, int]:
+    """Look for plans with a peak below `peak` until one reaches `target` or the lower bound, or `deadline` is over.
+
+    The deadline is a value of `time.perf_counter()`. Everything is in units of the instance, which has no padding.
+    Returns the offsets i32[N] of the best plan found, None where there is none, and a lower bound, which is the peak
+    where nothing lower exists. `improved(offsets)` is called with every better plan; `better()` is asked for the peak of
+    the best plan that somebody else has found meanwhile.
+    """
+    num_buffers, num_sections = instance.num_buffers, instance.num_sections
+    lower = int(jax.jit(rules.lower_bound)(instance))
+    width = num_buffers * (num_buffers + 5 * num_sections + 2)
+    if width > MAX_STACK or num_buffers == 0:
+        return None, lower
+    num_lanes = int(np.clip(MAX_STACK // width, 1, MAX_LANES))
+    plain = instance.pinned_size.shape[0] == 0 and bool((np.asarray(instance.alignment) == 1).all())
+    given, rng, found = problem(instance), np.random.default_rng(seed), None
+    steps = int(np.clip(WORK // (num_lanes * num_buffers * num_sections), 64, 4096))
+    every = np.arange(num_lanes)
+    aims = np.array([AIMS[lane % len(AIMS)] for lane in every])
+    used, patience = np.zeros(num_lanes, np.int64), np.full(num_lanes, PATIENCE)
+
+    def capacities() -> np.ndarray:
+        aim = lower if target is None else max(lower, min(target, peak - 1))
+        return np.minimum(aim + (aims * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(np.int32)
+
+    lanes = start(given, preferences(instance, rng, every, 0.0), capacities())
+    while peak > max(lower, target or 0) and time.perf_counter() < deadline:
+        lanes, taken = advance(given, lanes, steps, plain)
+        used += int(taken)
+        status, capacity = np.asarray(lanes.status), np.asarray(lanes.capacity)
+        for lane in np.flatnonzero(status == FOUND):
+            offsets = np.asarray(lanes.offset[lane])
+            reached = int(max((offsets + np.asarray(instance.size)).max(), _pinned(instance)))
+            if reached < peak:
+                peak, found = reached, offsets
+                if improved:
+                    improved(found)
+        if better and (other := better()) < peak:
+            peak, found = other, None
+        for lane in np.flatnonzero(status == EXHAUSTED):
+            lower = max(lower, int(capacity[lane]) + 1)
+        stale = (status != RUNNING) | (capacity >= peak) | (capacity < lower) | (used >= patience)
+        if stale.any() and peak > lower:
+            patience = np.where(used >= patience, (patience * GROWTH).astype(np.int64), patience)
+            used = np.where(stale, 0, used)
+            fresh = start(given, preferences(instance, rng, every, NOISE), capacities())
+            lanes = restart(lanes, fresh, jnp.asarray(stale))
+    return found, min(lower, peak)
+
+
+def _pinned(instance: AllocationInstance) -> int:
+    return int((np.asarray(instance.pinned_offset) + np.asarray(instance.pinned_size)).max(initial=0))
