@@ -25,10 +25,10 @@ def solve(
 
     A rectangle per buffer, its time fixed, its address free; rectangles must not overlap. With `target` the peak must
     not exceed it and the first such plan ends the search; the bound is above the target where there is none. Buffers
-    with gaps have a rectangle per stretch of sections. `improved(offsets)` is called with every better plan,
-    `stopper(stop)` once at the start: calling `stop()` from another thread ends the search. Everything is in units of the instance, which has no padding. `num_workers`:
-    threads, by default all cores; with one and enough time the result depends on `seed` only. Raises `ImportError`
-    without OR-Tools.
+    with gaps have a rectangle per stretch of sections. `improved(offsets)` is called with every better plan;
+    `stopper(stop)` once at the start: calling `stop()` from another thread ends the search. Everything is in units of
+    the instance, which has no padding. `num_workers`: threads, by default all cores; with one and enough time the
+    result depends on `seed` only. Raises `ImportError` without OR-Tools.
     """
     try:
         from ortools.sat.python import cp_model

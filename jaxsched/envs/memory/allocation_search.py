@@ -260,8 +260,8 @@ def search(
 
     The deadline is a value of `time.perf_counter()`. Everything is in units of the instance, which has no padding.
     Returns the offsets i32[N] of the best plan found, None where there is none, and a lower bound, which is the peak
-    where nothing lower exists. `improved(offsets)` is called with every better plan; `better()` is asked for the peak of
-    the best plan that somebody else has found meanwhile.
+    where nothing lower exists. `improved(offsets)` is called with every better plan; `better()` is asked for the peak
+    of the best plan that somebody else has found meanwhile.
     """
     num_buffers, num_sections = instance.num_buffers, instance.num_sections
     lower = int(jax.jit(rules.lower_bound)(instance))

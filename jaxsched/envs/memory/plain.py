@@ -45,7 +45,7 @@ def allocate(
       installed, CP-SAT with one thread looks for a plan at the lower bound beside it. Stops at the lower bound, with a
       capacity at the first plan that fits, or after `time_limit` seconds.
     * `exact`: CP-SAT (`allocation_exact.py`) from the best heuristic plan, until the optimum is proved or time is up.
-    * `policy`: one episode of `policy(key, state, observation) -> action`, such as `core.greedy(rule)` or a trained one.
+    * `policy`: one episode of `policy(key, state, observation) -> action`: `core.greedy(rule)`, or a trained one.
 
     Sizes are rounded up to `alignment` and offsets are multiples of it. `seed` is for the search, the solver and the
     policy, `num_workers` the threads of `exact` (default: all cores).
@@ -68,7 +68,7 @@ def allocate(
     lower = lower_bound(buffers)
     deadline = began + time_limit
     if capacity is not None and lower > capacity:  # nothing to search for; the heuristics say how far off they are
-        plan = _finish(buffers, _best_heuristic(buffers), lower, "search", alignment, began)
+        plan = _finish(buffers, _best_heuristic(buffers, deadline), lower, "search", alignment, began)
         raise _infeasible(buffers, plan, capacity, proved=True)
     if method in HEURISTICS:
         offsets = heuristic(buffers, method)
@@ -112,11 +112,18 @@ def _infeasible(buffers: Buffers, plan: Plan, capacity: int, proved: bool) -> In
 # ------------------------------------------------------------------------------------------------------- searching
 
 
-def _best_heuristic(buffers: Buffers) -> np.ndarray:
-    """The best plan of all heuristics; of large inputs only of those that are near the bound there."""
-    names = HEURISTICS if len(buffers) <= 2000 else ("best_fit_size", "first_fit_size")
-    plans = [heuristic(buffers, name) for name in names if name not in ("xla", "no_reuse")]
-    return min(plans, key=lambda offsets: int((offsets + buffers.size).max(initial=0)))
+def _best_heuristic(buffers: Buffers, deadline: float) -> np.ndarray:
+    """The best plan of all heuristics, or of the first few where large inputs leave no time for more."""
+    lower, best = lower_bound(buffers), None
+    for name in ("best_fit_size", "first_fit_area", *HEURISTICS):
+        if best is not None and (best[0] == lower or time.perf_counter() > deadline):
+            break
+        if name not in ("xla", "no_reuse"):  # one is among the others, the other is the worst of all
+            offsets = heuristic(buffers, name)
+            peak = int((offsets + buffers.size).max(initial=0))
+            best = (peak, offsets) if best is None or peak < best[0] else best
+    assert best is not None
+    return best[1]
 
 
 def _improve(
@@ -129,7 +136,7 @@ def _improve(
     num_workers: int | None,
 ) -> tuple[np.ndarray, int]:
     """The best plan of `search` or `exact`, offsets of all buffers, and the lower bound in the end."""
-    best = _Best(buffers, _best_heuristic(buffers))
+    best = _Best(buffers, _best_heuristic(buffers, deadline))
     goal = lower if capacity is None or method == "exact" else capacity
     if best.peak <= goal:
         return best.offsets, lower
