@@ -109,8 +109,12 @@ def by_duration(state: AllocationState) -> Array:
 
 
 def by_area(state: AllocationState) -> Array:
-    """Largest product of size and duration first; products closer than float32 resolves count as ties. f32[N]."""
-    return state.instance.size.astype(jnp.float32) * state.instance.duration.astype(jnp.float32)
+    """Largest product of size and duration first, ties to the larger. i32[N].
+
+    Products closer than float32 resolves count as ties.
+    """
+    size = state.instance.size
+    return _ranks(size.astype(jnp.float32) * state.instance.duration.astype(jnp.float32), size)
 
 
 def by_start(state: AllocationState) -> Array:

@@ -38,8 +38,9 @@ NEVER = jnp.int32(2**30)  # the lowest offset of a buffer that is placed, or of 
 RUNNING, FOUND, EXHAUSTED = 0, 1, 2
 MAX_LANES, MAX_STACK = 16, 2**25  # lanes, and numbers that their stacks may hold together
 WORK = 2**31  # comparisons between two looks at the clock, a second or so
-PATIENCE, GROWTH, NOISE = 20_000, 1.3, 0.05  # steps before a lane starts again, their growth, and the noise of keys
-AIMS = (0, 0, 0, 0, 0, 1 / 16, 1 / 4, 1 / 2)  # capacity of a lane between the lower bound and the best peak
+PATIENCE, GROWTH = (4_000, 8_000, 16_000, 32_000), 1.3  # steps before a lane starts again, by lane, and their growth
+NOISE = (0.05, 0.1, 0.2)  # deviation of the logarithms of the keys, by lane
+AIMS = (0, 0, 0, 0, 0, 0, 0, 0, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)  # capacities of the lanes: below
 
 
 class Problem(struct.PyTreeNode):
@@ -49,13 +50,15 @@ class Problem(struct.PyTreeNode):
     beside: Array  # bool[N, N]  live at a common time
     bridge: Array  # bool[N, S]  live, gaps included, in the section and the next
     first: Array  # i32[N]  its first section
+    scale: Array  # f32[]  the largest size live at one time
 
 
 class Lanes(struct.PyTreeNode):
     """L searches. Parts are maximal runs of sections that waiting buffers hold together."""
 
     capacity: Array  # i32[L]
-    rank: Array  # i32[L, N]  preference among buffers of equal offset, ascending
+    rank: Array  # i32[L, N]  preference among buffers of equal offset and crowd, ascending
+    weight: Array  # f32[L, N]  what the crowd counts, 0 in lanes that go by rank alone
     status: Array  # i32[L]
     depth: Array  # i32[L]  buffers placed
     lowest: Array  # i32[L, N]  the lowest offset of a waiting buffer, NEVER where placed
@@ -64,10 +67,13 @@ class Lanes(struct.PyTreeNode):
     born: Array  # i32[L, S]  depth at which the section's part came apart from others
     last: Array  # i32[L, S]  offset of the part's last placement, 0 before the first
     last_rank: Array  # i32[L, S]  and its rank, -1 before the first
+    last_crowd: Array  # i32[L, S]  and its crowd
+    crowd: Array  # i32[L, N]  largest left of its sections when its part came apart, times the weight
     tried: Array  # i32[L]  offset of the last buffer tried here, -1 before the first
     tried_rank: Array  # i32[L]
+    tried_crowd: Array  # i32[L]
     offset: Array  # i32[L, N]  where placed
-    stack: Array  # i32[L, N + 1, N + 5 S + 2]  everything above before each placement
+    stack: Array  # i32[L, N + 1, 2 N + 6 S + 3]  everything above before each placement
 
 
 def problem(instance: AllocationInstance) -> Problem:
@@ -78,35 +84,47 @@ def problem(instance: AllocationInstance) -> Problem:
     first, last = live.argmax(1), live.shape[1] - 1 - live[:, ::-1].argmax(1)
     bridge = (first[:, None] <= section) & (section < last[:, None])
     beside = (count > 0) & ~np.eye(len(live), dtype=bool)
-    fields: Any = instance, beside, bridge, first.astype(np.int32)
+    scale = np.float32((live * np.asarray(instance.size)[:, None]).sum(0).max(initial=1))
+    fields: Any = instance, beside, bridge, first.astype(np.int32), scale
     return jax.tree.map(jnp.asarray, Problem(*fields))
 
 
-def start(given: Problem, rank: np.ndarray, capacity: np.ndarray) -> Lanes:
-    """Lanes with the preferences i32[L, N] and capacities i32[L]."""
+def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.ndarray) -> Lanes:
+    """Lanes with the preferences i32[L, N], their weights f32[L, N], and capacities i32[L]."""
     num_lanes, num_buffers = rank.shape
     instance, num_sections = given.instance, given.instance.num_sections
     live, size = np.asarray(instance.live), np.asarray(instance.size)
-    width = num_buffers + 5 * num_sections + 2
+    width = 2 * num_buffers + 6 * num_sections + 3
     zeros = np.zeros((num_lanes, num_sections), np.int32)
+    left = zeros + (live * size[:, None]).sum(0, dtype=np.int32)
     lowest = np.asarray(jax.jit(rules.offsets)(rules.init(instance)))
     fields: dict[str, Any] = {
         "capacity": capacity,
         "rank": rank,
+        "weight": weight,
         "status": np.zeros(num_lanes, np.int32),
         "depth": np.zeros(num_lanes, np.int32),
         "lowest": np.tile(lowest, (num_lanes, 1)),
-        "left": zeros + (live * size[:, None]).sum(0, dtype=np.int32),
+        "left": left,
         "bridges": zeros + np.asarray(given.bridge).sum(0, dtype=np.int32),
         "born": zeros,
         "last": zeros,
         "last_rank": zeros - 1,
+        "last_crowd": zeros,
+        "crowd": np.asarray(_crowd(given, left, weight)),
         "tried": np.full(num_lanes, -1, np.int32),
         "tried_rank": np.full(num_lanes, -1, np.int32),
+        "tried_crowd": np.zeros(num_lanes, np.int32),
         "offset": np.zeros((num_lanes, num_buffers), np.int32),
         "stack": np.zeros((num_lanes, num_buffers + 1, width), np.int32),
     }
     return jax.tree.map(jnp.array, Lanes(**fields))  # copies: nothing may share memory with what is donated
+
+
+def _crowd(given: Problem, left: Array, weight: Array) -> Array:
+    """i32[L, N]: the largest left of each buffer's sections, as a share of all lanes' largest in steps of 2**-20."""
+    most = jnp.where(given.instance.live, left[:, None], 0).max(-1)
+    return (weight * most.astype(jnp.float32) * (2.0**20 / given.scale)).astype(jnp.int32)
 
 
 @jax.jit
@@ -151,21 +169,27 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     cuts = (lanes.bridges == 0).astype(jnp.int32)
     part = jnp.cumsum(cuts, 1, dtype=jnp.int32) - cuts
     here = part == part[each, section][:, None]  # bool[L, S]
-    born, last, last_rank = (leaf[each, section] for leaf in (lanes.born, lanes.last, lanes.last_rank))
+    born, last, last_rank, last_crowd = (
+        leaf[each, section] for leaf in (lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd)
+    )
 
-    # The next buffer to try: the lowest offset, then the rank, after the last placement and the last one tried.
-    lowest, rank = lanes.lowest, lanes.rank
+    # The next to try: the lowest offset, most crowded, lowest rank; after the last placement and the last one tried.
+    lowest, rank, crowd = lanes.lowest, lanes.rank, lanes.crowd
     waiting = (lowest < NEVER) & here[:, given.first]
     ceiling = jnp.where(waiting, lowest + size, NEVER).min(1, keepdims=True)
     room = capacity - jnp.where(here, lanes.left, 0).max(1, keepdims=True)  # a floor above it is too high somewhere
 
-    def after(offset, rank_):
-        return (lowest > offset[:, None]) | ((lowest == offset[:, None]) & (rank > rank_[:, None]))
+    def after(offset, crowd_, rank_):
+        level = lowest == offset[:, None]
+        equal = crowd == crowd_[:, None]
+        return (lowest > offset[:, None]) | (level & ((crowd < crowd_[:, None]) | (equal & (rank > rank_[:, None]))))
 
     eligible = waiting & (lowest < ceiling) & (lowest <= room)
-    eligible &= after(last, last_rank) & after(lanes.tried, lanes.tried_rank)
+    eligible &= after(last, last_crowd, last_rank) & after(lanes.tried, lanes.tried_crowd, lanes.tried_rank)
     offset = jnp.where(eligible, lowest, NEVER).min(1)
-    best = jnp.where(eligible & (lowest == offset[:, None]), rank, NEVER).min(1)
+    eligible &= lowest == offset[:, None]
+    most = jnp.where(eligible, crowd, -1).max(1)
+    best = jnp.where(eligible & (crowd == most[:, None]), rank, NEVER).min(1)
     buffer = jnp.argmax(rank == best[:, None], 1).astype(jnp.int32)
     exists = offset < NEVER
 
@@ -192,21 +216,25 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     pop, exhausted = turn & (target >= 0), turn & (target < 0)
 
     # Written first and read afterwards, so that XLA does not copy the stack.
-    parts = [lowest, lanes.left, lanes.bridges, lanes.born, lanes.last, lanes.last_rank]
-    row = jnp.concatenate([*parts, offset[:, None], best[:, None]], 1)
+    parts = [lowest, crowd, lanes.left, lanes.bridges, lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd]
+    row = jnp.concatenate([*parts, offset[:, None], best[:, None], most[:, None]], 1)
     stack = lanes.stack.at[each, jnp.where(push, lanes.depth, num_buffers + 1)].set(row, mode="drop")
     old = stack[each, jnp.maximum(target, 0)]
-    ends = [num_buffers + k * num_sections for k in range(6)]
-    *before, old_offset, old_rank = jnp.split(old, [*ends, ends[-1] + 1], 1)
+    ends = [num_buffers, *(2 * num_buffers + k * num_sections for k in range(7))]
+    *before, tail = jnp.split(old, ends, 1)
+    # Whoever comes apart from others is ordered anew, by what is left of its sections now.
+    anew = lax.cond((push & splits).any(), lambda: _crowd(given, left, lanes.weight), lambda: crowd)
     behind = [
         pushed,
+        jnp.where(apart[:, given.first], anew, crowd),
         left,
         bridges,
         jnp.where(apart, depth[:, None], lanes.born),
         jnp.where(here, jnp.where(splits, 0, offset)[:, None], lanes.last),
         jnp.where(here, jnp.where(splits, -1, best)[:, None], lanes.last_rank),
+        jnp.where(here, most[:, None], lanes.last_crowd),
     ]
-    lowest, left, bridges, born, last, last_rank = (
+    lowest, crowd, left, bridges, born, last, last_rank, last_crowd = (
         jnp.where(push[:, None], new, jnp.where(pop[:, None], back, now))
         for new, back, now in zip(behind, before, parts, strict=True)
     )
@@ -224,26 +252,35 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
         born=born,
         last=last,
         last_rank=last_rank,
-        tried=moved(lanes.tried, old_offset[:, 0], offset, -1),
-        tried_rank=moved(lanes.tried_rank, old_rank[:, 0], best, -1),
+        last_crowd=last_crowd,
+        crowd=crowd,
+        tried=moved(lanes.tried, tail[:, 0], offset, -1),
+        tried_rank=moved(lanes.tried_rank, tail[:, 1], best, -1),
+        tried_crowd=moved(lanes.tried_crowd, tail[:, 2], most, 0),
         offset=lanes.offset.at[each, jnp.where(push, buffer, num_buffers)].set(offset, mode="drop"),
         stack=stack,
     )
 
 
-def preferences(instance: AllocationInstance, rng: np.random.Generator, lanes: np.ndarray, noise: float) -> np.ndarray:
-    """i32[L, N]: ranks of the buffers for the lanes i64[L]; width, area and crowd in three orders, then with noise."""
+def preferences(
+    instance: AllocationInstance, rng: np.random.Generator, lanes: np.ndarray, first: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks i32[L, N] and weights f32[L, N] for the lanes i64[L].
+
+    By width, area and crowd; by crowd, area and width; by crowd, width and area; then the same with noise.
+    """
     live, size = np.asarray(instance.live), np.asarray(instance.size, np.float64)
-    crowd = np.where(live, (live * size[:, None]).sum(0), 0).max(1)
     width = live.sum(1).astype(np.float64)
-    keys = {"W": width, "A": width * size, "T": crowd}
-    found = np.empty((len(lanes), len(size)), np.int32)
-    for row, lane in zip(found, lanes, strict=True):
-        names = ("WAT", "TAW", "TWA")[lane % 3]
-        shake = noise if noise or lane < 3 else NOISE
-        columns = [keys[name] * np.exp(shake * rng.normal(size=len(size))) for name in names]
-        row[np.lexsort([-column for column in reversed(columns)])] = np.arange(len(size))
-    return found
+    keys = {"W": width, "A": width * size}
+    rank = np.empty((len(lanes), len(size)), np.int32)
+    weight = np.zeros((len(lanes), len(size)), np.float32)
+    for row, lane in enumerate(lanes):
+        noise = 0.0 if first and lane < 3 else NOISE[lane // 3 % len(NOISE)]
+        columns = [keys[name] * np.exp(noise * rng.normal(size=len(size))) for name in ("WA", "AW", "WA")[lane % 3]]
+        rank[row, np.lexsort([-column for column in reversed(columns)])] = np.arange(len(size))
+        if lane % 3:
+            weight[row] = np.exp(noise * rng.normal(size=len(size)))
+    return rank, weight
 
 
 def search(
@@ -265,7 +302,7 @@ def search(
     """
     num_buffers, num_sections = instance.num_buffers, instance.num_sections
     lower = int(jax.jit(rules.lower_bound)(instance))
-    width = num_buffers * (num_buffers + 5 * num_sections + 2)
+    width = num_buffers * (2 * num_buffers + 6 * num_sections + 3)
     if width > MAX_STACK or num_buffers == 0:
         return None, lower
     num_lanes = int(np.clip(MAX_STACK // width, 1, MAX_LANES))
@@ -274,13 +311,14 @@ def search(
     steps = int(np.clip(WORK // (num_lanes * num_buffers * num_sections), 64, 4096))
     every = np.arange(num_lanes)
     aims = np.array([AIMS[lane % len(AIMS)] for lane in every])
-    used, patience = np.zeros(num_lanes, np.int64), np.full(num_lanes, PATIENCE)
+    used = np.zeros(num_lanes, np.int64)
+    patience = np.array([PATIENCE[lane // 3 % len(PATIENCE)] if lane >= 3 else 2**62 for lane in every])
 
     def capacities() -> np.ndarray:
         aim = lower if target is None else max(lower, min(target, peak - 1))
         return np.minimum(aim + (aims * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(np.int32)
 
-    lanes = start(given, preferences(instance, rng, every, 0.0), capacities())
+    lanes = start(given, *preferences(instance, rng, every, first=True), capacities())
     while peak > max(lower, target or 0) and time.perf_counter() < deadline:
         lanes, taken = advance(given, lanes, steps, plain)
         used += int(taken)
@@ -298,9 +336,9 @@ def search(
             lower = max(lower, int(capacity[lane]) + 1)
         stale = (status != RUNNING) | (capacity >= peak) | (capacity < lower) | (used >= patience)
         if stale.any() and peak > lower:
-            patience = np.where(used >= patience, (patience * GROWTH).astype(np.int64), patience)
+            patience = np.where(used >= patience, patience * GROWTH, patience)
             used = np.where(stale, 0, used)
-            fresh = start(given, preferences(instance, rng, every, NOISE), capacities())
+            fresh = start(given, *preferences(instance, rng, every, first=False), capacities())
             lanes = restart(lanes, fresh, jnp.asarray(stale))
     return found, min(lower, peak)
 

@@ -18,6 +18,7 @@ from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.types import INT32_MAX, Buffers
 
 MAX_CELLS = 2**26  # buffers times sections
+MAX_GAPPED = 2**12  # sections among which those of buffers with gaps are compared
 
 
 class AllocationInstance(struct.PyTreeNode):
@@ -128,4 +129,11 @@ def _sections(num_buffers: int, segment: np.ndarray, begin: np.ndarray, end: np.
     first, last = np.searchsorted(chosen, begin), np.searchsorted(chosen, end)
     for i, a, b in zip(segment, first, last, strict=True):
         live[i, a:b] = True
+    if (
+        len(segment) > num_buffers and len(chosen) <= MAX_GAPPED
+    ):  # with gaps a set may return, or be part of a later one
+        shared = live.T.astype(np.float32) @ live.astype(np.float32)
+        inside = shared == np.diag(shared)[:, None]  # [S, S] the first is part of the second
+        index = np.arange(len(chosen))
+        live = live[:, ~(inside & ~(inside.T & (index[:, None] <= index))).any(1)]
     return live
