@@ -48,7 +48,7 @@ def order(buffers: Buffers, rule: str) -> np.ndarray:
     if rule == "area":  # may exceed int64
         area = [int(a) * int(b) for a, b in zip(size, duration, strict=True)]
         return np.array(sorted(range(len(area)), key=lambda i: (-area[i], -int(size[i]))), np.int64)
-    keys = {"size": (-duration, -size), "duration": (-size, -duration), "start": (-size, buffers.start)}
+    keys = {"size": (-duration, -size), "duration": (-size, -duration), "start": (-size, buffers.starts())}
     return np.lexsort(keys[rule])  # the last key first; stable
 
 

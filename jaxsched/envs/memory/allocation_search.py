@@ -31,6 +31,7 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
+from jaxsched.core.padding import bucket, pad_to
 from jaxsched.envs.memory import allocation_rules as rules
 from jaxsched.envs.memory.allocation_types import AllocationInstance
 
@@ -67,7 +68,7 @@ class Lanes(struct.PyTreeNode):
     born: Array  # i32[L, S]  depth at which the section's part came apart from others
     last: Array  # i32[L, S]  offset of the part's last placement, 0 before the first
     last_rank: Array  # i32[L, S]  and its rank, -1 before the first
-    last_crowd: Array  # i32[L, S]  and its crowd
+    last_crowd: Array  # i32[L, S]  and its crowd, NEVER before the first
     crowd: Array  # i32[L, N]  largest left of its sections when its part came apart, times the weight
     tried: Array  # i32[L]  offset of the last buffer tried here, -1 before the first
     tried_rank: Array  # i32[L]
@@ -77,7 +78,7 @@ class Lanes(struct.PyTreeNode):
 
 
 def problem(instance: AllocationInstance) -> Problem:
-    """On the host; the instance has no padding."""
+    """On the host."""
     live = np.asarray(instance.live)
     count = live.astype(np.float32) @ live.T.astype(np.float32)
     section = np.arange(live.shape[1])
@@ -97,7 +98,8 @@ def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.nda
     width = 2 * num_buffers + 6 * num_sections + 3
     zeros = np.zeros((num_lanes, num_sections), np.int32)
     left = zeros + (live * size[:, None]).sum(0, dtype=np.int32)
-    lowest = np.asarray(jax.jit(rules.offsets)(rules.init(instance)))
+    lowest = jax.jit(lambda instance: rules.offsets(rules.init(instance)))(instance)
+    lowest = np.where(instance.buffer_mask, lowest, NEVER).astype(np.int32)
     fields: dict[str, Any] = {
         "capacity": capacity,
         "rank": rank,
@@ -110,7 +112,7 @@ def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.nda
         "born": zeros,
         "last": zeros,
         "last_rank": zeros - 1,
-        "last_crowd": zeros,
+        "last_crowd": zeros + np.int32(NEVER),
         "crowd": np.asarray(_crowd(given, left, weight)),
         "tried": np.full(num_lanes, -1, np.int32),
         "tried_rank": np.full(num_lanes, -1, np.int32),
@@ -121,7 +123,7 @@ def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.nda
     return jax.tree.map(jnp.array, Lanes(**fields))  # copies: nothing may share memory with what is donated
 
 
-def _crowd(given: Problem, left: Array, weight: Array) -> Array:
+def _crowd(given: Problem, left: Any, weight: Any) -> Array:
     """i32[L, N]: the largest left of each buffer's sections, as a share of all lanes' largest in steps of 2**-20."""
     most = jnp.where(given.instance.live, left[:, None], 0).max(-1)
     return (weight * most.astype(jnp.float32) * (2.0**20 / given.scale)).astype(jnp.int32)
@@ -232,7 +234,7 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
         jnp.where(apart, depth[:, None], lanes.born),
         jnp.where(here, jnp.where(splits, 0, offset)[:, None], lanes.last),
         jnp.where(here, jnp.where(splits, -1, best)[:, None], lanes.last_rank),
-        jnp.where(here, most[:, None], lanes.last_crowd),
+        jnp.where(here, jnp.where(splits, NEVER, most)[:, None], lanes.last_crowd),
     ]
     lowest, crowd, left, bridges, born, last, last_rank, last_crowd = (
         jnp.where(push[:, None], new, jnp.where(pop[:, None], back, now))
@@ -300,10 +302,14 @@ def search(
     where nothing lower exists. `improved(offsets)` is called with every better plan; `better()` is asked for the peak
     of the best plan that somebody else has found meanwhile.
     """
+    if instance.num_buffers == 0:
+        return None, peak
+    total = instance.num_buffers
+    instance = _padded(instance)
     num_buffers, num_sections = instance.num_buffers, instance.num_sections
     lower = int(jax.jit(rules.lower_bound)(instance))
     width = num_buffers * (2 * num_buffers + 6 * num_sections + 3)
-    if width > MAX_STACK or num_buffers == 0:
+    if width > MAX_STACK:
         return None, lower
     num_lanes = int(np.clip(MAX_STACK // width, 1, MAX_LANES))
     plain = instance.pinned_size.shape[0] == 0 and bool((np.asarray(instance.alignment) == 1).all())
@@ -324,8 +330,8 @@ def search(
         used += int(taken)
         status, capacity = np.asarray(lanes.status), np.asarray(lanes.capacity)
         for lane in np.flatnonzero(status == FOUND):
-            offsets = np.asarray(lanes.offset[lane])
-            reached = int(max((offsets + np.asarray(instance.size)).max(), _pinned(instance)))
+            offsets = np.asarray(lanes.offset[lane])[:total]
+            reached = int(max((offsets + np.asarray(instance.size)[:total]).max(), _pinned(instance)))
             if reached < peak:
                 peak, found = reached, offsets
                 if improved:
@@ -341,6 +347,22 @@ def search(
             fresh = start(given, *preferences(instance, rng, every, first=False), capacities())
             lanes = restart(lanes, fresh, jnp.asarray(stale))
     return found, min(lower, peak)
+
+
+def _padded(instance: AllocationInstance) -> AllocationInstance:
+    """Padded to a bucket of shapes, so that instances of similar size share a program."""
+    num, sections, pinned = (bucket(size) for size in (*instance.live.shape, instance.pinned_size.shape[0]))
+    if not instance.pinned_size.shape[0]:
+        pinned = 0  # programs without pinned buffers are quicker
+    sizes: dict[str, tuple[int, ...]] = {"live": (num, sections), "section_mask": (sections,), "capacity": ()}
+    sizes |= {"pinned_offset": (pinned,), "pinned_size": (pinned,), "pinned_live": (pinned, sections)}
+    shapes = instance.replace(
+        **{
+            name: jax.ShapeDtypeStruct(sizes.get(name, (num,)), getattr(instance, name).dtype)
+            for name in instance.__dataclass_fields__
+        }
+    )
+    return pad_to(instance, shapes)
 
 
 def _pinned(instance: AllocationInstance) -> int:

@@ -100,7 +100,7 @@ def to_instance(buffers: Buffers, capacity: int | None = None) -> AllocationInst
     fields: dict[str, Any] = {
         "size": size[~pinned].astype(np.int32),
         "alignment": alignment[~pinned].astype(np.int32),
-        "start": ((buffers.start[~pinned] - origin) // scale).astype(np.int32),
+        "start": ((buffers.starts()[~pinned] - origin) // scale).astype(np.int32),
         "duration": duration[~pinned].astype(np.int32),
         "live": live[~pinned],
         "twin": twin,
@@ -129,9 +129,7 @@ def _sections(num_buffers: int, segment: np.ndarray, begin: np.ndarray, end: np.
     first, last = np.searchsorted(chosen, begin), np.searchsorted(chosen, end)
     for i, a, b in zip(segment, first, last, strict=True):
         live[i, a:b] = True
-    if (
-        len(segment) > num_buffers and len(chosen) <= MAX_GAPPED
-    ):  # with gaps a set may return, or be part of a later one
+    if len(segment) > num_buffers and len(chosen) <= MAX_GAPPED:  # with gaps a set may be part of another
         shared = live.T.astype(np.float32) @ live.astype(np.float32)
         inside = shared == np.diag(shared)[:, None]  # [S, S] the first is part of the second
         index = np.arange(len(chosen))

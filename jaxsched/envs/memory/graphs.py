@@ -185,7 +185,7 @@ GENERATORS: dict[str, Callable[[np.random.Generator, bool], Graph]] = {
 }
 
 
-def draw(seed: int, most: int = 400) -> Graph:
+def draw_program(seed: int, most: int = 400) -> Graph:
     """A program of a random kind and shape, half of them with `backward`: 20 to `most` tensors that are not backed."""
     rng = np.random.default_rng(seed)
     while True:

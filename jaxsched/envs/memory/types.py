@@ -131,6 +131,11 @@ class Buffers:
         buffer, start, end = np.array([row for row in found if row[1] < row[2]], np.int64).reshape(-1, 3).T
         return buffer, start, end
 
+    def starts(self) -> np.ndarray:
+        """The first tick that each buffer is live, i64[N]."""
+        buffer, start, _ = self.segments()
+        return start[np.searchsorted(buffer, np.arange(len(self)))]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
