@@ -45,7 +45,7 @@ def observe(state: AllocationState, mask: Array) -> GraphObservation:
     most = left.max(-1)  # what is left where most is
     after = offset + most  # the bound in its own sections once it is placed
     crowd = busy * live.sum(0, dtype=jnp.int32)
-    shares = (live[:, None] & live[None]).any(-1) & ~np.eye(num_buffers, dtype=bool)
+    shares = instance.beside & waiting[:, None] & waiting
 
     buffers = [
         size * unit,

@@ -48,7 +48,6 @@ class Problem(struct.PyTreeNode):
     """What all lanes share. N buffers, S sections."""
 
     instance: AllocationInstance
-    beside: Array  # bool[N, N]  live at a common time
     bridge: Array  # bool[N, S]  live, gaps included, in the section and the next
     first: Array  # i32[N]  its first section
     scale: Array  # f32[]  the largest size live at one time
@@ -80,13 +79,11 @@ class Lanes(struct.PyTreeNode):
 def problem(instance: AllocationInstance) -> Problem:
     """On the host."""
     live = np.asarray(instance.live)
-    count = live.astype(np.float32) @ live.T.astype(np.float32)
     section = np.arange(live.shape[1])
     first, last = live.argmax(1), live.shape[1] - 1 - live[:, ::-1].argmax(1)
     bridge = (first[:, None] <= section) & (section < last[:, None])
-    beside = (count > 0) & ~np.eye(len(live), dtype=bool)
     scale = np.float32((live * np.asarray(instance.size)[:, None]).sum(0).max(initial=1))
-    fields: Any = instance, beside, bridge, first.astype(np.int32), scale
+    fields: Any = instance, bridge, first.astype(np.int32), scale
     return jax.tree.map(jnp.asarray, Problem(*fields))
 
 
@@ -197,7 +194,7 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
 
     # Place it: its neighbours go above it, and every section must keep within the capacity.
     live, height = instance.live[buffer], offset + size[buffer]
-    pushed = jnp.maximum(lowest, jnp.where(given.beside[buffer], height[:, None], 0))
+    pushed = jnp.maximum(lowest, jnp.where(instance.beside[buffer], height[:, None], 0))
     if not plain:
         clear = jax.vmap(rules.clear, (None, 0, 0, 0, 0))
         lifted = jax.vmap(lambda floor: clear(instance, floor, size, instance.alignment, instance.live))(pushed)
@@ -354,7 +351,12 @@ def _padded(instance: AllocationInstance) -> AllocationInstance:
     num, sections, pinned = (bucket(size) for size in (*instance.live.shape, instance.pinned_size.shape[0]))
     if not instance.pinned_size.shape[0]:
         pinned = 0  # programs without pinned buffers are quicker
-    sizes: dict[str, tuple[int, ...]] = {"live": (num, sections), "section_mask": (sections,), "capacity": ()}
+    sizes: dict[str, tuple[int, ...]] = {
+        "live": (num, sections),
+        "beside": (num, num),
+        "section_mask": (sections,),
+        "capacity": (),
+    }
     sizes |= {"pinned_offset": (pinned,), "pinned_size": (pinned,), "pinned_live": (pinned, sections)}
     shapes = instance.replace(
         **{

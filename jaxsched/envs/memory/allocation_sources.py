@@ -65,6 +65,7 @@ def from_arrays(start: Array, duration: Array, size: Array) -> AllocationInstanc
         start=start - start[0],
         duration=duration,
         live=live,
+        beside=(start[:, None] < start + duration) & (start < (start + duration)[:, None]) & (index[:, None] != index),
         twin=jnp.where(before.any(-1), jnp.where(before, index, 0).max(-1), index),
         buffer_mask=jnp.ones((num,), jnp.bool_),
         section_mask=jnp.ones((num,), jnp.bool_),

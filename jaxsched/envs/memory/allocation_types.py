@@ -17,7 +17,7 @@ from jax import Array
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.types import INT32_MAX, Buffers
 
-MAX_CELLS = 2**26  # buffers times sections
+MAX_CELLS = 2**26  # buffers times sections, or buffers squared
 MAX_GAPPED = 2**12  # sections among which those of buffers with gaps are compared
 
 
@@ -29,6 +29,7 @@ class AllocationInstance(struct.PyTreeNode):
     start: Array  # i32[N]  ticks since the first start
     duration: Array  # i32[N]  ticks that it is live
     live: Array  # bool[N, S]  it is live in the section
+    beside: Array  # bool[N, N]  two different buffers that are live at a common time
     twin: Array  # i32[N]  the last buffer before it of equal size, alignment and life; itself where none
     buffer_mask: Array  # bool[N]  real buffers
     section_mask: Array  # bool[S]  real sections
@@ -71,7 +72,7 @@ def to_instance(buffers: Buffers, capacity: int | None = None) -> AllocationInst
     """The buffers as an instance, on the host; `capacity` in the units of the buffers.
 
     Buffers keep their order, pinned ones set apart. Raises `InstanceError` where offsets could exceed int32 in units,
-    the span of time does, or there are more than 2**26 cells (buffers times sections).
+    the span of time does, or there are more than 2**26 pairs of buffers, or of buffers and sections.
     """
     unit, pinned = buffers.unit, buffers.pinned
     offset, size = buffers.offset // unit, buffers.size // unit
@@ -88,6 +89,8 @@ def to_instance(buffers: Buffers, capacity: int | None = None) -> AllocationInst
     if int(end.max(initial=0) - origin) // scale > INT32_MAX:
         raise InstanceError("the lives span more than int32 ticks")
     live = _sections(len(buffers), segment, begin, end)
+    beside = live[~pinned].astype(np.float32) @ live[~pinned].T.astype(np.float32) > 0
+    np.fill_diagonal(beside, False)
     duration = np.zeros(len(buffers), np.int64)
     np.add.at(duration, segment, (end - begin) // scale)
 
@@ -103,6 +106,7 @@ def to_instance(buffers: Buffers, capacity: int | None = None) -> AllocationInst
         "start": ((buffers.starts()[~pinned] - origin) // scale).astype(np.int32),
         "duration": duration[~pinned].astype(np.int32),
         "live": live[~pinned],
+        "beside": beside,
         "twin": twin,
         "buffer_mask": np.ones(len(twin), np.bool_),
         "section_mask": np.ones(live.shape[1], np.bool_),
@@ -123,8 +127,8 @@ def _sections(num_buffers: int, segment: np.ndarray, begin: np.ndarray, end: np.
     starts, ends = np.unique(begin), np.unique(end)
     following = np.append(starts[1:], np.iinfo(np.int64).max)
     chosen = starts[ends[np.minimum(np.searchsorted(ends, starts, "right"), len(ends) - 1)] <= following]
-    if num_buffers * len(chosen) > MAX_CELLS:
-        raise InstanceError(f"{num_buffers} buffers in {len(chosen)} sections: more than {MAX_CELLS} cells")
+    if num_buffers * max(num_buffers, len(chosen)) > MAX_CELLS:
+        raise InstanceError(f"{num_buffers} buffers in {len(chosen)} sections: too many, more than {MAX_CELLS} pairs")
     live = np.zeros((num_buffers, len(chosen)), np.bool_)
     first, last = np.searchsorted(chosen, begin), np.searchsorted(chosen, end)
     for i, a, b in zip(segment, first, last, strict=True):

@@ -46,6 +46,14 @@ def random_rows(rng: random.Random, most: int = NUM_BUFFERS, plain: bool = False
     return rows
 
 
+def small_rows(rng: random.Random) -> list[dict[str, Any]]:
+    """Five buffers, small enough for the exhaustive search of the simulator."""
+    while True:
+        rows = random_rows(rng, 5)
+        if len(rows) == 5 and sum(row["size"] for row in rows) // memory.Buffers(rows).unit <= 20:
+            return rows
+
+
 def to_reference(rows: Sequence[dict[str, Any]], unit: int = 1) -> list[reference.Buffer]:
     """The same buffers for the simulator, in units of so much memory."""
     found = []
@@ -65,6 +73,7 @@ def padded(instance: memory.AllocationInstance) -> memory.AllocationInstance:
     """Zero-padded on the host to the shared shape: no program per size."""
     shapes = {
         "live": (NUM_BUFFERS, NUM_SECTIONS),
+        "beside": (NUM_BUFFERS, NUM_BUFFERS),
         "section_mask": (NUM_SECTIONS,),
         "pinned_offset": (NUM_PINNED,),
         "pinned_size": (NUM_PINNED,),

@@ -15,7 +15,7 @@ import pytest
 from jaxsched.core import Infeasible, InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
 from jaxsched.envs.memory import allocation_exact, allocation_search
-from tests.envs.memory.cases import random_rows, to_reference
+from tests.envs.memory.cases import random_rows, small_rows, to_reference
 from tests.reference import allocation as reference
 
 # Peak over largest live size on MiniMalloc's challenging instances, an independent run of the same rules in Python.
@@ -96,18 +96,10 @@ def search(rows, seed=0):
     return full, bound * buffers.unit
 
 
-def small_case(rng):
-    """Few and small enough for the oracle's exhaustive search; of five buffers each, so that they share programs."""
-    while True:
-        rows = random_rows(rng, 5)
-        if len(rows) == 5 and sum(row["size"] for row in rows) // memory.Buffers(rows).unit <= 20:
-            return rows
-
-
 def test_search_and_exact_find_optima():
     rng, checked = random.Random(3), 0
     while checked < 12:
-        rows = small_case(rng)
+        rows = small_rows(rng)
         buffers = memory.Buffers(rows)
         best = buffers.unit * reference.optimum(to_reference(rows, buffers.unit))
         exact = memory.allocate(buffers, method="exact", num_workers=1)
