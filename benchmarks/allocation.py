@@ -175,7 +175,8 @@ def main() -> int:
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         packages = {name: metadata.version(name) for name in ("jax", "jaxlib", "numpy", "ortools")}
         machine = f"{os.cpu_count()} CPU cores, {platform.machine()}, python {platform.python_version()}"
-        results[arguments.command] = {"machine": machine, "versions": packages, "results": part}
+        load = round(os.getloadavg()[2], 1)  # of the last 15 minutes: what else ran, and this
+        results[arguments.command] = {"machine": machine, "load": load, "versions": packages, "results": part}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0 if good else 1
 

@@ -11,11 +11,10 @@ Hardware-Accelerated Machine Learning", ASPLOS 2023), for a given capacity:
   and a part without a solution undoes everything back to where it came apart.
 
 Ours: a lane is one such search with a preference order and a capacity of its own. The lanes advance in lockstep, one
-buffer tried or taken back per step, the way back being a row of a stack. Lanes prefer long, crowded and large buffers
-in three orders, then the same with noise, and start again with other noise and more patience. Most lanes aim at the
-lower bound, the others between it and the best plan so far, so that the plan improves early. A lane that has tried
-everything proves that its capacity is too small. Apart from the moment when time is up, the result depends on the seed
-only.
+buffer tried or taken back per step, the way back being a row of a stack. They prefer long, crowded and large buffers in
+three orders, some with noise, and start again with other noise and more patience. Most aim at the lower bound, the
+others between it and the best plan so far, so that the plan improves early. A lane that has tried everything proves that
+its capacity is too small. Apart from the moment when time is up, the result depends on the seed only.
 """
 
 from __future__ import annotations
@@ -39,9 +38,12 @@ NEVER = jnp.int32(2**30)  # the lowest offset of a buffer that is placed, or of 
 RUNNING, FOUND, EXHAUSTED = 0, 1, 2
 MAX_LANES, MAX_STACK = 16, 2**25  # lanes, and numbers that their stacks may hold together
 WORK = 2**31  # comparisons between two looks at the clock, a second or so
-PATIENCE, GROWTH = (4_000, 8_000, 16_000, 32_000), 1.3  # steps before a lane starts again, by lane, and their growth
+# Lanes 0 to 2 have the three orders without noise and stay at the lower bound. The next eight work in rounds, together
+# at one capacity, the lower bound in every other round; the rest, from the best plan down, improve it early.
+PURE, ROUNDS = 3, 8
+LADDER = (1 / 4, 1 / 2, 3 / 4, 7 / 8, 1)  # capacity between the lower bound and the best peak
+PATIENCE, GROWTH = 8_000, 1.15  # steps of a round and of a lane on the ladder, and the growth of both
 NOISE = (0.05, 0.1, 0.2)  # deviation of the logarithms of the keys, by lane
-AIMS = (0, 0, 0, 0, 0, 0, 0, 0, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)  # capacities of the lanes: below
 
 
 class Problem(struct.PyTreeNode):
@@ -88,11 +90,10 @@ def problem(instance: AllocationInstance) -> Problem:
 
 
 def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.ndarray) -> Lanes:
-    """Lanes with the preferences i32[L, N], their weights f32[L, N], and capacities i32[L]."""
+    """Lanes with the preferences i32[L, N], their weights f32[L, N], and capacities i32[L]; without a stack."""
     num_lanes, num_buffers = rank.shape
     instance, num_sections = given.instance, given.instance.num_sections
     live, size = np.asarray(instance.live), np.asarray(instance.size)
-    width = 2 * num_buffers + 6 * num_sections + 3
     zeros = np.zeros((num_lanes, num_sections), np.int32)
     left = zeros + (live * size[:, None]).sum(0, dtype=np.int32)
     lowest = jax.jit(lambda instance: rules.offsets(rules.init(instance)))(instance)
@@ -115,7 +116,7 @@ def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.nda
         "tried_rank": np.full(num_lanes, -1, np.int32),
         "tried_crowd": np.zeros(num_lanes, np.int32),
         "offset": np.zeros((num_lanes, num_buffers), np.int32),
-        "stack": np.zeros((num_lanes, num_buffers + 1, width), np.int32),
+        "stack": None,
     }
     return jax.tree.map(jnp.array, Lanes(**fields))  # copies: nothing may share memory with what is donated
 
@@ -128,13 +129,15 @@ def _crowd(given: Problem, left: Any, weight: Any) -> Array:
 
 @jax.jit
 def restart(lanes: Lanes, fresh: Lanes, which: Array) -> Lanes:
-    """`lanes`, those of `which` bool[L] replaced by `fresh` ones; stacks stay, what is above the depth is not read."""
+    """`lanes`, those of `which` bool[L] replaced by `fresh` ones; both without a stack.
+
+    The stack can stay as it is: what lies above the depth is written before it is read.
+    """
 
     def choose(old, new):
         return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
-    stack = lanes.stack
-    return jax.tree.map(choose, lanes.replace(stack=None), fresh.replace(stack=None)).replace(stack=stack)
+    return jax.tree.map(choose, lanes, fresh)
 
 
 @functools.partial(jax.jit, static_argnums=3, donate_argnums=1)
@@ -262,23 +265,23 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
 
 
 def preferences(
-    instance: AllocationInstance, rng: np.random.Generator, lanes: np.ndarray, first: bool
+    instance: AllocationInstance, rng: np.random.Generator, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks i32[L, N] and weights f32[L, N] for the lanes i64[L].
+    """Ranks i32[L, N] and weights f32[L, N] for lanes with so much noise, f64[L].
 
-    By width, area and crowd; by crowd, area and width; by crowd, width and area; then the same with noise.
+    In turn by width, area and crowd; by crowd, area and width; by crowd, width and area.
     """
     live, size = np.asarray(instance.live), np.asarray(instance.size, np.float64)
     width = live.sum(1).astype(np.float64)
     keys = {"W": width, "A": width * size}
-    rank = np.empty((len(lanes), len(size)), np.int32)
-    weight = np.zeros((len(lanes), len(size)), np.float32)
-    for row, lane in enumerate(lanes):
-        noise = 0.0 if first and lane < 3 else NOISE[lane // 3 % len(NOISE)]
-        columns = [keys[name] * np.exp(noise * rng.normal(size=len(size))) for name in ("WA", "AW", "WA")[lane % 3]]
-        rank[row, np.lexsort([-column for column in reversed(columns)])] = np.arange(len(size))
+    rank = np.empty((len(noise), len(size)), np.int32)
+    weight = np.zeros((len(noise), len(size)), np.float32)
+    for lane, deviation in enumerate(noise):
+        names = ("WA", "AW", "WA")[lane % 3]
+        columns = [keys[name] * np.exp(deviation * rng.normal(size=len(size))) for name in names]
+        rank[lane, np.lexsort([-column for column in reversed(columns)])] = np.arange(len(size))
         if lane % 3:
-            weight[row] = np.exp(noise * rng.normal(size=len(size)))
+            weight[lane] = np.exp(deviation * rng.normal(size=len(size)))
     return rank, weight
 
 
@@ -305,23 +308,29 @@ def search(
     instance = _padded(instance)
     num_buffers, num_sections = instance.num_buffers, instance.num_sections
     lower = int(jax.jit(rules.lower_bound)(instance))
-    width = num_buffers * (2 * num_buffers + 6 * num_sections + 3)
-    if width > MAX_STACK:
+    width = 2 * num_buffers + 6 * num_sections + 3
+    num_lanes = min(MAX_STACK // (num_buffers * width), MAX_LANES)
+    if num_lanes == 0:
         return None, lower
-    num_lanes = int(np.clip(MAX_STACK // width, 1, MAX_LANES))
-    plain = instance.pinned_size.shape[0] == 0 and bool((np.asarray(instance.alignment) == 1).all())
+    plain = instance.pinned_size.shape[0] == 0 and bool((np.asarray(instance.alignment)[:total] == 1).all())
     given, rng, found = problem(instance), np.random.default_rng(seed), None
     steps = int(np.clip(WORK // (num_lanes * num_buffers * num_sections), 64, 4096))
     every = np.arange(num_lanes)
-    aims = np.array([AIMS[lane % len(AIMS)] for lane in every])
-    used = np.zeros(num_lanes, np.int64)
-    patience = np.array([PATIENCE[lane // 3 % len(PATIENCE)] if lane >= 3 else 2**62 for lane in every])
+    rounds = (every >= PURE) & (every < PURE + ROUNDS)
+    ladder = np.array([LADDER[lane % len(LADDER)] if lane >= PURE + ROUNDS else 0.0 for lane in every])
+    used, patience = np.zeros(num_lanes, np.int64), np.where(every < PURE, np.inf, PATIENCE)
+    turn = 0  # of the lanes that work in rounds
 
-    def capacities() -> np.ndarray:
+    def fresh() -> Lanes:
         aim = lower if target is None else max(lower, min(target, peak - 1))
-        return np.minimum(aim + (aims * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(np.int32)
+        away = turn % 2 and target is None  # from the lower bound half-way to the peak, then closer and closer to it
+        share = np.where(rounds, 1 - 0.5 ** (turn // 2 % 4 + 1) if away else 0.0, ladder)
+        capacity = np.minimum(aim + (share * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(np.int32)
+        pure = (every < PURE) | (rounds & (every < 2 * PURE) & bool(away))
+        noise = np.where(pure, 0.0, np.array(NOISE)[every // 3 % len(NOISE)])
+        return start(given, *preferences(instance, rng, noise), capacity)
 
-    lanes = start(given, *preferences(instance, rng, every, first=True), capacities())
+    lanes = fresh().replace(stack=jnp.zeros((num_lanes, num_buffers + 1, width), jnp.int32))
     while peak > max(lower, target or 0) and time.perf_counter() < deadline:
         lanes, taken = advance(given, lanes, steps, plain)
         used += int(taken)
@@ -337,12 +346,15 @@ def search(
             peak, found = other, None
         for lane in np.flatnonzero(status == EXHAUSTED):
             lower = max(lower, int(capacity[lane]) + 1)
-        stale = (status != RUNNING) | (capacity >= peak) | (capacity < lower) | (used >= patience)
+        late = used >= patience
+        stale = (status != RUNNING) | (capacity >= peak) | (capacity < lower) | late
         if stale.any() and peak > lower:
-            patience = np.where(used >= patience, patience * GROWTH, patience)
+            turn += int((late & rounds).any())
+            stale |= rounds & (stale & rounds).any()
+            patience = np.where(late, patience * GROWTH, patience)
             used = np.where(stale, 0, used)
-            fresh = start(given, *preferences(instance, rng, every, first=False), capacities())
-            lanes = restart(lanes, fresh, jnp.asarray(stale))
+            stack = lanes.stack
+            lanes = restart(lanes.replace(stack=None), fresh(), jnp.asarray(stale)).replace(stack=stack)
     return found, min(lower, peak)
 
 
