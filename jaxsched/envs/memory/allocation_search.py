@@ -13,8 +13,8 @@ Hardware-Accelerated Machine Learning", ASPLOS 2023), for a given capacity:
 Ours: a lane is one such search with a preference order and a capacity of its own. The lanes advance in lockstep, one
 buffer tried or taken back per step, the way back being a row of a stack. They prefer long, crowded and large buffers in
 three orders, some with noise, and start again with other noise and more patience. Most aim at the lower bound, the
-others between it and the best plan so far, so that the plan improves early. A lane that has tried everything proves that
-its capacity is too small. Apart from the moment when time is up, the result depends on the seed only.
+others between it and the best plan so far, so that the plan improves early. A lane that has tried everything proves
+that its capacity is too small. Apart from the moment when time is up, the result depends on the seed only.
 """
 
 from __future__ import annotations
