@@ -31,12 +31,20 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 import jaxsched
+from jaxsched.core.errors import InstanceError
+from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.job_shop import rules
 from jaxsched.envs.job_shop.sources import uniform
+from jaxsched.envs.soc import rules as soc_rules
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
 BATCH = 4096
+SOC_BATCH = 1024  # its state is larger
 SIZES = ((10, 10), (30, 20))
+SYSTEMS = {
+    "3 PEs": {"cap": 3},
+    "16 PEs": {"platform": "ds3_multiple_bal", "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"), "cap": 12},  # data folder
+}
 
 # GpuTargetConfig of XLA, in proto text format.
 H100 = """
@@ -158,6 +166,42 @@ def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, 
         yield f"{mode}: rules, action given", changing(jax.vmap(dispatched), *args), args
 
 
+def soc_programs(settings: dict) -> Iterator[tuple[str, Callable, tuple]]:
+    """The same of the SoC family: one decision and one event, the decision given or ETF's."""
+    env = jaxsched.make("SoC-v0", record=False, **settings)
+
+    def arguments(key):
+        return key, env.reset(key, env.default_source(key))[0], jnp.int32(0)
+
+    args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), SOC_BATCH)))
+
+    def given(key, state, action):
+        num_pes = state.instance.system.num_pes
+        legal = soc_rules.legal(state).any()
+        return soc_rules.apply(state, env.rule_settings, action // num_pes, action % num_pes, legal)
+
+    def by_etf(key, state, action):
+        mask = env.action_mask(state)
+        return env.apply(key, state, masked_argmax(env.heuristics["etf"](state), mask), mask.any())
+
+    steps = {"SoC: rules, action given": given, "SoC: rules, ETF inside": by_etf, "SoC: env.step": env.step}
+    for name, step in steps.items():
+        yield name, changing(jax.vmap(step), *args), args
+
+
+def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
+    """Size, name, function and arguments of all of them."""
+    for jobs, machines in SIZES:
+        for program in programs(jobs, machines):
+            yield f"{jobs}x{machines}", *program
+    for size, settings in SYSTEMS.items():
+        try:
+            for program in soc_programs(settings):
+                yield size, *program
+        except InstanceError as error:
+            print(f"left out: {error}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dump", type=pathlib.Path, help="folder for the optimised HLO of every program")
@@ -169,22 +213,22 @@ def main() -> None:
     print(f"{'target':8} {'size':6} {'program':28} {'kernels':>7} {'constant':>8} {'est. cycles':>11}  kinds")
     for target in targets:
         rows = []
-        for jobs, machines in SIZES:
-            for name, fn, args in programs(jobs, machines):
-                text = compile_text(fn, *args, target=target)
-                if dump:
-                    dump.mkdir(parents=True, exist_ok=True)
-                    file = re.sub("[ ,:]+", "-", f"{target}-{jobs}x{machines}-{name}.txt")
-                    (dump / file).write_text(text)
-                row = {"program": name, "size": f"{jobs}x{machines}", **count_text(text)}
-                rows.append(row)
-                kinds = ", ".join(f"{number} {kind}" for kind, number in row["kinds"].items())
-                print(
-                    f"{target:8} {row['size']:6} {name:28} {row['kernels']:7} {row['constant']:8} "
-                    f"{row.get('estimated_cycles', '-'):>11}  {kinds}"
-                )
+        for size, name, fn, args in cases():
+            text = compile_text(fn, *args, target=target)
+            if dump:
+                dump.mkdir(parents=True, exist_ok=True)
+                file = re.sub("[ ,:.]+", "-", f"{target}-{size}-{name}") + ".txt"
+                (dump / file).write_text(text)
+            row = {"program": name, "size": size, **count_text(text)}
+            rows.append(row)
+            kinds = ", ".join(f"{number} {kind}" for kind, number in row["kinds"].items())
+            print(
+                f"{target:8} {size:6} {name:28} {row['kernels']:7} {row['constant']:8} "
+                f"{row.get('estimated_cycles', '-'):>11}  {kinds}",
+                flush=True,
+            )
         versions = {package: importlib.metadata.version(package) for package in COMPILERS[target][1]}
-        results[target] = {"versions": versions, "batch": BATCH, "programs": rows}
+        results[target] = {"versions": versions, "batch": BATCH, "soc_batch": SOC_BATCH, "programs": rows}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

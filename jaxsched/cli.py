@@ -96,6 +96,7 @@ def train(
     config: tuple[str, ...] = (),
     seed: int = 0,
     num_seeds: int = 1,
+    start_from: Path | None = None,
     out: Path | None = None,
     resume: Path | None = None,
     evaluate_every: int = 20,
@@ -119,6 +120,7 @@ def train(
         config: Changes to them, NAME=VALUE; `--NAME VALUE` does the same.
         seed: Seed of the run.
         num_seeds: Train so many seeds side by side, from `seed` on.
+        start_from: Begin with the policy of this run folder, or a policy.safetensors, instead of a random one.
         out: New folder of the run. Default: the next number in runs/.
         resume: Go on with the run in this folder, with the settings it was started with.
         evaluate_every: Updates between evaluations for the learning curve; 0 for none.
@@ -136,9 +138,11 @@ def train(
     from jaxsched.envs.registry import family, make
     from jaxsched.evaluation.comparison import greedy_maker
     from jaxsched.evaluation.report import write_text
+    from jaxsched.policies.io import load_policy
     from jaxsched.training.config import from_dict
 
     command = {"env": env, "preset": preset, "config": config, "seed": seed, "num_seeds": num_seeds}
+    command["start_from"] = str(start_from) if start_from else None
     if resume is not None:
         if out is not None:
             raise ValueError("--resume goes on in the folder of the run: leave out --out")
@@ -146,10 +150,12 @@ def train(
         # A configuration given again is compared with the saved one by `training.train`.
         command = saved | {"config": [*saved["config"], *config]}
         env, preset, seed, num_seeds = (command[name] for name in ("env", "preset", "seed", "num_seeds"))
+    start = command.get("start_from")
     presets = getattr(family(make(env)), "PRESETS", {})
     settings = _lookup("preset", preset, presets)
     environment = make(env, **settings.settings)
     train_config = _configure(from_dict(dict(settings.training)), command["config"])
+    initial = load_policy(start, environment)[1] if start else None
     if options:
         for name, value in _fields(train_config).items():
             print(f"--{name.replace('_', '-')} {value}")
@@ -179,6 +185,7 @@ def train(
         seed=seed,
         num_seeds=num_seeds,
         resume=resume is not None,
+        initial=initial,
         evaluate=score if tracked else None,
         evaluate_every=evaluate_every,
         mesh=training.data_mesh(),
@@ -330,15 +337,14 @@ def solve(
     row = report[instance]
     reference = row.upper_bound or row.lower_bound
     gap = 100 * (row.objective / reference - 1) if reference else 0.0
-    what = str(getattr(environment, "minimise", "objective")).replace("_", " ")
+    what = environment.settings.get("objective", "objective").replace("_", " ")
     print(f"{row.instance} ({row.size}) by {row.policy} in {row.seconds:.2f} s")
     print(f"{what:<11} {row.objective}")
     print(f"lower bound {row.lower_bound}{' (the optimum is reached)' if row.objective == row.lower_bound else ''}")
     if reference:
         print(f"gap         {gap:.2f} % to the {f'best known {reference}' if row.upper_bound else 'lower bound'}")
     if explain:
-        minimise = getattr(environment, "minimise", None)
-        aim = {"objective": minimise} if minimise else {}
+        aim = {name: value for name, value in environment.settings.items() if name == "objective"}
         for line in named.call("explain", row.solution, **aim):
             print(f"- {line}")
     if out is not None and out.suffix == ".csv":

@@ -83,6 +83,7 @@ class _Play(NamedTuple):
     done: Any
     decides: Any
     feasible: Any
+    cut_off: Any
     bound: Any
     clock: Any
     instance_kept: Any  # the instance is still the one given to reset
@@ -159,6 +160,7 @@ def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: A
                 "done": state.done,
                 "decides": env.decides(state),
                 "feasible": env.feasible(state),
+                "cut_off": env.cut_off(state),
                 "bound": env.bound(state),
                 "clock": env.clock(state),
                 "instance_kept": _equal(state.instance, first.instance),
@@ -381,8 +383,11 @@ def episodes_end(subject: _Subject) -> None:
     late = play.done[:, subject.max_steps :]
     _everywhere(late, f"random legal play is not over after max_steps = {subject.max_steps} steps, or did not stay so")
     _everywhere(play.done[:, 1:] | ~play.done[:, :-1], "a finished episode goes on")
-    _everywhere(play.timestep.terminated[:, :-1] == play.done[:, 1:], "terminated differs from done of the state")
-    _everywhere(~play.timestep.truncated, "truncated is for wrappers")
+    over = play.timestep.terminated | play.timestep.truncated
+    _everywhere(over[:, :-1] == play.done[:, 1:], "terminated or truncated differs from done of the state")
+    cut_off = (play.done & play.cut_off)[:, 1:]
+    _everywhere(play.timestep.truncated[:, :-1] == cut_off, "truncated differs from cut_off of a state that is over")
+    _everywhere(~(play.timestep.terminated & play.timestep.truncated), "both terminated and truncated")
     _everywhere(metrics["decision"] == play.decides & ~play.done, "metrics['decision'] differs from decides")
     _everywhere(metrics["feasible"][:, :-1] == play.feasible[:, 1:], "metrics['feasible'] differs from feasible")
     open_ = play.decides & ~play.done

@@ -230,8 +230,8 @@ rows = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitli
 updates = [row["update"] for row in rows]
 
 curves = {
-    "objective_over_baseline": ("#0072B2", "policy, mean of its samples"),
-    "best_over_baseline": ("#009E73", f"policy, best of {config.num_samples} samples"),
+    "objective_over_scale": ("#0072B2", "policy, mean of its samples"),
+    "best_over_scale": ("#009E73", f"policy, best of {config.num_samples} samples"),
 }
 figure, axis = plt.subplots(figsize=(9, 3.6), layout="constrained")
 for name, (colour, label) in curves.items():

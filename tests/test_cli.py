@@ -279,6 +279,10 @@ def test_train_resume_and_use_the_policy(capsys):
     status, out, _ = run(capsys, f"solve small.txt --policy {folder}")
     assert (status, f"makespan    {greedy}\n" in out) == (0, True)
 
+    status, _, err = run(capsys, f"train {quick} --num-updates 1 --start-from {folder} --out runs/tuned --compare")
+    assert (status, err) == (0, "")
+    assert json.loads(Path("runs/tuned/command.json").read_text())["start_from"] == str(folder)
+
     status, _, err = run(capsys, f"train {quick} --out {folder} --compare")
     assert status == 2
     assert err.startswith(f"error: {folder}: holds a run already")

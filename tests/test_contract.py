@@ -22,6 +22,7 @@ from jaxsched.envs import memory
 from jaxsched.testing import CHECKS, check_environment
 from tests import shapes
 from tests.envs.memory import cases as memory_cases
+from tests.envs.soc import cases as soc_cases
 from tests.reference import allocation as allocation_reference
 from tests.reference import job_shop as reference
 
@@ -68,10 +69,16 @@ def allocation_cases() -> tuple[Pool, list]:
     return Pool(memory_cases.stacked(pool)), exact
 
 
+def soc_pool() -> tuple[Pool, list]:
+    """Streams on platforms of different sizes."""
+    return Pool(soc_cases.stack([soc_cases.to_instance(case) for case in soc_cases.random_cases(1, 16)])), []
+
+
 # Settings to check, and where instances come from, of every registered id.
 CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
     "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
     "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
+    "SoC-v0": ([{}], soc_pool),
 }
 
 
@@ -106,6 +113,27 @@ def test_fitting_a_capacity_keeps_the_contract():
 def test_job_shop_objectives_keep_the_contract(mode: str, objective: str):
     source, exact = due_date_cases(objective)
     check_environment(jaxsched.make("JobShop-v0", candidates=mode, objective=objective), source, exact=exact)
+
+
+SOC_SETTINGS = {
+    "fifo": {"view": "fifo", "communication": "shared_memory", "cap_mode": "socrates", "reward": "makespan"},
+    "order": {"view": "order", "cap_mode": "open", "reward": "jobs_in_system"},
+}
+SOC_CHECKS = {
+    "fifo": ["structure", "episodes_end", "rewards", "clock", "observation"],
+    "order": ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "observation"],
+}
+
+
+@pytest.mark.parametrize("view", SOC_SETTINGS)
+def test_soc_settings_keep_the_contract(view: str):
+    """With streams that are cut off by a horizon; in `fifo` also with drawn execution times."""
+    setting = SOC_SETTINGS[view]
+    mode = setting.get("communication", "pe_to_pe"), setting["cap_mode"]
+    noise = {"noise_std": 0.3, "noise_key": jax.random.key(3)} if view == "fifo" else {}
+    given = [*soc_cases.random_cases(2, 8), *soc_cases.random_cases(3, 8, horizon=True)]
+    source = Pool(soc_cases.stack([soc_cases.to_instance(case, *mode, **noise) for case in given]))
+    check_environment(jaxsched.make("SoC-v0", **setting), source, checks=SOC_CHECKS[view])
 
 
 @pytest.mark.parametrize("id", jaxsched.list_envs())

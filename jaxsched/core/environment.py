@@ -47,9 +47,9 @@ class TimeStep(struct.PyTreeNode):
     """What a step returns beside the state. `metrics` always hold decision, illegal, feasible and objective_delta."""
 
     observation: GraphObservation
-    reward: Array  # f32[]  objective_delta / reward_scale
+    reward: Array  # f32[]  objective_delta / reward_scale, unless the environment says otherwise
     terminated: Array  # bool[]  the problem is solved (or can no longer be)
-    truncated: Array  # bool[]  cut off by a limit; bootstrap from the value of `observation`
+    truncated: Array  # bool[]  cut off by a limit of a wrapper or of the instance; bootstrap from `observation`
     elapsed: Array  # i32[]  ticks that passed in this step
     metrics: dict[str, Array]
 
@@ -141,7 +141,24 @@ class Environment(abc.ABC):
         """bool[]: the next step takes an action (false only where an event comes first)."""
         return jnp.ones((), jnp.bool_)
 
+    def cut_off(self, state: State) -> Array:
+        """bool[]: a state that is over was cut off by a limit of its instance, a horizon, before it was solved."""
+        return jnp.zeros((), jnp.bool_)
+
+    def reward(self, state: State, after: State, delta: Array) -> Array:
+        """f32[]: of the step from `state` to `after`, whose objective changed by -`delta` i32[]; shaping goes here."""
+        return delta.astype(jnp.float32) / self.reward_scale(state)
+
+    def report(self, state: State) -> Mapping[str, Array]:
+        """Further numbers about a state for `TimeStep.metrics`, by name."""
+        return {}
+
     # What every family shares.
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by the names that `make` knows: `make(env.id, **env.settings)` is this environment."""
+        return dataclasses.asdict(self)
 
     def baseline(self, instance: Instance) -> Array:
         """i32[]: the running bound before the first decision, what the reward is measured against."""
@@ -165,7 +182,7 @@ class Environment(abc.ABC):
         legal = (action >= 0) & take(mask, jnp.maximum(action, 0))
         after = self.apply(key, state, action, legal)
         delta = self.bound(state) - self.bound(after)
-        reward = delta.astype(jnp.float32) / self.reward_scale(state)
+        reward = self.reward(state, after, delta)
         elapsed = self.clock(after) - self.clock(state)
         return after, self._timestep(after, delta, elapsed, reward, ~legal & self.decides(state), decision)
 
@@ -175,6 +192,7 @@ class Environment(abc.ABC):
             "illegal": illegal,
             "feasible": self.feasible(state),
             "objective_delta": delta,
+            **self.report(state),
         }
-        false = jnp.zeros((), jnp.bool_)
-        return TimeStep(self.observe(state), reward, state.done, false, elapsed, metrics)
+        cut_off = state.done & self.cut_off(state)
+        return TimeStep(self.observe(state), reward, state.done & ~cut_off, cut_off, elapsed, metrics)

@@ -21,7 +21,7 @@ class Rollout(struct.PyTreeNode):
     reward: Array  # f32[T]
     mask: Array  # bool[T]  the step took a decision
     objective: Array  # i32[]
-    truncated: Array  # bool[]  max_steps was reached before the end
+    truncated: Array  # bool[]  max_steps, or a limit of the instance, was reached before the end
     feasible: Array  # bool[]
 
 
@@ -84,7 +84,7 @@ def rollout(env: Environment, key: Array, instance: Instance, policy: Policy) ->
         reward=timestep.reward,
         mask=timestep.metrics["decision"],
         objective=env.objective(final),
-        truncated=~final.done,
+        truncated=~final.done | env.cut_off(final),
         feasible=env.feasible(final),
     )
 

@@ -130,6 +130,12 @@ def cells(text: Text, line: int) -> Iterator[tuple[str, int]]:
             return
 
 
+def csv_cell(value: object) -> str:
+    """A value as a cell, in quotes where needed."""
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",]', text) else text
+
+
 def short(cell: str) -> str:
     """`cell` in quotes, cut to a length that fits a message."""
     return repr(cell if len(cell) <= 40 else cell[:40] + "...")

@@ -54,6 +54,9 @@ class Wrapper:
     def objective(self, state: WrappedState) -> Array:
         return self.env.objective(state.inner)
 
+    def cut_off(self, state: WrappedState) -> Array:
+        return self.env.cut_off(state.inner)
+
     def solution(self, state: WrappedState) -> Any:
         return self.env.solution(state.inner)
 
@@ -73,7 +76,8 @@ class TimeLimit(Wrapper):
         over = state.extra >= limit
         inner, timestep = self.env.step(key, state.inner, jnp.where(over, -1, action))  # -1 is illegal: a no-op
         num_steps = jnp.minimum(state.extra + 1, limit)
-        return WrappedState(inner, num_steps), timestep.replace(truncated=(num_steps >= limit) & ~timestep.terminated)
+        over_now = timestep.truncated | (num_steps >= limit)
+        return WrappedState(inner, num_steps), timestep.replace(truncated=over_now & ~timestep.terminated)
 
 
 class Episode(struct.PyTreeNode):
@@ -150,6 +154,9 @@ class AutoReset(Wrapper):
 
     def objective(self, state: WrappedState) -> Array:
         return self.env.objective(self.full(state))
+
+    def cut_off(self, state: WrappedState) -> Array:
+        return self.env.cut_off(self.full(state))
 
     def solution(self, state: WrappedState) -> Any:
         return self.env.solution(self.full(state))

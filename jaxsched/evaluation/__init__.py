@@ -18,6 +18,7 @@ from jaxsched.evaluation.evaluate import (
     evaluate,
     evaluate_exact,
     instance_hash,
+    mean_gap,
     randomised_rule,
     rule_policy,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "generate",
     "instance_hash",
     "load_groups",
+    "mean_gap",
     "policy_entries",
     "randomised_entry",
     "randomised_rule",

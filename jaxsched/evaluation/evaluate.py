@@ -242,8 +242,7 @@ def evaluate_exact(
     solve = offered(env, "solve_exact")
     if solve is None:
         raise InstanceError(f"{env.id} has no exact solver")
-    minimise = getattr(env, "minimise", None)  # of a family with several objectives
-    aim = {"objective": minimise} if minimise else {}
+    aim = {name: value for name, value in env.settings.items() if name == "objective"}  # where there are several
     hints = hints or {}
     rows = []
     for name, instance in instances.items():
@@ -308,7 +307,7 @@ def best_known(env: Environment, name: str) -> tuple[int, int] | None:
         known = bounds(name) if bounds else None
     except InstanceError:
         return None
-    if known is None or getattr(env, "minimise", known.objective) != known.objective:
+    if known is None or env.settings.get("objective", known.objective) != known.objective:
         return None
     return known.lower, known.upper
 

@@ -35,10 +35,11 @@ def difference(saved: Any, wanted: Any, prefix: str = "") -> list[str]:
 
 def describe(env: Environment) -> dict[str, Any]:
     """The environment's id and settings as plain data."""
-    return {"id": env.id, "settings": dataclasses.asdict(env)}
+    return {"id": env.id, "settings": env.settings}
 
 
-def _named(params: Params) -> dict[str, Any]:
+def named(params: Params) -> dict[str, Any]:
+    """The arrays of nested parameters by their dotted names."""
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in _paths(params)}
 
 
@@ -50,7 +51,7 @@ def save_policy(path: str | Path, params: Params, config: NetworkConfig, env: En
     """Write weights, network configuration and environment to one file."""
     from safetensors.numpy import save_file
 
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(params).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in named(params).items()}
     metadata = {
         "format": FORMAT,
         "network": json.dumps(dataclasses.asdict(config)),
@@ -83,7 +84,7 @@ def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
     if saved_env["id"] != env.id:
         raise CheckpointMismatchError(f"{path}: a policy of {saved_env['id']}, not of {env.id}")
     apply, params = init_network(jax.random.key(0), example_observation(env, env.default_source), config)
-    wanted = {name: str(leaf.shape) for name, leaf in _named(params).items()}
+    wanted = {name: str(leaf.shape) for name, leaf in named(params).items()}
     lines = difference({name: str(array.shape) for name, array in arrays.items()}, wanted)
     if lines:
         raise CheckpointMismatchError(f"{path}: does not fit {env}: " + "; ".join(lines[:5]))

@@ -11,10 +11,10 @@ from jaxsched.policies.network import NetworkConfig
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What both algorithms share."""
+    """What all algorithms share."""
 
     num_updates: int = 200
-    num_envs: int = 64  # episodes (PPO) or instances (self-labelling) per update, over all devices
+    num_envs: int = 64  # episodes (PPO, imitation) or instances (self-labelling) per update, over all devices
     num_minibatches: int = 4  # gradient steps per epoch; environments with equal id modulo this number go together
     num_epochs: int = 1
     learning_rate: float = 1e-3
@@ -37,6 +37,7 @@ class PPOConfig(TrainConfig):
 
     num_epochs: int = 3
     gamma: float = 1.0  # per decision
+    tick_gamma: float = 1.0  # per tick that passes, on top: below 1, returns are aligned with time
     gae_lambda: float = 0.98
     clip: float = 0.2
     value_weight: float = 0.5
@@ -52,7 +53,20 @@ class SelfLabelingConfig(TrainConfig):
     temperature: float = 1.0
 
 
-ALGORITHMS = {"ppo": PPOConfig, "self_labeling": SelfLabelingConfig}
+@dataclasses.dataclass(frozen=True)
+class ImitationConfig(TrainConfig):
+    """Imitation of a priority rule in the states that both it and the policy reach (DAgger, Ross et al. 2011)."""
+
+    teacher: str = ""  # id of a heuristic of the environment
+    num_own: int = 32  # of the num_envs episodes, those that the policy plays itself
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.num_own <= self.num_envs:
+            raise ValueError(f"num_own must be 1 to num_envs {self.num_envs}, got {self.num_own}")
+
+
+ALGORITHMS = {"ppo": PPOConfig, "self_labeling": SelfLabelingConfig, "imitation": ImitationConfig}
 
 
 def algorithm_of(config: TrainConfig) -> str:

@@ -16,12 +16,12 @@ from jax import random
 from jax.sharding import Mesh
 
 from jaxsched.core.environment import Environment, Source
-from jaxsched.policies.io import FILE_NAME, CheckpointMismatchError, describe, difference, save_policy
+from jaxsched.policies.io import FILE_NAME, CheckpointMismatchError, describe, difference, named, save_policy
 from jaxsched.policies.network import Apply, Params
-from jaxsched.training import ppo, self_labeling
+from jaxsched.training import imitation, ppo, self_labeling
 from jaxsched.training.checkpoint import Checkpoints
 from jaxsched.training.common import TrainState, Update, init_state, make_optimizer
-from jaxsched.training.config import PPOConfig, SelfLabelingConfig, TrainConfig, to_dict
+from jaxsched.training.config import ImitationConfig, PPOConfig, SelfLabelingConfig, TrainConfig, to_dict
 
 Evaluate = Callable[[Apply, Params], dict[str, float]]
 
@@ -52,6 +52,8 @@ def make_training(
             return ppo.make_update(env, source, apply, optimizer, config, mesh)
         if isinstance(config, SelfLabelingConfig):
             return self_labeling.make_update(env, source, apply, optimizer, config, mesh)
+        if isinstance(config, ImitationConfig):
+            return imitation.make_update(env, source, apply, optimizer, config, mesh)
         raise TypeError(f"no algorithm for {type(config).__name__}")
 
     return init, make
@@ -66,6 +68,7 @@ def train(
     seed: int = 0,
     num_seeds: int = 1,
     resume: bool = False,
+    initial: Params | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
     checkpoint_every: int = 20,
@@ -78,17 +81,23 @@ def train(
     `num_seeds` > 1 trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the state and every
     metric then has a leading axis, and each seed's result is that of its own run up to float rounding. `evaluate` is
     called for the (first) seed every `evaluate_every` updates and at the end. With `resume` the newest checkpoint is
-    continued; the result is bit-exact for the same versions, device kind and device count.
+    continued; the result is bit-exact for the same versions, device kind and device count. `initial` parameters, as
+    `load_policy` returns them, replace the random ones of every seed (fine-tuning).
     """
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     _check_config(run_dir, env, config, seed, num_seeds, resume)
     init, make = make_training(env, source, config, mesh)
-    apply, state = init(random.key(seed))
+
+    def begin(key: jax.Array) -> tuple[Apply, TrainState]:
+        apply, state = init(key)
+        return apply, state if initial is None else state.replace(params=_fitting(initial, state.params))
+
+    apply, state = begin(random.key(seed))
     update = make(apply)
     if num_seeds > 1:
         keys = jax.vmap(random.key)(np.arange(seed, seed + num_seeds))
-        state = jax.vmap(lambda key: init(key)[1])(keys)
+        state = jax.vmap(lambda key: begin(key)[1])(keys)
         update = jax.vmap(update)
 
     update = jax.jit(update, donate_argnums=0)
@@ -133,6 +142,14 @@ def train(
         save_policy(run_dir / name, params, config.network, env)
     draw_curve(run_dir)
     return apply, state
+
+
+def _fitting(initial: Params, wanted: Params) -> Params:
+    """A copy of `initial`, which the jitted update may donate; refused where its arrays are others than `wanted`."""
+    saved, needed = ({name: str(leaf.shape) for name, leaf in named(params).items()} for params in (initial, wanted))
+    if lines := difference(saved, needed):
+        raise CheckpointMismatchError("the initial parameters are of another network: " + "; ".join(lines[:5]))
+    return jax.tree.map(lambda leaf, like: jax.numpy.array(leaf, like.dtype), initial, wanted)
 
 
 def _first(params: Params, num_seeds: int) -> Params:
@@ -180,9 +197,9 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, A
     started, first, started_after = time.perf_counter(), [], []
 
     def text(row: dict[str, Any]) -> str:
-        value = float(np.mean(row["objective_over_baseline"]))
+        value = float(np.mean(row["objective_over_scale"]))
         extra = "".join(f", {name} {number:.2f}" for name, number in row.get("evaluation", {}).items())
-        return f"objective / baseline {value:.3f}{extra}"
+        return f"objective / reward scale {value:.3f}{extra}"
 
     def plain(done: int, row: dict[str, Any]) -> None:
         spent = time.perf_counter() - started
@@ -213,7 +230,7 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, A
 
 
 def draw_curve(run_dir: Path) -> None:
-    """curve.png from log.jsonl: training objective over its baseline and every evaluation metric."""
+    """curve.png from log.jsonl: training objective over its reward scale and every evaluation metric."""
     try:
         import matplotlib
     except ImportError:
@@ -229,10 +246,10 @@ def draw_curve(run_dir: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 1 + bool(names), squeeze=False)[0]
     updates = [row["update"] for row in rows]
-    for key, label in (("objective_over_baseline", "sampled"), ("best_over_baseline", "best of samples")):
+    for key, label in (("objective_over_scale", "sampled"), ("best_over_scale", "best of samples")):
         if rows and key in rows[0]:
             axes[0].plot(updates, [row[key] for row in rows], label=label)
-    axes[0].set(xlabel="update", ylabel="objective / baseline", title="training instances")
+    axes[0].set(xlabel="update", ylabel="objective / reward scale", title="training instances")
     axes[0].legend()
     for name in names:
         x = [row["seconds"] / 60 for row in evaluated]

@@ -34,9 +34,10 @@ class Episodes(struct.PyTreeNode):
     value: Array  # f32[E, T]
     reward: Array  # f32[E, T]
     mask: Array  # bool[E, T]  the step took a decision
+    elapsed: Array  # i32[E, T]  ticks that passed in the step
     last_value: Array  # f32[E]  value of the final state, 0 where the episode ended
     objective: Array  # i32[E]
-    baseline: Array  # i32[E]
+    scale: Array  # f32[E]  env.reward_scale
 
 
 def collect(env: Environment, source: Source, apply: Apply, state: TrainState, ids: Array) -> Episodes:
@@ -65,30 +66,36 @@ def collect(env: Environment, source: Source, apply: Apply, state: TrainState, i
             value=value,
             reward=timestep.reward,
             mask=timestep.metrics["decision"],
+            elapsed=timestep.elapsed,
             last_value=jnp.where(final.done, 0.0, last_value),
             objective=env.objective(final),
-            baseline=env.baseline(instance),
+            scale=env.reward_scale(first),
         )
 
     return jax.vmap(episode)(ids)
 
 
-def advantages(reward: Array, value: Array, mask: Array, last_value: Array, gamma: float, gae_lambda: float) -> Array:
+def advantages(
+    reward: Array, value: Array, mask: Array, discount: Array, last_value: Array, gamma: float, gae_lambda: float
+) -> Array:
     """Generalised advantage estimates of the decisions of one episode: f32[T].
 
-    A step without a decision (an event of the simulator) only passes its reward on: the discount is per decision.
+    `discount` f32[T] is for the time that passes in a step (a semi-Markov decision process): decisions at one moment
+    count alike, whatever lies between two decisions counts by its time. A step without a decision (an event of the
+    simulator) only passes its reward on; `gamma` is per decision.
     """
 
     def backward(carry, step):
         advantage, next_value = carry
-        reward, value, mask = step
+        reward, value, mask, discount = step
+        advantage, next_value = discount * advantage, discount * next_value
         decided = reward + gamma * next_value - value + gamma * gae_lambda * advantage
         advantage = jnp.where(mask, decided, advantage)
         next_value = jnp.where(mask, value, reward + next_value)
         return (advantage, next_value), advantage
 
     initial = (jnp.zeros_like(last_value), last_value)
-    return jax.lax.scan(backward, initial, (reward, value, mask), reverse=True)[1]
+    return jax.lax.scan(backward, initial, (reward, value, mask, discount), reverse=True)[1]
 
 
 def masked_mean(x: Array, mask: Array) -> Array:
@@ -137,9 +144,10 @@ def make_update(
     def update(state: TrainState) -> tuple[TrainState, Metrics]:
         episodes = collect(env, source, apply, state, env_ids(config.num_envs, mesh))
         reward = episodes.reward * config.reward_scale
-        estimate = jax.vmap(advantages, (0, 0, 0, 0, None, None))
+        discount = jnp.float32(config.tick_gamma) ** episodes.elapsed
+        estimate = jax.vmap(advantages, (0, 0, 0, 0, 0, None, None))
         advantage = estimate(
-            reward, episodes.value, episodes.mask, episodes.last_value, config.gamma, config.gae_lambda
+            reward, episodes.value, episodes.mask, discount, episodes.last_value, config.gamma, config.gae_lambda
         )
         target = advantage + episodes.value
         mean = masked_mean(advantage, episodes.mask)
@@ -148,10 +156,9 @@ def make_update(
         state, metrics = gradient_steps(state, optimizer, loss, batch, config, mesh)
         unexplained = masked_mean(jnp.square(advantage), episodes.mask)
         spread = masked_mean(jnp.square(target - masked_mean(target, episodes.mask)), episodes.mask)
-        ratio = episodes.objective / jnp.maximum(episodes.baseline, 1)
         return state, metrics | {
             "objective": episodes.objective.astype(jnp.float32).mean(),
-            "objective_over_baseline": ratio.mean(),
+            "objective_over_scale": (episodes.objective / episodes.scale).mean(),
             "explained_variance": 1 - unexplained / jnp.maximum(spread, 1e-8),
         }
 

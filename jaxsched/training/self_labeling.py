@@ -50,7 +50,7 @@ def make_update(
 ) -> Update:
     """One update: sample, pick the best, cross-entropy. jit it, scan it, vmap it over seeds."""
 
-    def sample(params: Params, key: Array, reset_key: Array, instance: Any) -> tuple[Array, Array, Array]:
+    def sample(params: Params, key: Array, reset_key: Array, instance: Any) -> tuple[Array, Array, Array, Array]:
         first, _ = env.reset(reset_key, instance)
 
         def act(key, current):
@@ -60,7 +60,9 @@ def make_update(
 
         final, (_, action, _, _) = unroll(env, key, first, act, env.max_steps(instance))
         unusable = ~final.done | ~env.feasible(final)  # never the teacher while another sample is usable
-        return action, jnp.where(unusable, jnp.iinfo(jnp.int32).max, env.objective(final)), env.objective(final)
+        objective = env.objective(final)
+        cost = jnp.where(unusable, jnp.iinfo(jnp.int32).max, objective)
+        return action, cost, objective, objective / env.reward_scale(first)
 
     def loss(params: Params, labels: Labels) -> tuple[Array, Metrics]:
         def evaluate(reset_key, step_key, instance, action):
@@ -80,16 +82,15 @@ def make_update(
         instances = jax.vmap(source)(instance_key)
         sample_keys = jax.vmap(lambda key: random.split(key, config.num_samples))(step_key)  # [B, S]
         one = jax.vmap(sample, (None, 0, None, None))
-        action, cost, objective = jax.vmap(one, (None, 0, 0, 0))(state.params, sample_keys, reset_key, instances)
+        action, cost, objective, ratio = jax.vmap(one, (None, 0, 0, 0))(state.params, sample_keys, reset_key, instances)
         best = jnp.argmin(cost, -1)  # [B]
         rows = jnp.arange(config.num_envs, dtype=jnp.int32)
         labels = Labels(instances, reset_key, sample_keys[rows, best], action[rows, best])
         state, metrics = gradient_steps(state, optimizer, loss, shard(labels, mesh), config, mesh)
-        baseline = jnp.maximum(jax.vmap(env.baseline)(instances), 1)
         return state, metrics | {
             "objective": objective.astype(jnp.float32).mean(),
-            "objective_over_baseline": (objective / baseline[:, None]).mean(),
-            "best_over_baseline": (objective.min(-1) / baseline).mean(),
+            "objective_over_scale": ratio.mean(),
+            "best_over_scale": ratio.min(-1).mean(),
         }
 
     return update

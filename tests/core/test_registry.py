@@ -27,6 +27,12 @@ def test_settings_are_passed():
     assert jaxsched.make("JobShop-v0") != jaxsched.make("JobShop-v0", candidates="non_delay")
 
 
+def test_settings_are_those_that_make_takes():
+    env = jaxsched.make("JobShop-v0", objective="flow_time", candidates="insert", max_visits=2)
+    assert env.settings["objective"] == "flow_time"
+    assert jaxsched.make(env.id, **env.settings) == env
+
+
 @pytest.mark.parametrize(
     ("id", "settings", "message"),
     [

@@ -33,7 +33,8 @@ def test_json_holds_what_a_figure_depends_on(tmp_path, report):
     assert data["header"]["versions"]["jaxsched"] == jaxsched.__version__
     assert data["header"]["device"] == jax.devices()[0].device_kind
     assert {"date", "num_cpus"} <= data["header"].keys()
-    assert data["methods"][0]["environment"] == {"id": "JobShop-v0", "settings": {"candidates": "non_delay"}}
+    described = data["methods"][0]["environment"]
+    assert jaxsched.make(described["id"], **described["settings"]) == ENV
     assert len(data["rows"]) == len(INSTANCES)
     for row, (name, instance) in zip(data["rows"], INSTANCES.items(), strict=True):
         assert row["instance"] == name

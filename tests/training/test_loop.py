@@ -72,6 +72,19 @@ def test_resume_is_bit_exact_and_files_are_left(tmp_path):
         loop.train(ENV, SOURCE, other, run_dir=whole, resume=True, **OPTIONS)
 
 
+def test_a_run_starts_from_given_parameters(tmp_path):
+    start = tmp_path / "start"
+    _, first = loop.train(ENV, SOURCE, replace(CONFIG, num_updates=2), run_dir=start, **OPTIONS)
+    _, params = load_policy(start, ENV)
+    frozen = replace(CONFIG, num_updates=2, learning_rate=0.0)
+    _, state = loop.train(ENV, SOURCE, frozen, run_dir=tmp_path / "tuned", initial=params, seed=7, **OPTIONS)
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(first.params), strict=True):
+        assert (np.asarray(a) == np.asarray(b)).all()
+    wide = replace(CONFIG, network=NetworkConfig(width=32, num_layers=1, num_heads=2))
+    with pytest.raises(CheckpointMismatchError, match="initial parameters are of another network: embed: saved"):
+        loop.train(ENV, SOURCE, wide, run_dir=tmp_path / "wide", initial=params, **OPTIONS)
+
+
 def test_resume_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="no run to resume"):
         loop.train(ENV, SOURCE, CONFIG, run_dir=tmp_path / "none", resume=True, **OPTIONS)

@@ -15,7 +15,7 @@ from jax import random
 import jaxsched
 from jaxsched.envs import job_shop
 from jaxsched.policies import MaskedCategorical, NetworkConfig, greedy_policy
-from jaxsched.training import PPOConfig, SelfLabelingConfig, make_training, ppo
+from jaxsched.training import ImitationConfig, PPOConfig, SelfLabelingConfig, make_training, ppo
 from jaxsched.training.common import episode_keys, init_state, make_optimizer, revisit
 
 ENV = jaxsched.make("JobShop-v0")
@@ -23,10 +23,14 @@ SOURCE = job_shop.uniform(3, 3)
 NETWORK = NetworkConfig(width=16, num_layers=1, num_heads=2)
 PPO = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=2, num_updates=30, network=NETWORK)
 LABELS = SelfLabelingConfig(num_envs=4, num_samples=8, num_minibatches=2, num_updates=30, network=NETWORK)
+RULE = ImitationConfig(num_envs=8, num_own=4, num_minibatches=2, num_updates=30, network=NETWORK, teacher="mwkr")
 
 
-def oracle_advantages(reward, value, mask, last_value, gamma, gae_lambda):
-    """By definition: lambda-weighted temporal differences over decisions, event rewards credited back."""
+def oracle_advantages(reward, value, mask, discount, last_value, gamma, gae_lambda):
+    """By definition: lambda-weighted temporal differences over decisions, event rewards credited back.
+
+    Whatever follows a step is discounted by the time that the step takes.
+    """
     decisions = [t for t in range(len(reward)) if mask[t]]
     result = np.zeros(len(reward))
     for position, t in enumerate(decisions):
@@ -35,25 +39,28 @@ def oracle_advantages(reward, value, mask, last_value, gamma, gae_lambda):
             now = decisions[later]
             after = decisions[later + 1] if later + 1 < len(decisions) else len(reward)
             next_value = value[after] if after < len(reward) else last_value
-            gained = reward[now] + gamma * (sum(reward[now + 1 : after]) + next_value)
+            passed = [float(np.prod(discount[now:event])) for event in range(now + 1, after + 1)]
+            events = sum(x * y for x, y in zip(passed, reward[now + 1 : after], strict=False))
+            gained = reward[now] + gamma * (events + passed[-1] * next_value)
             total += weight * (gained - value[now])
-            weight *= gamma * gae_lambda
+            weight *= gamma * gae_lambda * passed[-1]
         result[t] = total
     return result
 
 
-@pytest.mark.parametrize("gamma", [1.0, 0.9])
-def test_advantages_against_the_definition(gamma):
+@pytest.mark.parametrize(("gamma", "tick_gamma"), [(1.0, 1.0), (0.9, 1.0), (1.0, 0.9), (0.9, 0.8)])
+def test_advantages_against_the_definition(gamma, tick_gamma):
     rng = np.random.default_rng(0)
     reward, value = rng.normal(size=(2, 12)).astype(np.float32)
     mask = rng.random(12) < 0.6
     mask[0] = True
-    got = ppo.advantages(reward, value, jnp.asarray(mask), jnp.float32(0.7), gamma, 0.8)
-    expected = oracle_advantages(reward, value, mask, 0.7, gamma, 0.8)
+    discount = tick_gamma ** rng.integers(0, 5, 12).astype(np.float32)
+    got = ppo.advantages(reward, value, jnp.asarray(mask), discount, jnp.float32(0.7), gamma, 0.8)
+    expected = oracle_advantages(reward, value, mask, discount, 0.7, gamma, 0.8)
     np.testing.assert_allclose(np.asarray(got)[mask], expected[mask], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [PPO, LABELS], ids=["ppo", "self_labeling"])
+@pytest.mark.parametrize("config", [PPO, LABELS, RULE], ids=["ppo", "self_labeling", "imitation"])
 def test_training_beats_its_start(config):
     """Thirty updates on 3 x 3 shops improve the greedy policy on held-out instances."""
     init, make = make_training(ENV, SOURCE, config)

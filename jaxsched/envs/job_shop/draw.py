@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsched.core.picture import Picture, colour_of, round_ticks, xml
+from jaxsched.core.picture import Bar, Picture, bar_chart, draw_bars, round_ticks, xml
 from jaxsched.envs.job_shop.explain import explain
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
@@ -35,55 +35,17 @@ def gantt_svg(
     Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
     """
     bars, labels = list(_bars(instance, schedule)), Labels(instance, orders)
-    num_machines, span = _num_rows(bars), max((end for *_, end in bars), default=0)
-    names = _rows(num_machines, labels)
-    row = 34 if num_machines <= 10 else 26
-    busiest = max((sum(bar[2] == machine for bar in bars) for machine in range(num_machines)), default=0)
-    width, left, top = min(max(16 * busiest, 840), 1760), 26 + 8 * max(map(len, names), default=0), 40
-    height = row * num_machines
-    scale = width / max(span, 1)
+    span = max((end for *_, end in bars), default=0)
     makespan = labels.span_text(int(schedule.makespan))
-    heading = xml(f"{title} (makespan {makespan})" if title else f"Makespan {makespan}")
-
-    total_width, total_height = left + width + 48, top + height + 44
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}" width="{total_width}" '
-        f'height="{total_height}" role="img" font-family="sans-serif" '
-        f'font-size="12" fill="#222"><title>{heading}</title>',
-        f'<rect width="{total_width}" height="{total_height}" fill="#fff"/>',
-        f'<text x="{left}" y="24" font-size="15" font-weight="bold">{heading}</text>',
-    ]
-    for machine, name in enumerate(names):
-        y = top + machine * row
-        shade = "#f3f3f3" if machine % 2 == 0 else "#fff"
-        parts.append(f'<rect x="{left}" y="{y}" width="{width}" height="{row}" fill="{shade}"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + row / 2}" text-anchor="end" dy=".35em">{xml(name)}</text>')
-    for tick, text in _axis(span, labels):
-        x = f"{left + tick * scale:.2f}"
-        parts.append(f'<path d="M{x} {top}V{top + height + 5}" stroke="#ccc" stroke-width="1"/>')
-        parts.append(f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{text}</text>')
-    unit = _UNITS[labels.origin is not None]
-    parts.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">{unit}</text>')
-    for job, op, machine, start, end in bars:
-        x, wide, y = left + start * scale, max((end - start) * scale, 1.5), top + machine * row + 3
-        colour, ink = colour_of(job)
-        step = f"operation {op}" if orders is None else f"step {labels.step(job, op)}"
-        tooltip = xml(
-            f"{labels.job_text(job)}, {step}, {labels.machine_text(machine)}: {labels.time(start)} to "
-            f"{labels.time(end)} (duration {labels.span_text(end - start)})"
-        )
-        label, name = "", str(labels.job(job))
-        if wide >= 8 * len(name) + 4:
-            label = (
-                f'<text x="{x + wide / 2:.2f}" y="{y + row / 2 - 3}" text-anchor="middle" '
-                f'dy=".35em" fill="{ink}">{xml(name)}</text>'
-            )
-        parts.append(
-            f'<g class="operation" data-job="{job}"><title>{tooltip}</title><rect x="{x:.2f}" y="{y}" '
-            f'width="{wide:.2f}" height="{row - 6}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
-        )
-    parts.append("</svg>")
-    return Picture("\n".join(parts))
+    return bar_chart(
+        f"{title} (makespan {makespan})" if title else f"Makespan {makespan}",
+        _rows(_num_rows(bars), labels),
+        [_bar(labels, *bar) for bar in bars],
+        _axis(span, labels),
+        _UNITS[labels.origin is not None],
+        span=span,
+        kind="operation",
+    )
 
 
 def gantt_html(
@@ -161,32 +123,28 @@ def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None, *, ord
     Raises `ValueError` where the schedule does not fit the instance.
     """
     bars, labels = list(_bars(instance, schedule)), Labels(instance, orders)
-    num_machines, span = _num_rows(bars), max((end for *_, end in bars), default=0)
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        _, ax = plt.subplots(figsize=(11, 1.2 + 0.32 * num_machines), layout="constrained")
-    assert ax is not None
-    ax.set_xlim(0, max(span, 1))
-    ax.set_ylim(num_machines - 0.5, -0.5)
-    points_per_tick = ax.get_window_extent().width * 72 / ax.figure.dpi / max(span, 1)
-    machines, starts = [bar[2] for bar in bars], [bar[3] for bar in bars]
-    widths = [max(end - start, span / 1000) for *_, start, end in bars]  # a hairline for duration 0
-    colours = [colour_of(job)[0] for job, *_ in bars]
-    ax.barh(machines, widths, left=starts, height=0.82, color=colours, edgecolor="white", linewidth=0.5)
-    for (job, _, machine, start, _), wide in zip(bars, widths, strict=True):
-        name = str(labels.job(job))
-        if wide * points_per_tick >= 5 * len(name) + 3:
-            ink = colour_of(job)[1]
-            ax.text(start + wide / 2, machine, name, ha="center", va="center", color=ink, fontsize=8, clip_on=True)
-    ax.set_yticks(range(num_machines), _rows(num_machines, labels))
+    span = max((end for *_, end in bars), default=0)
+    ax = draw_bars(
+        f"Makespan {labels.span_text(int(schedule.makespan))}",
+        _rows(_num_rows(bars), labels),
+        [_bar(labels, *bar) for bar in bars],
+        _UNITS[labels.origin is not None],
+        span=span,
+        ax=ax,
+    )
     if labels.origin is not None:
         ticks, texts = zip(*_axis(span, labels), strict=True)
         ax.set_xticks(ticks, texts)
-    ax.set_xlabel(_UNITS[labels.origin is not None])
-    ax.set_title(f"Makespan {labels.span_text(int(schedule.makespan))}", loc="left")
-    ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _bar(labels: Labels, job: int, op: int, machine: int, start: int, end: int) -> Bar:
+    step = f"operation {op}" if labels.orders is None else f"step {labels.step(job, op)}"
+    tooltip = (
+        f"{labels.job_text(job)}, {step}, {labels.machine_text(machine)}: {labels.time(start)} to "
+        f"{labels.time(end)} (duration {labels.span_text(end - start)})"
+    )
+    return Bar(machine, start, end, job, str(labels.job(job)), tooltip)
 
 
 def _bars(instance: Instance, schedule: Schedule) -> Iterator[tuple[int, int, int, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +67,11 @@ class JobShop(Environment):
             raise ValueError(f"the observation {self.observation!r} belongs to candidates={mode!r}")
         if self.max_visits is not None and self.max_visits < 1:
             raise ValueError(f"max_visits must be at least 1, got {self.max_visits}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        settings = dataclasses.asdict(self)
+        return settings | {"objective": settings.pop("minimise")}
 
     @property
     def complete(self) -> bool:

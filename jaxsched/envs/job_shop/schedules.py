@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import reprlib
 from collections.abc import Callable, Iterator
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.core.table import Table
+from jaxsched.core.table import Table, csv_cell
 from jaxsched.core.text import Json, Text, read_bytes, write_text
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
@@ -52,7 +51,7 @@ def write_schedule(
         times = labels.time(start), labels.time(start + duration)
         operations.append((labels.job(job), labels.step(job, op), labels.machine(machine), *times))
     if _ending(path) == ".csv":
-        lines = [",".join(map(_cell, row)) + "\n" for row in (_COLUMNS, *operations)]
+        lines = [",".join(map(csv_cell, row)) + "\n" for row in (_COLUMNS, *operations)]
     else:
         rows = ",\n".join("  " + json.dumps(dict(zip(_COLUMNS, row, strict=True))) for row in operations)
         lines = [f'{{"makespan": {int(schedule.makespan)},\n"operations": [\n{rows}\n]}}\n']
@@ -135,9 +134,3 @@ def _ending(path: str | os.PathLike[str]) -> str:
     if ending not in (".csv", ".json"):
         raise ValueError(f"a schedule is a file *.csv or *.json, got {os.fspath(path)!r}")
     return ending
-
-
-def _cell(value: int | str) -> str:
-    """As `csv` would write it: in quotes where needed."""
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if re.search(r'[",]', text) else text

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.core.table import Row, Table
+from jaxsched.core.table import Row, Table, csv_cell
 from jaxsched.core.text import read_bytes, write_text
 from jaxsched.envs.memory.types import Buffers, Fault, Plan, check
 
@@ -107,6 +107,5 @@ def _rows(buffers: Buffers, plan: Plan | None) -> Iterator[Sequence[str]]:
             "gaps": " ".join(f"{begin}-{end}" for begin, end in buffers.gaps[i]),
             "offset": str(offsets[i]) if plan is not None or buffers.pinned[i] else "",
         }
-        quoted = '"' + text.replace('"', '""') + '"' if re.search('[,"]', text) else text
         life = str(buffers.start[i]), str(buffers.end[i]), str(buffers.size[i])
-        yield [quoted, *life, *(cells[name] for name, given in extra.items() if given)]
+        yield [csv_cell(text), *life, *(cells[name] for name, given in extra.items() if given)]

@@ -1,0 +1,173 @@
+"""Schedulers of the literature as scores of a state, the highest legal score first.
+
+In DS3 a scheduler is called once per tick, with the list of all ready tasks; here it is asked for one task after the
+other, and decides as the joint call would. Times are integers. Scores are graded, so that they can be sampled: within
+the task, or the tasks, that a rule would decide next, PEs score by the time it minimises; the rule's own choice, ties
+included, is one above all that are as good. Estimates and transfers: `rules.estimate`, `rules.transfer`.
+
+CPU, MET, STF, EFT, ETF: Arda et al. (DS3), IEEE Trans. Computers 2020. HEFT: Topcuoglu, Hariri & Wu, IEEE TPDS 2002.
+PEFT: Arabnejad & Barbosa, IEEE TPDS 2014. HEFT_RT: HEFT at run time, of DASH-Sim; "HEFT" of DeepSoCS and SoCRATES.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsched.core.arrays import take
+from jaxsched.envs.soc.rules import (
+    LATEST,
+    PLANS,
+    Settings,
+    busy_pes,
+    decided_now,
+    estimate,
+    first,
+    ready,
+    scan_etf_lb,
+    timeline,
+)
+from jaxsched.envs.soc.types import State
+
+
+def cpu(state: State, settings: Settings) -> Array:
+    """The first PE that can run the first ready task (DS3: PE 0). i32[F, Q]."""
+    return _of_first(state, jnp.broadcast_to(_pe_ids(state), state.frontier.exec_time.shape))
+
+
+def met(state: State, settings: Settings) -> Array:
+    """Minimum execution time of the first ready task. i32[F, Q].
+
+    Of several such PEs, some of them busy, as many are dropped as are busy, from the first busy one on (all of DS3's
+    busy PEs where they are adjacent); of the rest, the one that was given fewest tasks in this call.
+    """
+    time, able = state.frontier.exec_time, _first_able(state)
+    shortest = able & (time == jnp.where(able, time, LATEST).min())  # in one row
+    busy = shortest & busy_pes(state)
+    num_busy = busy.sum(dtype=jnp.int32)
+    place = jnp.cumsum(shortest, 1, dtype=jnp.int32)  # among the candidates
+    first_busy = jnp.where(busy, place, LATEST).min()
+    some = (num_busy > 0) & (num_busy < shortest.sum(dtype=jnp.int32))
+    kept = shortest & ~(some & (place >= first_busy) & (place - first_busy < num_busy))
+    pe = state.frontier.pe[:, None] == _pe_ids(state)
+    given = (pe & decided_now(state)[:, None]).sum(0, dtype=jnp.int32)
+    fewest = kept & (given == jnp.where(kept, given, LATEST).min())
+    return _score(time, able, fewest)
+
+
+def stf(state: State, settings: Settings) -> Array:
+    """Minimum execution time of the first ready task, ties to the lowest PE (as DS3's STF behaves). i32[F, Q]."""
+    return _of_first(state, state.frontier.exec_time)
+
+
+def eft(state: State, settings: Settings) -> Array:
+    """Earliest estimated finish time of the first ready task. i32[F, Q]."""
+    return _of_first(state, estimate(state, settings))
+
+
+def etf(state: State, settings: Settings) -> Array:
+    """Earliest estimated finish time over all ready tasks and PEs; ties to the first task, the lowest PE. i32[F, Q]."""
+    finish, able = estimate(state, settings), _able(state)
+    best = able & (finish == jnp.where(able, finish, LATEST).min())
+    return _score(finish, able, best & first(best.any(1), state.frontier.ready_seq)[:, None])
+
+
+def etf_lb(state: State, settings: Settings) -> Array:
+    """ETF, ties between PEs to the one with the smallest counter (`rules.scan_etf_lb`; `rule="etf_lb"`). i32[F, Q]."""
+    entry, pe, _ = scan_etf_lb(state, settings)
+    entries = jnp.arange(state.instance.num_entries, dtype=jnp.int32)[:, None]
+    return _score(estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe))
+
+
+def heft_rt(state: State, settings: Settings) -> Array:
+    """The ready task of the largest mean time, where its PE's timeline lets it finish first. i32[F, Q].
+
+    Published code has two slips that are repaired here: dummy ids that collide with those of queued tasks, and the
+    first of several equal ranks scheduled last. `rule="heft_rt"` adds the order of the plan.
+    """
+    front = state.frontier
+    num_able = jnp.maximum(front.exec_mask.sum(1, dtype=jnp.int32), 1)
+    mean = front.exec_time.sum(1, dtype=jnp.int32).astype(jnp.float32) / num_able.astype(jnp.float32)
+    waits = ready(state)
+    longest = waits & (mean == jnp.where(waits, mean, -1.0).max())
+    free, end = timeline(state)
+    finish = front.exec_time + jnp.where(front.exec_time == 0, free, end) - state.time
+    return _of(state, first(longest, front.ready_seq), finish)
+
+
+def heft(state: State, settings: Settings) -> Array:
+    """The PE that HEFT plans for the first ready task, its job alone on the platform. i32[F, Q]."""
+    return _planned(state, PLANS.index("heft"))
+
+
+def peft(state: State, settings: Settings) -> Array:
+    """The PE that PEFT plans for the first ready task, its job alone on the platform. i32[F, Q]."""
+    return _planned(state, PLANS.index("peft"))
+
+
+def random(state: State, settings: Settings) -> Array:
+    """Equal scores: sampled by `randomised`, a uniformly random legal action. i32[F, Q]."""
+    return jnp.zeros_like(state.frontier.exec_time)
+
+
+def _pe_ids(state: State) -> Array:
+    return jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
+
+
+def _able(state: State) -> Array:
+    return ready(state)[:, None] & state.frontier.exec_mask
+
+
+def _first_able(state: State) -> Array:
+    return first(ready(state), state.frontier.ready_seq)[:, None] & state.frontier.exec_mask
+
+
+def _score(cost: Array, able: Array, choice: Array) -> Array:
+    """i32[F, Q]: less cost is better, the choice is best; what is not `able` comes after all that is.
+
+    Where several PEs of one task are the choice, the lowest index wins.
+    """
+    least = jnp.where(able, cost, LATEST).min()
+    value = jnp.where(able, -2 * jnp.minimum(cost - least, 2**27), 0)
+    return jnp.where(choice, 1, jnp.where(able, value, 2 * value.min() - 2))
+
+
+def _of(state: State, task: Array, cost: Array) -> Array:
+    """Scores of a rule that decides `task` bool[F] (one entry) next: the PE of least cost, ties to the lowest."""
+    able = task[:, None] & state.frontier.exec_mask
+    return _score(cost, able, able & (cost == jnp.where(able, cost, LATEST).min()))
+
+
+def _of_first(state: State, cost: Array) -> Array:
+    return _of(state, first(ready(state), state.frontier.ready_seq), cost)
+
+
+def _planned(state: State, plan: int) -> Array:
+    front, system = state.frontier, state.instance.system
+    task = first(ready(state), front.ready_seq)
+
+    def of_task(values: Array) -> Array:
+        return jnp.where(task, values, 0).sum(dtype=jnp.int32)
+
+    slot = of_task(front.slot)
+    pe = take(system.plan_pe, jnp.int32(plan), take(state.jobs.profile, slot), of_task(front.task))
+    return _of(state, task, jnp.broadcast_to((_pe_ids(state) != pe).astype(jnp.int32), front.exec_time.shape))
+
+
+RULES: types.MappingProxyType[str, Callable[[State, Settings], Array]] = types.MappingProxyType(
+    {
+        "cpu": cpu,
+        "met": met,
+        "stf": stf,
+        "eft": eft,
+        "etf": etf,
+        "etf_lb": etf_lb,
+        "heft_rt": heft_rt,
+        "heft": heft,
+        "peft": peft,
+        "random": random,
+    }
+)

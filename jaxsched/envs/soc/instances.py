@@ -1,0 +1,283 @@
+"""From platforms and job profiles on the host to instances on the device, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax import Array
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.envs.soc.platforms import INT32_MAX, Job, Platform, check
+from jaxsched.envs.soc.rules import PLANS
+from jaxsched.envs.soc.static import plan
+from jaxsched.envs.soc.types import Instance, Noise, System
+
+AHEAD = ("rank", "optimistic", "out_transfer", "num_descendants", "successor_bits")
+
+
+def make_system(
+    platform: Platform,
+    profiles: Sequence[Job],
+    *,
+    communication: str = "pe_to_pe",
+    min_tasks: int = 1,
+    min_predecessors: int = 1,
+    min_successors: int = 1,
+    min_pes: int = 1,
+) -> System:
+    """The tables of a platform and its job profiles, NumPy. Sizes are the largest that occur, at least `min_*`.
+
+    `communication` is what the plans of HEFT and PEFT count with. Raises `InstanceError` where the platform cannot run
+    a task, or has no shared memory where it is asked for.
+    """
+    if not profiles:
+        raise InstanceError("a system needs at least one job profile")
+    check(platform, profiles)
+    if communication == "shared_memory" and (platform.to_memory is None or platform.from_memory is None):
+        raise InstanceError(f"platform {platform.name!r} has no memory node, which communication='shared_memory' needs")
+    num_profiles, num_pes = len(profiles), max(platform.num_pes, min_pes)
+    num_tasks = max(min_tasks, *(job.num_tasks for job in profiles))
+    before: list[list[list[tuple[int, int]]]] = []
+    after: list[list[list[int]]] = []
+    for job in profiles:
+        before.append([[] for _ in job.tasks])
+        after.append([[] for _ in job.tasks])
+        for src, dst, volume in sorted(job.edges):
+            before[-1][dst].append((src, volume))
+            after[-1][src].append(dst)
+    heads = [[k for k, row in enumerate(rows) if not row] for rows in before]
+    num_before = max(min_predecessors, *(len(row) for rows in before for row in rows))
+    num_after = max(min_successors, *(len(row) for rows in [*after, heads] for row in rows))
+
+    def zeros(*shape: int, dtype: type = np.int32) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+    tasks = num_profiles, num_tasks
+    system = {
+        "exec_time": zeros(*tasks, num_pes),
+        "exec_mask": zeros(*tasks, num_pes, dtype=np.bool_),
+        "power": zeros(*tasks, num_pes, dtype=np.float32),
+        "task_mask": zeros(*tasks, dtype=np.bool_),
+        "num_tasks_of": np.array([job.num_tasks for job in profiles], np.int32),
+        "predecessor": zeros(*tasks, num_before),
+        "volume": zeros(*tasks, num_before),
+        "predecessor_mask": zeros(*tasks, num_before, dtype=np.bool_),
+        "successor": zeros(*tasks, num_after),
+        "successor_mask": zeros(*tasks, num_after, dtype=np.bool_),
+        "head": zeros(num_profiles, num_after),
+        "head_mask": zeros(num_profiles, num_after, dtype=np.bool_),
+        "rank": zeros(*tasks, dtype=np.float32),
+        "optimistic": zeros(*tasks, num_pes, dtype=np.float32),
+        "out_transfer": zeros(*tasks, dtype=np.float32),
+        "num_descendants": zeros(*tasks),
+        "successor_bits": zeros(*tasks, -(-num_tasks // 32), dtype=np.uint32),
+        "plan_pe": zeros(len(PLANS), *tasks),
+        "plan_predecessor": zeros(len(PLANS), *tasks),
+        "plan_mask": zeros(len(PLANS), *tasks, dtype=np.bool_),
+        "profile_mask": np.ones(num_profiles, np.bool_),
+        "pe_mask": np.arange(num_pes) < platform.num_pes,
+        "bandwidth": zeros(num_pes, num_pes),
+        "to_memory": zeros(num_pes),
+        "from_memory": zeros(num_pes),
+    }
+    real = platform.num_pes
+    system["bandwidth"][:real, :real] = platform.bandwidth
+    if platform.to_memory is not None and platform.from_memory is not None:
+        system["to_memory"][:real], system["from_memory"][:real] = platform.to_memory, platform.from_memory
+    for p, job in enumerate(profiles):
+        for k, name in enumerate(job.tasks):
+            times = platform.exec_time[name]
+            for q in (q for q, time in enumerate(times) if time is not None):
+                system["exec_time"][p, k, q], system["exec_mask"][p, k, q] = times[q], True
+                system["power"][p, k, q] = platform.energy(name, q, 1) or 0
+            system["task_mask"][p, k] = True
+            for d, (src, volume) in enumerate(before[p][k]):
+                system["predecessor"][p, k, d], system["volume"][p, k, d] = src, volume
+                system["predecessor_mask"][p, k, d] = True
+            _fill(system["successor"][p, k], system["successor_mask"][p, k], after[p][k])
+        _fill(system["head"][p], system["head_mask"][p], heads[p])
+        _look_ahead(platform, job, after[p], {name: value[p] for name, value in system.items() if name in AHEAD})
+        for i, method in enumerate(PLANS):
+            pe, previous = plan(platform, job, method, communication)
+            system["plan_pe"][i, p, : job.num_tasks] = pe
+            system["plan_mask"][i, p, : job.num_tasks] = [k is not None for k in previous]
+            system["plan_predecessor"][i, p, : job.num_tasks] = [k or 0 for k in previous]
+    times, able = system["exec_time"].astype(np.float64), system["exec_mask"]
+    mean = times.sum(-1) / np.maximum(able.sum(-1), 1)
+    relative = np.divide(times, mean[..., None], out=np.ones_like(times), where=mean[..., None] > 0)
+    speed = np.where(able, relative, 0).sum((0, 1)) / np.maximum(able.sum((0, 1)), 1)
+    unit = max(times.sum() / max(able.sum(), 1), 1e-3)
+    return System(**system, speed=speed.astype(np.float32), unit=np.float32(unit))
+
+
+def _fill(ids: np.ndarray, mask: np.ndarray, values: Sequence[int]) -> None:
+    ids[: len(values)], mask[: len(values)] = values, True
+
+
+def _look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict[str, np.ndarray]) -> None:
+    """The tables `AHEAD` of one profile.
+
+    Upward ranks: Topcuoglu, Hariri & Wu 2002, section 4.1. Optimistic cost table: Arabnejad & Barbosa 2014, section 4.
+    """
+    others = ~np.eye(platform.num_pes, dtype=bool)
+    slowness = 1 / float(platform.bandwidth[others].mean()) if others.any() else 0.0
+    transfer = {(src, dst): volume * slowness for src, dst, volume in job.edges}
+    reach: dict[int, set[int]] = {}
+    for k in reversed(topological(job.num_tasks, after)):
+        times = [time for time in platform.exec_time[job.tasks[k]] if time is not None]
+        into["rank"][k] = sum(times) / len(times) + max(
+            (transfer[k, s] + float(into["rank"][s]) for s in after[k]), default=0.0
+        )
+        reach[k] = set(after[k]).union(*(reach[s] for s in after[k]))
+        into["num_descendants"][k] = len(reach[k])
+        for s in after[k]:
+            into["out_transfer"][k] += transfer[k, s]
+            into["successor_bits"][k, s // 32] |= np.uint32(1 << (s % 32))
+            there = np.array([np.inf if time is None else time for time in platform.exec_time[job.tasks[s]]])
+            ahead = there + into["optimistic"][s, : platform.num_pes]  # [Q] where the successor runs
+            least = (ahead + transfer[k, s] * others).min(1)  # [Q] where the task runs
+            mine = into["optimistic"][k, : platform.num_pes]
+            np.maximum(mine, least, out=mine)
+
+
+def topological(num_tasks: int, after: Sequence[Sequence[int]]) -> list[int]:
+    """Task ids, each behind its predecessors."""
+    waits = [0] * num_tasks
+    for row in after:
+        for s in row:
+            waits[s] += 1
+    order = [k for k in range(num_tasks) if not waits[k]]
+    for k in order:  # grows
+        for s in after[k]:
+            waits[s] -= 1
+            if not waits[s]:
+                order.append(s)
+    return order
+
+
+def width(job: Job) -> int:
+    """The largest number of tasks none of which needs another: as many can be ready, queued or running at once.
+
+    Dilworth's theorem: tasks less a maximum matching of the bipartite graph of all ancestors and descendants.
+    """
+    after: list[list[int]] = [[] for _ in job.tasks]
+    for src, dst, _ in job.edges:
+        after[src].append(dst)
+    reach: dict[int, set[int]] = {}
+    for k in reversed(topological(job.num_tasks, after)):
+        reach[k] = set(after[k]).union(*(reach[s] for s in after[k]))
+    matched: dict[int, int] = {}  # descendant -> ancestor
+
+    def augments(first: int) -> bool:
+        # Depth first with an explicit stack: a chain of tasks would exceed the recursion limit.
+        seen: set[int] = set()
+        stack = [(first, iter(sorted(reach[first])))]
+        path: list[int] = []
+        while stack:
+            _, choices = stack[-1]
+            s = next((s for s in choices if s not in seen), None)
+            if s is None:
+                stack.pop()
+                if path:
+                    path.pop()
+                continue
+            seen.add(s)
+            path.append(s)
+            if s not in matched:
+                for (k, _), chosen in zip(stack, path, strict=True):
+                    matched[chosen] = k
+                return True
+            stack.append((matched[s], iter(sorted(reach[matched[s]]))))
+        return False
+
+    return job.num_tasks - sum(augments(k) for k in range(job.num_tasks))
+
+
+def make_instance(
+    system: System,
+    profile: Sequence[int] | np.ndarray,
+    gap: Sequence[int] | np.ndarray,
+    *,
+    cap: int,
+    width: int,
+    redraw: Sequence[int] | np.ndarray | None = None,
+    horizon: int | None = None,
+    warm_up: int = 0,
+    noise_std: float | None = None,
+    noise_key: Array | None = None,
+) -> Instance:
+    """One stream of jobs, NumPy: `profile` and `gap` i32[N] by ordinal, `cap` places for jobs with `width` tasks each.
+
+    `redraw` is for `socrates` only. `noise_std` None: execution times are the means, and nothing is drawn.
+    """
+    profile, gap = np.asarray(profile, np.int32), np.asarray(gap, np.int64)
+    if profile.ndim != 1 or not len(profile) or profile.shape != gap.shape:
+        raise InstanceError(f"profiles and gaps are one per job, got shapes {profile.shape} and {gap.shape}")
+    if gap.min() < 0:
+        raise InstanceError(f"gap[{gap.argmin()}] is {gap.min()}: negative times do not exist")
+    if cap < 1:
+        raise InstanceError(f"the cap is {cap}: at least one job must be allowed in the system")
+    slowest = _serial(system)[profile].sum() + gap.sum()
+    if slowest > INT32_MAX:
+        raise InstanceError(f"the stream may take {slowest} us, which exceeds int32: use a coarser unit of time")
+    noise = None
+    if noise_std is not None:
+        if not 0 <= noise_std < 100 or noise_key is None:
+            raise InstanceError(f"noise_std is {noise_std}, expected a number >= 0, and a noise_key")
+        noise = Noise(noise_key, np.float32(noise_std))
+    return Instance(
+        system=system,
+        profile=profile,
+        gap=gap.astype(np.int32),
+        redraw=np.zeros_like(profile) if redraw is None else np.asarray(redraw, np.int32),
+        job_mask=np.ones(len(profile), np.bool_),
+        slot_mask=np.ones(cap, np.bool_),
+        entry_mask=np.ones(cap * width, np.bool_),
+        horizon=np.int32(INT32_MAX if horizon is None else horizon),
+        warm_up=np.int32(warm_up),
+        noise=noise,
+    )
+
+
+def _serial(system: System) -> np.ndarray:
+    """i64[P]: us that no job exceeds if its tasks and transfers run one after another on the worst PEs."""
+    speeds = [np.asarray(each) for each in (system.bandwidth, system.to_memory, system.from_memory)]
+    slowest = min(int(each[each > 0].min()) for each in speeds if (each > 0).any())
+    moves = 2 * (np.asarray(system.volume, np.int64) // slowest)
+    return np.asarray(system.exec_time).max(-1).sum(-1, dtype=np.int64) + moves.sum((-1, -2))
+
+
+def to_host(system: System) -> tuple[Platform, list[Job]]:
+    """Platform and job profiles of a system with made-up names: task k of profile p is `p.k`."""
+    system = System(**{name: np.asarray(value) for name, value in vars(system).items()})
+    num_pes = int(system.pe_mask.sum())
+    names: dict[tuple[int, int], str] = {
+        (p, k): f"{p}.{k}" for p, size in enumerate(system.num_tasks_of) for k in range(size)
+    }
+
+    def rows(table: np.ndarray) -> dict[str, tuple]:
+        return {
+            name: tuple(table[p, k, q].item() if system.exec_mask[p, k, q] else None for q in range(num_pes))
+            for (p, k), name in names.items()
+        }
+
+    has_memory = (system.to_memory[:num_pes] > 0).all()
+    platform = Platform(
+        name="instance",
+        pes=tuple(f"PE {q}" for q in range(num_pes)),
+        exec_time=rows(system.exec_time),
+        bandwidth=system.bandwidth[:num_pes, :num_pes],
+        to_memory=system.to_memory[:num_pes] if has_memory else None,
+        from_memory=system.from_memory[:num_pes] if has_memory else None,
+        power=rows(system.power) if system.power.any() else None,
+    )
+    jobs = []
+    for p in np.flatnonzero(system.profile_mask):
+        edges = [
+            (int(system.predecessor[p, k, d]), int(k), int(system.volume[p, k, d]))
+            for k, d in np.argwhere(system.predecessor_mask[p])
+        ]
+        tasks = tuple(name for (profile, _), name in names.items() if profile == p)
+        jobs.append(Job(name=f"profile {p}", tasks=tasks, edges=tuple(edges)))
+    return platform, jobs

@@ -1,0 +1,610 @@
+"""Platforms, job profiles and static task graphs on the host: plain data, loaders, and the checks all of them pass.
+
+The JSON schemas (`jaxsched-soc-platform/1`, `jaxsched-soc-job/1`, `jaxsched-static-dag/1`) are documented in the README
+of this folder. A platform file is written by clusters; a `Platform` is flat, one entry per PE, without the memory node.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import operator
+import os
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.core.text import Json, Text, read_bytes
+
+INT32_MAX = 2**31 - 1
+MAX_PES = 1024  # the bandwidth matrix is their square
+MAX_TASKS = 4096  # of one job
+MAX_CELLS = 2**20  # task names times PEs
+MAX_NAME = 200  # characters
+
+Data = str | os.PathLike[str] | Mapping[str, Any]
+Times = tuple[int | None, ...]
+
+
+class Fault(InstanceError):
+    """What a check of the values found, and the `path` of keys and indices to the value at fault."""
+
+    def __init__(self, reason: str, *path: str | int):
+        self.path = path
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+        self.told = f"{where}: {reason}" if where else reason
+        super().__init__(self.told)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Platform:
+    """Q processing elements (PEs) and how fast they compute and exchange data. Time in us, data in units of the source.
+
+    Arrays are int32 and read-only. Raises `InstanceError` naming the field and the value it refuses.
+    """
+
+    name: str
+    pes: tuple[str, ...]  # Q names
+    exec_time: Mapping[str, Times]  # task name -> us on each PE at its top operating point, None: cannot run there
+    bandwidth: np.ndarray  # i32[Q, Q]  units per us from PE to PE, > 0; the diagonal from a PE to itself
+    to_memory: np.ndarray | None = None  # i32[Q]  units per us from the PE to the memory node, > 0; None: no memory
+    from_memory: np.ndarray | None = None  # i32[Q]  units per us from the memory node to the PE
+    # Task name -> what one us of it costs on each PE at the top operating point; None: the source states none there.
+    # DS3 states W, so that power times us is uJ: dynamic and static power of its cluster with this one PE busy.
+    # SoCRATES states a number without unit. Either is taken as given: no idle power and no frequency scaling.
+    power: Mapping[str, tuple[float | None, ...]] | None = None
+
+    def __post_init__(self):
+        _check_name(self.name, "name")
+        num_pes = len(self.pes)
+        if not 0 < num_pes <= MAX_PES:
+            raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}", "pes")
+        _check_unique(self.pes, "pes")
+        if len(self.exec_time) * num_pes > MAX_CELLS:
+            raise Fault(f"{len(self.exec_time)} tasks on {num_pes} PEs: more than {MAX_CELLS} times", "exec_time")
+        times = {}
+        for task, row in self.exec_time.items():
+            _check_name(task, "exec_time")
+            if len(row) != num_pes:
+                raise Fault(f"{len(row)} times for {num_pes} PEs", "exec_time", task)
+            times[task] = tuple(None if t is None else integer(t, 0, "exec_time", task, q) for q, t in enumerate(row))
+        set_ = functools.partial(object.__setattr__, self)
+        set_("pes", tuple(self.pes))
+        set_("exec_time", times)
+        set_("bandwidth", _bandwidth(self.bandwidth, (num_pes, num_pes), "bandwidth"))
+        if (self.to_memory is None) != (self.from_memory is None):
+            raise Fault("is given for one direction only", "from_memory" if self.from_memory is None else "to_memory")
+        for field in ("to_memory", "from_memory"):
+            if getattr(self, field) is not None:
+                set_(field, _bandwidth(getattr(self, field), (num_pes,), field))
+        if self.power is not None:
+            power = {}
+            for task, row in self.power.items():
+                if len(row) != num_pes:
+                    raise Fault(f"{len(row)} numbers for {num_pes} PEs", "power", task)
+                power[task] = tuple(None if w is None else _number(w, "power", task, q) for q, w in enumerate(row))
+            set_("power", power)
+
+    # Equal by content: sources of streams on equal platforms are the same static argument of a compiled program.
+
+    def _content(self) -> tuple[Any, ...]:
+        arrays = (self.bandwidth, self.to_memory, self.from_memory)
+        tables = (self.exec_time, self.power or {})
+        return (
+            self.name,
+            self.pes,
+            *(tuple(sorted(table.items())) for table in tables),
+            *(None if array is None else array.tobytes() for array in arrays),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Platform) and self._content() == other._content()
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    @property
+    def num_pes(self) -> int:
+        """Q."""
+        return len(self.pes)
+
+    def energy(self, task: str, pe: int, us: int) -> float | None:
+        """What running `task` on `pe` for `us` costs (DS3: uJ); None where the source states no power for it."""
+        row = None if self.power is None else self.power.get(task)
+        power = None if row is None else row[pe]
+        return None if power is None else power * us
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job profile: a directed acyclic graph of tasks. Any number of heads and tails; done when all tasks are.
+
+    Raises `InstanceError` naming the field and the value it refuses.
+    """
+
+    name: str
+    tasks: tuple[str, ...]  # names, which the platform's `exec_time` is looked up by; ids are positions
+    edges: tuple[tuple[int, int, int], ...]  # (src, dst, volume), volume in data units; 0 is still a precedence
+
+    def __post_init__(self):
+        _check_name(self.name, "name")
+        if not 0 < len(self.tasks) <= MAX_TASKS:
+            raise Fault(f"{len(self.tasks)} tasks, expected 1 to {MAX_TASKS}", "tasks")
+        _check_unique(self.tasks, "tasks", "name")
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        object.__setattr__(self, "edges", check_edges(self.edges, len(self.tasks)))
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.tasks)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StaticGraph:
+    """One task graph with its own times and links, as the papers on static scheduling print them; Q PEs."""
+
+    name: str
+    exec_time: tuple[Times, ...]  # [task][pe], None: cannot run there
+    edges: tuple[tuple[int, int, int], ...]  # (src, dst, volume)
+    bandwidth: np.ndarray  # i32[Q, Q]  units per time; the diagonal is not used: nothing is sent to the same PE
+
+    def __post_init__(self):
+        _check_name(self.name, "name")
+        if not 0 < len(self.exec_time) <= MAX_TASKS:
+            raise Fault(f"{len(self.exec_time)} tasks, expected 1 to {MAX_TASKS}", "exec_time")
+        num_pes = len(self.exec_time[0])
+        if not 0 < num_pes <= MAX_PES or num_pes * len(self.exec_time) > MAX_CELLS:
+            raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}, times tasks at most {MAX_CELLS}", "exec_time", 0)
+        rows = []
+        for k, row in enumerate(self.exec_time):
+            if len(row) != num_pes:
+                raise Fault(f"{len(row)} times for {num_pes} PEs", "exec_time", k)
+            rows.append(tuple(None if t is None else integer(t, 0, "exec_time", k, q) for q, t in enumerate(row)))
+            if all(t is None for t in rows[-1]):
+                raise Fault("no PE can run this task", "exec_time", k)
+        object.__setattr__(self, "exec_time", tuple(rows))
+        object.__setattr__(self, "edges", check_edges(self.edges, len(rows)))
+        matrix = _bandwidth(self.bandwidth, (num_pes, num_pes), "bandwidth", diagonal=False)
+        object.__setattr__(self, "bandwidth", matrix)
+
+
+def check(platform: Platform, jobs: Iterable[Job]) -> None:
+    """Raise `InstanceError` where `platform` cannot run a task of `jobs`, or two different jobs share a name.
+
+    Also where all tasks and transfers of one job in a row exceed int32, so that no time within a job overflows.
+    """
+    known: dict[str, Job] = {}
+    slowest = [platform.bandwidth.min()]
+    slowest += [x.min() for x in (platform.to_memory, platform.from_memory) if x is not None]
+    for job in jobs:
+        if known.setdefault(job.name, job) is not job:
+            if known[job.name] != job:
+                raise InstanceError(f"two different jobs have the name {job.name!r}")
+            continue
+        total = 0
+        for k, task in enumerate(job.tasks):
+            row = [time for time in platform.exec_time.get(task, ()) if time is not None]
+            if not row:
+                raise InstanceError(
+                    f"job {job.name!r}: tasks[{k}].name {task!r}: no PE of platform {platform.name!r} can run it"
+                )
+            total += max(row)
+        total += sum(2 * (volume // int(min(slowest))) for _, _, volume in job.edges)  # to the memory and from it
+        if total > INT32_MAX:
+            raise InstanceError(
+                f"job {job.name!r}: its tasks and transfers in a row may take {total} us on platform "
+                f"{platform.name!r}, which exceeds int32: use a coarser unit of time"
+            )
+
+
+def load_platform(source: Data) -> Platform:
+    """The platform of a name, a file, or a dict of the schema `jaxsched-soc-platform/1`.
+
+    Names are looked up in the package (`socrates_top`), then in the folder `$JAXSCHED_DATA` (`soc/soc_*.json`). Raises
+    `InstanceError` with file, line, field and value for malformed data, with close matches or the remedy for an unknown
+    name.
+    """
+    return _load(source, _Kind("soc", "platform", "jaxsched-soc-platform/1", _platform))
+
+
+def load_job(source: Data) -> Job:
+    """The job profile of a name, a file, or a dict of the schema `jaxsched-soc-job/1`.
+
+    Names are looked up in the package (`socrates_top1` to `socrates_top10`), then in the folder `$JAXSCHED_DATA`
+    (`soc/job_*.json`). Raises `InstanceError` as `load_platform` does.
+    """
+    return _load(source, _Kind("job", "job profile", "jaxsched-soc-job/1", _job))
+
+
+def load_static(source: Data) -> StaticGraph:
+    """The static graph of a name, a file, or a dict of the schema `jaxsched-static-dag/1`.
+
+    Names are looked up in the package (`topcuoglu_2002`, `arabnejad_2014`), then in the folder `$JAXSCHED_DATA`
+    (`soc/static_*.json`). Raises `InstanceError` as `load_platform` does.
+    """
+    return _load(source, _Kind("static", "static graph", "jaxsched-static-dag/1", _static))
+
+
+# ------------------------------------------------------------------------------------------------ from JSON to data
+
+
+class _Reader:
+    """A JSON object, from a file or a dict of the user, and its values by path; `fail` points into the file."""
+
+    def __init__(self, entry: Mapping[str, Any], json: Json | None):
+        self.entry, self.json = entry, json
+
+    def fail(self, fault: Fault) -> InstanceError:
+        return InstanceError(fault.told) if self.json is None else self.json.fail(fault.told, *fault.path)
+
+    def get(self, *path: str | int) -> Any:
+        value: Any = self.entry
+        for depth, part in enumerate(path):
+            if isinstance(part, str) and part not in value:
+                raise Fault(f"{part!r} is missing", *path[:depth])
+            value = value[part]
+        return value
+
+    def object(self, *path: str | int, known: Sequence[str] = ()) -> Mapping[str, Any]:
+        """The object at `path`; with `known`, keys other than these are refused: nothing is dropped silently."""
+        value = self.get(*path)
+        if not isinstance(value, Mapping):
+            raise Fault(f"expected an object, got {reprlib.repr(value)}", *path)
+        for key in value if known else ():
+            if key not in known:
+                close = difflib.get_close_matches(str(key)[:50], known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+                raise Fault(f"unknown key {reprlib.repr(key)}; {hint}", *path, *([key] if isinstance(key, str) else []))
+        return value
+
+    def array(self, *path: str | int) -> Sequence[Any]:
+        value = self.get(*path)
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        if not isinstance(value, list | tuple):
+            raise Fault(f"expected an array, got {reprlib.repr(value)}", *path)
+        return value
+
+    def integer(self, *path: str | int, least: int = 0) -> int:
+        return integer(self.get(*path), least, *path)
+
+    def ids(self, *path: str | int) -> None:
+        """Every object of the array has its position as `id`, where it has one."""
+        for i in range(len(self.array(*path))):
+            if "id" in self.object(*path, i) and self.integer(*path, i, "id") != i:
+                raise Fault(f"{self.get(*path, i, 'id')}, expected {i}: ids are positions", *path, i, "id")
+
+
+_ABOUT = ("schema", "name", "origin", "licence", "notes", "units")
+_PLATFORM = (*_ABOUT, "clusters", "pes", "cluster_bandwidth", "self_bandwidth", "default_bandwidth")
+_CLUSTER = (
+    *("id", "name", "type", "num_pes", "is_memory", "opp", "exec_time", "task_power", "power_profile_w"),
+    *("power_gated_profile_w", "dvfs_default", "throttle_freq_mhz", "dtpm_throttle_freq_mhz"),
+    "ignored_duplicate_exec_time",
+)
+_JOB = (*_ABOUT, "source_name", "num_tasks", "head", "tail", "tasks", "edges")
+_TASK = ("id", "name", "predecessors", "earliest_start", "deadline")
+_EDGE = ("src", "dst", "volume")
+
+
+def _platform(reader: _Reader) -> Platform:
+    reader.object(known=_PLATFORM)
+    clusters, memory = reader.array("clusters"), None
+    reader.ids("clusters")
+    reader.ids("pes")
+    num_pes = [0] * len(clusters)
+    for i in range(len(reader.array("pes"))):
+        reader.object("pes", i, known=("id", "cluster"))
+        cluster = reader.integer("pes", i, "cluster")
+        if cluster >= len(clusters):
+            raise Fault(f"{cluster} is out of range, there are {len(clusters)} clusters", "pes", i, "cluster")
+        num_pes[cluster] += 1
+    names, times, power = [], [], []
+    for c in range(len(clusters)):
+        at = ("clusters", c)
+        cluster = reader.object(*at, known=_CLUSTER)
+        names.append(_check_name(reader.get(*at, "name"), *at, "name"))
+        if reader.integer(*at, "num_pes", least=1) != num_pes[c]:
+            raise Fault(f"{cluster['num_pes']}, but `pes` lists {num_pes[c]}", *at, "num_pes")
+        is_memory = cluster.get("is_memory", False)
+        if not isinstance(is_memory, bool):
+            raise Fault(f"{reprlib.repr(is_memory)} is not true or false", *at, "is_memory")
+        if is_memory:
+            if memory is not None or num_pes[c] != 1:
+                raise Fault("there is at most one memory node", *at, "is_memory")
+            memory = c
+        times.append({t: reader.integer(*at, "exec_time", t) for t in reader.object(*at, "exec_time")})
+        if is_memory and times[c]:
+            raise Fault("the memory node runs no tasks", *at, "exec_time")
+        power.append(_power(reader, c, times[c]))
+    _check_unique(names, "clusters", "name")
+    pes = [c for c in (reader.integer("pes", i, "cluster") for i in range(sum(num_pes))) if c != memory]
+
+    if len(pes) > MAX_PES:
+        raise Fault(f"{len(pes)} PEs, expected 1 to {MAX_PES}", "pes")
+    bandwidth = np.ones((len(clusters), len(clusters)), np.int64)
+    if len(reader.array("cluster_bandwidth")) != len(clusters):
+        raise Fault(f"{len(reader.array('cluster_bandwidth'))} rows, expected {len(clusters)}", "cluster_bandwidth")
+    to_itself = reader.entry.get("self_bandwidth")
+    for a in range(len(clusters)):
+        row = reader.array("cluster_bandwidth", a)
+        if len(row) != len(clusters):
+            raise Fault(f"{len(row)} entries, expected {len(clusters)}", "cluster_bandwidth", a)
+        for b in range(len(clusters)):
+            unused = a == b and (a == memory or (to_itself is not None and num_pes[a] == 1))
+            bandwidth[a, b] = reader.integer("cluster_bandwidth", a, b, least=0 if unused else 1)
+    matrix = bandwidth[np.ix_(pes, pes)]
+    if to_itself is not None:
+        np.fill_diagonal(matrix, reader.integer("self_bandwidth", least=1))
+    tasks = dict.fromkeys(task for row in times for task in row)
+    if len(tasks) * len(pes) > MAX_CELLS:
+        raise Fault(f"{len(tasks)} tasks on {len(pes)} PEs: more than {MAX_CELLS} times", "clusters")
+    position = [pes[:i].count(c) for i, c in enumerate(pes)]
+    return Platform(
+        name=reader.get("name"),
+        pes=tuple(names[c] if num_pes[c] == 1 else f"{names[c]}.{n}" for c, n in zip(pes, position, strict=True)),
+        exec_time={task: tuple(times[c].get(task) for c in pes) for task in tasks},
+        bandwidth=matrix,
+        to_memory=None if memory is None else bandwidth[pes, memory],
+        from_memory=None if memory is None else bandwidth[memory, pes],
+        power={t: tuple(power[c].get(t) for c in pes) for t in tasks} if any(power) else None,
+    )
+
+
+def _power(reader: _Reader, c: int, times: Mapping[str, int]) -> dict[str, float]:
+    """Power of each task on a PE of cluster `c` at the top operating point, empty where the source states none."""
+    at, cluster = ("clusters", c), reader.object("clusters", c)
+    if cluster.get("task_power"):
+        return {
+            task: _number(power, *at, "task_power", task)
+            for task, power in reader.object(*at, "task_power").items()
+            if task in times
+        }
+    if not cluster.get("power_profile_w"):
+        return {}
+    points = reader.array(*at, "opp")
+    top = max((reader.integer(*at, "opp", i, "freq_mhz") for i in range(len(points))), default=0)
+    profile: dict[int, str] = {}
+    for text in reader.object(*at, "power_profile_w"):
+        if not (text.isascii() and text.isdigit() and len(text) <= 10):
+            raise Fault(f"{reprlib.repr(text)} is not a frequency in MHz", *at, "power_profile_w", text)
+        profile[int(text)] = text
+    listed = min((frequency for frequency in profile if frequency >= top), default=None)
+    if listed is None:
+        raise Fault(f"no frequency of at least {top} MHz, the top operating point", *at, "power_profile_w")
+    path = (*at, "power_profile_w", profile[listed])
+    if not reader.array(*path):
+        raise Fault("is empty, expected the power with 1, 2, ... busy PEs", *path)
+    return dict.fromkeys(times, _number(reader.get(*path, 0), *path, 0))
+
+
+def _job(reader: _Reader) -> Job:
+    reader.object(known=_JOB)
+    tasks = reader.array("tasks")
+    reader.ids("tasks")
+    names = []
+    for k in range(len(tasks)):
+        task = reader.object("tasks", k, known=_TASK)
+        names.append(_check_name(reader.get("tasks", k, "name"), "tasks", k, "name"))
+        for key in ("earliest_start", "deadline"):  # read and never used by the simulators, nor here
+            if task.get(key) is not None:
+                reader.integer("tasks", k, key)
+    job = Job(name=reader.get("name"), tasks=tuple(names), edges=_edges(reader))
+
+    # What the file says twice must agree.
+    if reader.entry.get("num_tasks") is not None and reader.integer("num_tasks") != len(tasks):
+        raise Fault(f"{reader.get('num_tasks')}, but there are {len(tasks)} tasks", "num_tasks")
+    sources: list[set[int]] = [set() for _ in tasks]
+    for src, dst, _ in job.edges:
+        sources[dst].add(src)
+    for k in range(len(tasks)):
+        if "predecessors" in tasks[k]:
+            given = [
+                reader.integer("tasks", k, "predecessors", i)
+                for i in range(len(reader.array("tasks", k, "predecessors")))
+            ]
+            if sorted(given) != sorted(sources[k]):
+                raise Fault(f"{given}, but the edges say {sorted(sources[k])}", "tasks", k, "predecessors")
+    inner = {src for src, _, _ in job.edges}
+    ends = {
+        "head": [k for k, s in enumerate(sources) if not s],
+        "tail": [k for k in range(len(tasks)) if k not in inner],
+    }
+    for key, found in ends.items():
+        if reader.entry.get(key) is not None:
+            given = [reader.integer(key, i) for i in range(len(reader.array(key)))]
+            if sorted(given) != found:
+                raise Fault(f"{given}, but the edges say {found}", key)
+    return job
+
+
+def _static(reader: _Reader) -> StaticGraph:
+    reader.object(known=(*_ABOUT, "exec_time", "edges", "bandwidth"))
+    rows = [tuple(reader.array("exec_time", k)) for k in range(len(reader.array("exec_time")))]
+    links = [list(reader.array("bandwidth", q)) for q in range(len(reader.array("bandwidth")))]
+    return StaticGraph(reader.get("name"), tuple(rows), _edges(reader), links)  # pyright: ignore[reportArgumentType]
+
+
+def _edges(reader: _Reader) -> tuple[tuple[int, int, int], ...]:
+    edges = []
+    for i in range(len(reader.array("edges"))):
+        reader.object("edges", i, known=_EDGE)
+        edges.append(tuple(reader.integer("edges", i, key) for key in _EDGE))
+    return tuple(edges)
+
+
+# ------------------------------------------------------------------------------------------------ checks of values
+
+
+def check_edges(edges: Iterable[tuple[int, int, int]], num_tasks: int) -> tuple[tuple[int, int, int], ...]:
+    """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a cycle."""
+    checked, successors, waits = [], [[] for _ in range(num_tasks)], [0] * num_tasks
+    seen = set()
+    for i, edge in enumerate(edges):
+        if len(edge) != 3:
+            raise Fault(f"expected (src, dst, volume), got {len(edge)} values", "edges", i)
+        src, dst, volume = (integer(value, 0, "edges", i, key) for value, key in zip(edge, _EDGE, strict=True))
+        for key, task in (("src", src), ("dst", dst)):
+            if task >= num_tasks:
+                raise Fault(f"{task} is no task, there are {num_tasks}, counted from 0", "edges", i, key)
+        if src == dst:
+            raise Fault(f"task {src} cannot precede itself", "edges", i)
+        if (src, dst) in seen:
+            raise Fault(f"a second edge from task {src} to task {dst}", "edges", i)
+        seen.add((src, dst))
+        successors[src].append(dst)
+        waits[dst] += 1
+        checked.append((src, dst, volume))
+    ready = [k for k in range(num_tasks) if not waits[k]]
+    for k in ready:  # grows
+        for s in successors[k]:
+            waits[s] -= 1
+            if not waits[s]:
+                ready.append(s)
+    if len(ready) < num_tasks:  # walk backwards among those never ready until one comes again
+        walk = [next(k for k in range(num_tasks) if waits[k])]
+        while walk[-1] not in walk[:-1]:
+            walk.append(next(src for src, dst, _ in checked if dst == walk[-1] and waits[src]))
+        cycle = walk[walk.index(walk[-1]) :][::-1]
+        shown = " -> ".join(map(str, cycle if len(cycle) <= 8 else [*cycle[:7], "..."]))
+        raise Fault(f"the tasks {shown} are a cycle", "edges")
+    return tuple(checked)
+
+
+def integer(value: Any, least: int, *path: str | int) -> int:
+    """`value` as an integer from `least` to the largest int32; raises `Fault`."""
+    try:  # operator.index refuses floats and texts, but takes booleans
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise Fault(f"{reprlib.repr(value)} is not an integer", *path)
+    if abs(number) > INT32_MAX:
+        raise Fault(f"{reprlib.repr(number)} does not fit int32", *path)
+    if number < least:
+        raise Fault(f"{number} is negative" if number < 0 else f"{number}, expected at least {least}", *path)
+    return number
+
+
+def _number(value: Any, *path: str | int) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        raise Fault(f"{reprlib.repr(value)} is not a number", *path)
+    if not 0 <= value < 1e30:  # also refuses NaN
+        raise Fault(f"{reprlib.repr(value)} is not a number from 0 to 1e30", *path)
+    return float(value)
+
+
+def _bandwidth(values: Any, shape: tuple[int, ...], field: str, diagonal: bool = True) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged
+        array = np.empty(0)
+    if array.shape != shape:
+        raise Fault(f"expected {' x '.join(map(str, shape))} numbers, got shape {array.shape}", field)
+    for index, value in np.ndenumerate(array):
+        value = value.item() if isinstance(value, np.generic) else value
+        integer(value, int(diagonal or index[0] != index[1]), field, *index)
+    array = np.array(array, np.int32)
+    array.flags.writeable = False
+    return array
+
+
+def _check_name(value: Any, *path: str | int) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME or not value.isprintable():
+        raise Fault(f"{reprlib.repr(value)} is not a name: 1 to {MAX_NAME} printable characters", *path)
+    return value
+
+
+def _check_unique(names: Iterable[str], field: str, key: str | None = None) -> None:
+    seen: dict[str, int] = {}
+    for i, name in enumerate(names):
+        path = (field, i) if key is None else (field, i, key)
+        if seen.setdefault(_check_name(name, *path), i) != i:
+            raise Fault(f"{name!r} is also the name of {field}[{seen[name]}]", *path)
+
+
+# ----------------------------------------------------------------------------------------------------------- names
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind(Generic[_T]):
+    """One of the three schemas: how its files begin, what it is called, and who reads it."""
+
+    prefix: str
+    what: str
+    schema: str
+    build: Callable[[_Reader], _T]
+
+    def read(self, reader: _Reader) -> _T:
+        try:
+            schema = reader.entry.get("schema", self.schema)
+            if schema != self.schema:
+                raise Fault(f"{reprlib.repr(schema)} is not a {self.what}, expected {self.schema!r}", "schema")
+            return self.build(reader)
+        except Fault as fault:
+            raise reader.fail(fault) from None
+
+
+def _load(source: Data, kind: _Kind[_T]) -> _T:
+    if isinstance(source, Mapping):
+        return kind.read(_Reader(source, None))
+    text = os.fspath(source)
+    named: dict[str, Path] = {}
+    if os.path.isfile(text):
+        named[text] = Path(text)
+    else:
+        for folder in _folders():
+            named = {**_names(folder, kind.prefix), **named}  # the package first
+            if text in named:
+                break
+    if text in named:
+        return kind.read(_parsed(named[text], kind.what))
+    close = difflib.get_close_matches(text.lower()[:100], named, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(named))}"
+    data = os.environ.get("JAXSCHED_DATA")
+    remedy = (
+        f"JAXSCHED_DATA={data} has no soc/{kind.prefix}_*.json with it"
+        if data
+        else "more may be in a data folder: set JAXSCHED_DATA"
+    )
+    raise InstanceError(f"no file and no {kind.what} named {reprlib.repr(text)}; {hint} ({remedy})")
+
+
+def _parsed(path: Path, what: str) -> _Reader:
+    json = Json(Text(read_bytes(path), str(path)), f"a {what}")
+    return _Reader(json.entry, json)
+
+
+def _folders() -> list[Any]:
+    folder = os.environ.get("JAXSCHED_DATA")
+    return [resources.files(__package__ or "") / "data", *([Path(folder, "soc")] if folder else [])]
+
+
+def _names(folder: Any, prefix: str) -> dict[str, Path]:
+    """The `name` fields of the files `prefix_*.json` of a folder."""
+    if not folder.is_dir():
+        return {}
+    with resources.as_file(folder) as path:
+        return {
+            _name(file, (s := file.stat()).st_mtime_ns, s.st_size): file
+            for file in sorted(path.glob(f"{prefix}_*.json"))
+        }
+
+
+@functools.lru_cache(maxsize=1024)
+def _name(path: Path, modified: int, size: int) -> str:
+    """The name in a file; time and size are part of the cache's key, so that an edit is seen."""
+    reader = _parsed(path, "platform, job profile or static graph")
+    try:
+        return _check_name(reader.get("name"), "name")
+    except Fault as fault:
+        raise reader.fail(fault) from None
