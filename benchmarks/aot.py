@@ -35,12 +35,14 @@ from jaxsched.core.errors import InstanceError
 from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.job_shop import rules
 from jaxsched.envs.job_shop.sources import uniform
+from jaxsched.envs.memory import allocation_rules, random_lives
 from jaxsched.envs.soc import rules as soc_rules
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
 BATCH = 4096
 SOC_BATCH = 1024  # its state is larger
 SIZES = ((10, 10), (30, 20))
+BUFFERS = (64, 154)
 SYSTEMS = {
     "3 PEs": {"cap": 3},
     "16 PEs": {"platform": "ds3_multiple_bal", "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"), "cap": 12},  # data folder
@@ -189,11 +191,29 @@ def soc_programs(settings: dict) -> Iterator[tuple[str, Callable, tuple]]:
         yield name, changing(jax.vmap(step), *args), args
 
 
+def allocation_programs(num_buffers: int) -> Iterator[tuple[str, Callable, tuple]]:
+    """The same of static allocation."""
+    env, source = jaxsched.make("StaticAllocation-v0"), random_lives(num_buffers)
+
+    def arguments(key):
+        return key, env.reset(key, source(key))[0], jnp.int32(0)
+
+    def given(key, state, action):
+        return allocation_rules.apply(state, action)
+
+    args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
+    for name, step in {"allocation: rules, action given": given, "allocation: env.step": env.step}.items():
+        yield name, changing(jax.vmap(step), *args), args
+
+
 def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
     """Size, name, function and arguments of all of them."""
     for jobs, machines in SIZES:
         for program in programs(jobs, machines):
             yield f"{jobs}x{machines}", *program
+    for num_buffers in BUFFERS:
+        for program in allocation_programs(num_buffers):
+            yield f"{num_buffers} buffers", *program
     for size, settings in SYSTEMS.items():
         try:
             for program in soc_programs(settings):

@@ -18,9 +18,12 @@ from jax import Array
 
 import jaxsched
 from jaxsched.core import Environment, GraphObservation, Pool, UnknownNameError, put
+from jaxsched.envs import memory
 from jaxsched.testing import CHECKS, check_environment
 from tests import shapes
+from tests.envs.memory import cases as memory_cases
 from tests.envs.soc import cases as soc_cases
+from tests.reference import allocation as allocation_reference
 from tests.reference import job_shop as reference
 
 
@@ -49,6 +52,23 @@ def due_date_cases(objective: str) -> tuple[Pool, list]:
     return Pool(shapes.stacked(pool)), exact
 
 
+def allocation_cases() -> tuple[Pool, list]:
+    """Buffers with gaps, alignments, pinned ones and a capacity; small ones with their optima."""
+    rng = random.Random(3)
+
+    def instance(rows):
+        buffers = memory.Buffers(rows)
+        return memory.to_instance(buffers, rng.choice([None, 6 * memory.lower_bound(buffers) // 5]))
+
+    pool = [instance(memory_cases.random_rows(rng)) for _ in range(32)]
+    exact = []
+    for rows in (memory_cases.small_rows(rng) for _ in range(8)):
+        buffers = memory.Buffers(rows)
+        best = allocation_reference.optimum(memory_cases.to_reference(rows, buffers.unit))
+        exact.append((memory_cases.padded(memory.to_instance(buffers)), best))
+    return Pool(memory_cases.stacked(pool)), exact
+
+
 def soc_pool() -> tuple[Pool, list]:
     """Streams on platforms of different sizes."""
     return Pool(soc_cases.stack([soc_cases.to_instance(case) for case in soc_cases.random_cases(1, 16)])), []
@@ -57,6 +77,7 @@ def soc_pool() -> tuple[Pool, list]:
 # Settings to check, and where instances come from, of every registered id.
 CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
     "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
+    "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
     "SoC-v0": ([{}], soc_pool),
 }
 
@@ -77,6 +98,14 @@ def test_job_shop_observations_keep_the_contract(observation: str, mode: str):
     check_environment(
         env, source, num_instances=6, checks=["structure", "vmap_equals_loop", "observation", "padding", "x64"]
     )
+
+
+def test_fitting_a_capacity_keeps_the_contract():
+    """What differs from minimising the peak: where an episode ends, and whether it is feasible."""
+    source, exact = allocation_cases()
+    checks = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "bounds", "heuristics"]
+    checks += ["solutions", "same_world", "optimum"]
+    check_environment(memory.StaticAllocation("fit"), source, exact=exact, checks=checks)
 
 
 @pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])

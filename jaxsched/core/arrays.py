@@ -88,7 +88,12 @@ def take_column(table: Array, column: Array) -> Array:
 
 
 def take_row(table: Array, row: Array) -> Array:
-    """`table[row]` of a table [M, N] for a scalar row; zeros when out of range. Integers only. Returns [N]."""
+    """`table[row]` of a table [M, N] for a scalar row; zeros when out of range. Returns [N].
+
+    Integers and booleans only.
+    """
+    if table.dtype == jnp.bool_:
+        return take_row(table.astype(jnp.int8), row) > 0
     return lax.platform_dependent(
         table,
         row,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class InstanceError(ValueError):
@@ -20,7 +21,15 @@ class InstanceError(ValueError):
 
 
 class Infeasible(ValueError):
-    """No solution exists within the given limits; the message names what binds and how much is missing."""
+    """No solution within the given limits, or none was found; the message names what binds and how much is missing.
+
+    `missing` is that amount in the family's unit, `plan` the best solution of the problem without the limit that was
+    found (None where there is none), and `proved` says whether no solution exists.
+    """
+
+    def __init__(self, reason: str, *, missing: int | None = None, plan: Any = None, proved: bool = False):
+        self.reason, self.missing, self.plan, self.proved = reason, missing, plan, proved
+        super().__init__(reason)
 
 
 class UnknownNameError(KeyError):

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.text import Text, number_fault
@@ -17,13 +17,23 @@ _FIELD = re.compile(r'\s*+(?:"(?P<quoted>(?:[^"]|"")*+)"\s*+|(?P<plain>[^,"]*+))
 class Table:
     """A CSV file with a header: commas, double quotes around cells that need them, one line per row."""
 
-    def __init__(self, content: bytes, file: str, required: Sequence[str], optional: Sequence[str] = ()):
+    def __init__(
+        self,
+        content: bytes,
+        file: str,
+        required: Sequence[str],
+        optional: Sequence[str] = (),
+        aliases: Mapping[str, str] | None = None,
+    ):
+        """`aliases`: other names of a column; `given` says which one the header has."""
         self.text = Text(content, file)
         self.header = next((n for n, line in enumerate(self.text.lines) if line.strip()), None)
         wanted = ",".join(required)
         if self.header is None:
             raise self.text.fail(f"no header `{wanted}`: the file is empty")
-        known = [*required, *optional]
+        aliases = aliases or {}
+        known = [*required, *optional, *aliases]
+        self.given: dict[str, str] = {}
         self.columns: dict[str, int] = {}
         for i, (cell, start) in enumerate(cells(self.text, self.header)):
             name = cell.lower()
@@ -31,9 +41,11 @@ class Table:
                 close = difflib.get_close_matches(name[:50], known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
                 raise self.text.fail_at(f"unknown column {short(cell)}; {hint}", self.header, start)
-            if name in self.columns:
-                raise self.text.fail_at(f"column {name} is given twice", self.header, start)
-            self.columns[name] = i
+            column = aliases.get(name, name)
+            if column in self.columns:
+                twice = name if self.given[column] == name else f"{name}, also called {self.given[column]},"
+                raise self.text.fail_at(f"column {twice} is given twice", self.header, start)
+            self.columns[column], self.given[column] = i, name
         missing = [name for name in required if name not in self.columns]
         if missing:
             raise self.text.fail(f"no column {', '.join(missing)} in the header", self.header, 2**31)

@@ -107,7 +107,9 @@ def gradient_steps(
     the same set of episodes on any number of devices.
     """
     count = config.num_minibatches
-    minibatches = jax.tree.map(lambda leaf: jnp.swapaxes(leaf.reshape(-1, count, *leaf.shape[1:]), 0, 1), batch)
+    minibatches = jax.tree.map(
+        lambda leaf: jnp.swapaxes(leaf.reshape(len(leaf) // count, count, *leaf.shape[1:]), 0, 1), batch
+    )
 
     def step(carry, minibatch):
         params, opt_state = carry

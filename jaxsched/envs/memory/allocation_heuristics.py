@@ -1,0 +1,158 @@
+"""Heuristics of static allocation: an order of the buffers, and where each one goes among those placed before.
+
+Orders: `size` (size, then duration), `duration` (duration, then size), `area` (duration x size, then size), each
+descending, `start` (start ascending, then size descending); further ties to the buffer that comes first. Fits: `best`,
+the smallest gap in address that holds the buffer, the lowest of equal ones; `first`, the lowest gap that holds it;
+both on top of all its neighbours where there is none. Neighbours are the placed buffers live at a common time.
+
+`xla` is the better of best fit by size and by duration, which is what XLA's buffer assignment computes (its heap
+algorithms kSpatial and kTemporal, openxla/xla, `heap_simulator.cc`); best fit by size is also the rule of TFLite's
+arena planner. The duration of a buffer with gaps is the time it is live.
+
+Inside jit the same orders are scores of a state of `StaticAllocation-v0`, where the chosen buffer goes onto the skyline
+instead of into a gap, and two rules look at that skyline.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsched.envs.memory import allocation_rules as rules
+from jaxsched.envs.memory.allocation_types import AllocationState
+from jaxsched.envs.memory.types import Buffers
+
+ORDERS = ("size", "duration", "area", "start")
+FITS = ("best", "first")
+HEURISTICS = ("xla", "no_reuse", *(f"{fit}_fit_{order}" for fit in FITS for order in ORDERS))
+
+
+def heuristic(buffers: Buffers, name: str) -> np.ndarray:
+    """The offsets i64[N] of a heuristic by name, one of `HEURISTICS`."""
+    if name == "xla":
+        plans = [heuristic(buffers, "best_fit_size"), heuristic(buffers, "best_fit_duration")]
+        return min(plans, key=lambda offsets: int((offsets + buffers.size).max(initial=0)))  # ties to by size
+    if name == "no_reuse":
+        return place(buffers, range(len(buffers)), "best", reuse=False)
+    fit, _, rule = name.split("_")
+    return place(buffers, order(buffers, rule), fit)
+
+
+def order(buffers: Buffers, rule: str) -> np.ndarray:
+    """The buffers in one of `ORDERS`, i64[N]."""
+    size, duration = buffers.size, durations(buffers)
+    if rule == "area":  # may exceed int64
+        area = [int(a) * int(b) for a, b in zip(size, duration, strict=True)]
+        return np.array(sorted(range(len(area)), key=lambda i: (-area[i], -int(size[i]))), np.int64)
+    keys = {"size": (-duration, -size), "duration": (-size, -duration), "start": (-size, buffers.starts())}
+    return np.lexsort(keys[rule])  # the last key first; stable
+
+
+def durations(buffers: Buffers) -> np.ndarray:
+    """Ticks that each buffer is live, i64[N]."""
+    buffer, start, end = buffers.segments()
+    total = np.zeros(len(buffers), np.int64)
+    np.add.at(total, buffer, end - start)
+    return total
+
+
+def place(buffers: Buffers, order: Sequence[int] | np.ndarray, fit: str, reuse: bool = True) -> np.ndarray:
+    """The offsets i64[N] of the buffers placed one by one; pinned ones are there from the beginning.
+
+    Without `reuse` all buffers count as neighbours, so that no two share an address.
+    """
+    segment, start, end = buffers.segments()
+    first = np.searchsorted(segment, np.arange(len(buffers) + 1))  # the segments of buffer i: first[i] to first[i + 1]
+    offset = buffers.offset.copy()
+    placed = buffers.pinned.copy()
+    for i in order:
+        if placed[i]:
+            continue
+        beside = placed if not reuse else np.zeros(len(buffers), np.bool_)
+        for k in range(first[i], first[i + 1]) if reuse else ():
+            beside[segment[placed[segment] & (start < end[k]) & (start[k] < end)]] = True
+        ids = np.flatnonzero(beside)
+        ids = ids[np.argsort(offset[ids], kind="stable")]
+        offset[i] = _fit(
+            offset[ids], offset[ids] + buffers.size[ids], int(buffers.size[i]), int(buffers.alignment[i]), fit
+        )
+        placed[i] = True
+    return offset
+
+
+def _fit(low: np.ndarray, high: np.ndarray, size: int, alignment: int, fit: str) -> int:
+    """The offset among blocks i64[K] in ascending order of their lower ends."""
+    floor = np.maximum.accumulate(np.append(0, high))
+    start = -(-floor // alignment) * alignment
+    gap = low - floor[:-1]
+    holds = np.flatnonzero(start[:-1] + size <= low)
+    if not holds.size:
+        return int(start[-1])
+    return int(start[holds[np.argmin(gap[holds])] if fit == "best" else holds[0]])
+
+
+# ----------------------------------------------------------------------------------------------------- scores in jit
+
+
+def by_size(state: AllocationState) -> Array:
+    """Largest first, ties to the longer life. i32[N]."""
+    return _ranks(state.instance.size, state.instance.duration)
+
+
+def by_duration(state: AllocationState) -> Array:
+    """Longest life first, ties to the larger. i32[N]."""
+    return _ranks(state.instance.duration, state.instance.size)
+
+
+def by_area(state: AllocationState) -> Array:
+    """Largest product of size and duration first, ties to the larger. i32[N].
+
+    Products closer than float32 resolves count as ties.
+    """
+    size = state.instance.size
+    return _ranks(size.astype(jnp.float32) * state.instance.duration.astype(jnp.float32), size)
+
+
+def by_start(state: AllocationState) -> Array:
+    """Earliest start first, ties to the larger. i32[N]."""
+    return _ranks(-state.instance.start, state.instance.size)
+
+
+def lowest(state: AllocationState) -> Array:
+    """The lowest offset, ties to the longer life. i32[N]."""
+    return _ranks(-rules.offsets(state), state.instance.duration)
+
+
+def least_waste(state: AllocationState) -> Array:
+    """The least unusable area under it, ties to the lowest index. f32[N]."""
+    live = state.instance.live
+    gap = jnp.where(live, rules.offsets(state)[:, None] - state.top, 0)
+    return -gap.astype(jnp.float32).sum(-1)
+
+
+def random(state: AllocationState) -> Array:
+    """Equal scores: sampled by `randomised`, a uniformly random legal buffer. i32[N]."""
+    return jnp.zeros_like(state.offset)
+
+
+def _ranks(first: Array, second: Array) -> Array:
+    """i32[N]: position in the ascending order of (first, second), the same for ties."""
+    above = (first[:, None] > first) | ((first[:, None] == first) & (second[:, None] > second))
+    return above.sum(-1, dtype=jnp.int32)
+
+
+SCORES = types.MappingProxyType(
+    {
+        "size": by_size,
+        "duration": by_duration,
+        "area": by_area,
+        "start": by_start,
+        "lowest": lowest,
+        "least_waste": least_waste,
+        "random": random,
+    }
+)

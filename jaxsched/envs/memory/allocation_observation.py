@@ -1,0 +1,105 @@
+"""The frontier observation of static allocation: buffers left, the sections of time, who shares one.
+
+Nodes are the N buffers, then the S sections. Two buffers that are live at a common time are joined by an edge, and each
+section with the next. Amounts of memory are in units of the bound on the peak and relative to the lowest offset that a
+buffer can still get, so that two states with the same remaining problem look alike whatever their units. The README of
+this folder lists the features.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxsched.core.graph import GraphObservation, make_graph
+from jaxsched.envs.memory import allocation_rules as rules
+from jaxsched.envs.memory.allocation_types import AllocationState
+
+BUFFER, SECTION = 0, 1  # node kinds
+SHARES, NEXT = 0, 1  # edge kinds
+LIMIT = np.float32(10)  # features are clipped to +-LIMIT
+
+
+def observe(state: AllocationState, mask: Array) -> GraphObservation:
+    """`mask` bool[N]: legal actions. N + S nodes, N * N + 2 (S - 1) edges, N actions."""
+    instance = state.instance
+    num_buffers, num_sections = instance.num_buffers, instance.num_sections
+    waiting = instance.buffer_mask & ~state.placed & ~state.done
+    live = instance.live & waiting[:, None]
+    busy = live.any(0)  # sections with something left
+    offset = rules.offsets(state)
+    base = jnp.where(waiting, offset, rules.HIGHEST).min(initial=rules.HIGHEST)
+    bound = rules.bound(state)
+    unit = 1.0 / jnp.maximum(bound, 1).astype(jnp.float32)
+
+    size = jnp.where(waiting, instance.size, 0)
+    length = live.sum(-1, dtype=jnp.int32)  # sections of each buffer
+    num_waiting = jnp.maximum(waiting.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+    num_busy = jnp.maximum(busy.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+    length_or_one = jnp.maximum(length, 1).astype(jnp.float32)
+    area = size.astype(jnp.float32) * length
+    hole = jnp.where(live, (offset[:, None] - state.top).astype(jnp.float32), 0).sum(-1)
+    left = jnp.where(live, state.left, 0)
+    top = jnp.where(live, state.top, 0)
+    most = left.max(-1)  # what is left where most is
+    after = offset + most  # the bound in its own sections once it is placed
+    crowd = busy * live.sum(0, dtype=jnp.int32)
+    shares = instance.beside & waiting[:, None] & waiting
+
+    buffers = [
+        size * unit,
+        length / num_busy,
+        area / jnp.maximum(area.max(initial=0), 1),
+        (offset - base) * unit,
+        (offset + size - base) * unit,
+        hole / length_or_one * unit,
+        hole / jnp.maximum(area, 1),
+        most * unit,
+        left.astype(jnp.float32).sum(-1) / length_or_one * unit,
+        (after - bound) * unit,
+        (jnp.where(live, state.top + state.left, 0).max(-1) - bound) * unit,
+        (top.max(-1) - base) * unit,
+        shares.sum(-1, dtype=jnp.int32) / num_waiting,
+        jnp.where(live, crowd, 0).max(-1) / num_waiting,
+        jnp.broadcast_to(num_waiting / (num_waiting + num_busy), (num_buffers,)),
+    ]
+    sections = [
+        (state.top - base) * unit,
+        state.left * unit,
+        (state.top + state.left - bound) * unit,
+        crowd / num_waiting,
+        jnp.where(live, size[:, None], 0).max(0, initial=0) * unit,
+        (jnp.where(live, offset[:, None], rules.HIGHEST).min(0, initial=rules.HIGHEST) - base) * unit,
+    ]
+    section_features = jnp.pad(_stack(sections, busy), ((0, len(buffers) - len(sections)), (0, 0)))
+    nodes = jnp.concatenate([_stack(buffers, waiting), section_features], 1).T
+    pair = jnp.stack([jnp.maximum(after - bound, 0) * unit, hole / length_or_one * unit], -1)
+
+    receivers, senders = np.divmod(np.arange(num_buffers * num_buffers), num_buffers)
+    one, other = num_buffers + np.arange(num_sections - 1), num_buffers + np.arange(1, num_sections)
+    # The section that a buffer rests on: the highest of its own, of equal ones the first.
+    support = jnp.argmax(jnp.where(live, state.top, -1), -1).astype(jnp.int32)
+    return GraphObservation(
+        graph=make_graph(nodes, np.concatenate([senders, one, other]), np.concatenate([receivers, other, one])),
+        node_mask=jnp.concatenate([waiting, busy]),
+        node_kind=jnp.asarray(np.repeat(np.array([BUFFER, SECTION], np.int32), [num_buffers, num_sections])),
+        edge_mask=jnp.concatenate([shares.ravel(), jnp.ones((2 * len(one),), jnp.bool_)]),
+        edge_kind=jnp.asarray(np.repeat(np.array([SHARES, NEXT], np.int32), [num_buffers * num_buffers, 2 * len(one)])),
+        action_node=jnp.arange(num_buffers, dtype=jnp.int32),
+        action_resource=num_buffers + support,
+        action_kind=jnp.zeros((num_buffers,), jnp.int32),
+        action_features=_clip(pair, waiting[:, None]),
+        action_mask=mask,
+        num_node_kinds=2,
+        num_edge_kinds=2,
+    )
+
+
+def _stack(features: list[Array], mask: Array) -> Array:
+    """f32[F, nodes], clipped, 0 where the node is not real."""
+    return _clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
+
+
+def _clip(features: Array, mask: Array) -> Array:
+    return jnp.where(mask, lax.clamp(-LIMIT, features, LIMIT), 0.0)

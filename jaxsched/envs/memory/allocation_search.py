@@ -1,0 +1,383 @@
+"""Anytime search over orders: many depth-first searches side by side in one compiled program, on any device.
+
+The search space and the inference are those of MiniMalloc (Moffitt, "MiniMalloc: A Lightweight Memory Allocator for
+Hardware-Accelerated Machine Learning", ASPLOS 2023), for a given capacity:
+
+* Buffers are placed in ascending order of offset, each at its lowest offset above its placed neighbours.
+* A section of time with `left` still to place above its floor, the lowest offset that any of its buffers can still get,
+  needs `floor + left`; beyond the capacity the search turns back.
+* A buffer is not placed where another one that waits would fit below it entirely.
+* Where no waiting buffer spans two sections, what is on both sides is independent: it is searched one after the other,
+  and a part without a solution undoes everything back to where it came apart.
+
+Ours: a lane is one such search with a preference order and a capacity of its own. The lanes advance in lockstep, one
+buffer tried or taken back per step, the way back being a row of a stack. They prefer long, crowded and large buffers in
+three orders, some with noise, and start again with other noise and more patience. Most aim at the lower bound, the
+others between it and the best plan so far, so that the plan improves early. A lane that has tried everything proves
+that its capacity is too small. Apart from the moment when time is up, the result depends on the seed only.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array, lax
+
+from jaxsched.core.padding import bucket, pad_to
+from jaxsched.envs.memory import allocation_rules as rules
+from jaxsched.envs.memory.allocation_types import AllocationInstance
+
+NEVER = jnp.int32(2**30)  # the lowest offset of a buffer that is placed, or of none
+RUNNING, FOUND, EXHAUSTED = 0, 1, 2
+MAX_LANES, MAX_STACK = 16, 2**25  # lanes, and numbers that their stacks may hold together
+WORK = 2**31  # comparisons between two looks at the clock, a second or so
+# Lanes 0 to 2 have the three orders without noise and stay at the lower bound. The next eight work in rounds, together
+# at one capacity, the lower bound in every other round; the rest, from the best plan down, improve it early.
+PURE, ROUNDS = 3, 8
+LADDER = (1 / 4, 1 / 2, 3 / 4, 7 / 8, 1)  # capacity between the lower bound and the best peak
+PATIENCE, GROWTH = 8_000, 1.15  # steps of a round and of a lane on the ladder, and the growth of both
+NOISE = (0.05, 0.1, 0.2)  # deviation of the logarithms of the keys, by lane
+
+
+class Problem(struct.PyTreeNode):
+    """What all lanes share. N buffers, S sections."""
+
+    instance: AllocationInstance
+    bridge: Array  # bool[N, S]  live, gaps included, in the section and the next
+    first: Array  # i32[N]  its first section
+    scale: Array  # f32[]  the largest size live at one time
+
+
+class Lanes(struct.PyTreeNode):
+    """L searches. Parts are maximal runs of sections that waiting buffers hold together."""
+
+    capacity: Array  # i32[L]
+    rank: Array  # i32[L, N]  preference among buffers of equal offset and crowd, ascending
+    weight: Array  # f32[L, N]  what the crowd counts, 0 in lanes that go by rank alone
+    status: Array  # i32[L]
+    depth: Array  # i32[L]  buffers placed
+    lowest: Array  # i32[L, N]  the lowest offset of a waiting buffer, NEVER where placed
+    left: Array  # i32[L, S]  summed size of the waiting buffers
+    bridges: Array  # i32[L, S]  waiting buffers that span the section and the next
+    born: Array  # i32[L, S]  depth at which the section's part came apart from others
+    last: Array  # i32[L, S]  offset of the part's last placement, 0 before the first
+    last_rank: Array  # i32[L, S]  and its rank, -1 before the first
+    last_crowd: Array  # i32[L, S]  and its crowd, NEVER before the first
+    crowd: Array  # i32[L, N]  largest left of its sections when its part came apart, times the weight
+    tried: Array  # i32[L]  offset of the last buffer tried here, -1 before the first
+    tried_rank: Array  # i32[L]
+    tried_crowd: Array  # i32[L]
+    offset: Array  # i32[L, N]  where placed
+    stack: Array  # i32[L, N + 1, 2 N + 6 S + 3]  everything above before each placement
+
+
+def problem(instance: AllocationInstance) -> Problem:
+    """On the host."""
+    live = np.asarray(instance.live)
+    section = np.arange(live.shape[1])
+    first, last = live.argmax(1), live.shape[1] - 1 - live[:, ::-1].argmax(1)
+    bridge = (first[:, None] <= section) & (section < last[:, None])
+    scale = np.float32((live * np.asarray(instance.size)[:, None]).sum(0).max(initial=1))
+    fields: Any = instance, bridge, first.astype(np.int32), scale
+    return jax.tree.map(jnp.asarray, Problem(*fields))
+
+
+def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.ndarray) -> Lanes:
+    """Lanes with the preferences i32[L, N], their weights f32[L, N], and capacities i32[L]; without a stack."""
+    num_lanes, num_buffers = rank.shape
+    instance, num_sections = given.instance, given.instance.num_sections
+    live, size = np.asarray(instance.live), np.asarray(instance.size)
+    zeros = np.zeros((num_lanes, num_sections), np.int32)
+    left = zeros + (live * size[:, None]).sum(0, dtype=np.int32)
+    lowest = jax.jit(lambda instance: rules.offsets(rules.init(instance)))(instance)
+    lowest = np.where(instance.buffer_mask, lowest, NEVER).astype(np.int32)
+    fields: dict[str, Any] = {
+        "capacity": capacity,
+        "rank": rank,
+        "weight": weight,
+        "status": np.zeros(num_lanes, np.int32),
+        "depth": np.zeros(num_lanes, np.int32),
+        "lowest": np.tile(lowest, (num_lanes, 1)),
+        "left": left,
+        "bridges": zeros + np.asarray(given.bridge).sum(0, dtype=np.int32),
+        "born": zeros,
+        "last": zeros,
+        "last_rank": zeros - 1,
+        "last_crowd": zeros + np.int32(NEVER),
+        "crowd": np.asarray(_crowd(given, left, weight)),
+        "tried": np.full(num_lanes, -1, np.int32),
+        "tried_rank": np.full(num_lanes, -1, np.int32),
+        "tried_crowd": np.zeros(num_lanes, np.int32),
+        "offset": np.zeros((num_lanes, num_buffers), np.int32),
+        "stack": None,
+    }
+    return jax.tree.map(jnp.array, Lanes(**fields))  # copies: nothing may share memory with what is donated
+
+
+def _crowd(given: Problem, left: Any, weight: Any) -> Array:
+    """i32[L, N]: the largest left of each buffer's sections, as a share of all lanes' largest in steps of 2**-20."""
+    most = jnp.where(given.instance.live, left[:, None], 0).max(-1)
+    return (weight * most.astype(jnp.float32) * (2.0**20 / given.scale)).astype(jnp.int32)
+
+
+@jax.jit
+def restart(lanes: Lanes, fresh: Lanes, which: Array) -> Lanes:
+    """`lanes`, those of `which` bool[L] replaced by `fresh` ones; both without a stack.
+
+    The stack can stay as it is: what lies above the depth is written before it is read.
+    """
+
+    def choose(old, new):
+        return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, lanes, fresh)
+
+
+@functools.partial(jax.jit, static_argnums=3, donate_argnums=1)
+def advance(given: Problem, lanes: Lanes, num_steps: Array, plain: bool) -> tuple[Lanes, Array]:
+    """Up to `num_steps` steps, fewer once a lane has found a plan or tried everything. Also returns their number.
+
+    `plain`: all alignments are 1 and nothing is pinned, which is quicker.
+    """
+
+    def going(carry):
+        lanes, step = carry
+        return (step < num_steps) & (lanes.status == RUNNING).all()
+
+    return lax.while_loop(
+        going, lambda carry: (_step(given, carry[0], plain), carry[1] + 1), (lanes, jnp.zeros((), jnp.int32))
+    )
+
+
+def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
+    """Every lane tries one more buffer, or takes the last one back."""
+    instance = given.instance
+    num_lanes, num_buffers = lanes.rank.shape
+    num_sections = instance.num_sections
+    each = jnp.arange(num_lanes, dtype=jnp.int32)
+    capacity, size = lanes.capacity[:, None], instance.size
+
+    # The part at work: the leftmost with something left.
+    open_ = lanes.left > 0
+    done = ~open_.any(1)
+    section = jnp.argmax(open_, 1).astype(jnp.int32)
+    cuts = (lanes.bridges == 0).astype(jnp.int32)
+    part = jnp.cumsum(cuts, 1, dtype=jnp.int32) - cuts
+    here = part == part[each, section][:, None]  # bool[L, S]
+    born, last, last_rank, last_crowd = (
+        leaf[each, section] for leaf in (lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd)
+    )
+
+    # The next to try: the lowest offset, most crowded, lowest rank; after the last placement and the last one tried.
+    lowest, rank, crowd = lanes.lowest, lanes.rank, lanes.crowd
+    waiting = (lowest < NEVER) & here[:, given.first]
+    ceiling = jnp.where(waiting, lowest + size, NEVER).min(1, keepdims=True)
+    room = capacity - jnp.where(here, lanes.left, 0).max(1, keepdims=True)  # a floor above it is too high somewhere
+
+    def after(offset, crowd_, rank_):
+        level = lowest == offset[:, None]
+        equal = crowd == crowd_[:, None]
+        return (lowest > offset[:, None]) | (level & ((crowd < crowd_[:, None]) | (equal & (rank > rank_[:, None]))))
+
+    eligible = waiting & (lowest < ceiling) & (lowest <= room)
+    eligible &= after(last, last_crowd, last_rank) & after(lanes.tried, lanes.tried_crowd, lanes.tried_rank)
+    offset = jnp.where(eligible, lowest, NEVER).min(1)
+    eligible &= lowest == offset[:, None]
+    most = jnp.where(eligible, crowd, -1).max(1)
+    best = jnp.where(eligible & (crowd == most[:, None]), rank, NEVER).min(1)
+    buffer = jnp.argmax(rank == best[:, None], 1).astype(jnp.int32)
+    exists = offset < NEVER
+
+    # Place it: its neighbours go above it, and every section must keep within the capacity.
+    live, height = instance.live[buffer], offset + size[buffer]
+    pushed = jnp.maximum(lowest, jnp.where(instance.beside[buffer], height[:, None], 0))
+    if not plain:
+        clear = jax.vmap(rules.clear, (None, 0, 0, 0, 0))
+        lifted = jax.vmap(lambda floor: clear(instance, floor, size, instance.alignment, instance.live))(pushed)
+        pushed = jnp.where(lowest < NEVER, lifted, lowest)
+    pushed = pushed.at[each, buffer].set(NEVER)
+    left = lanes.left - jnp.where(live, size[buffer][:, None], 0)
+    floor = jnp.where(instance.live, pushed[:, :, None], NEVER).min(1)
+    need = jnp.where(here, jnp.maximum(floor, offset[:, None]), 0) + left
+    fits = ((need <= capacity) | (left == 0)).all(1) & ((pushed + size <= capacity) | (pushed >= NEVER)).all(1)
+    bridges = lanes.bridges - given.bridge[buffer]
+    splits = (here & (lanes.bridges > 0) & (bridges == 0)).any(1)
+    depth = lanes.depth + 1
+    apart = here & splits[:, None]
+
+    running = lanes.status == RUNNING
+    push, turn = running & exists & fits & ~done, running & ~exists & ~done
+    target = jnp.where(last_rank < 0, born, lanes.depth) - 1  # a part without placements: to where it came apart
+    pop, exhausted = turn & (target >= 0), turn & (target < 0)
+
+    # Written first and read afterwards, so that XLA does not copy the stack.
+    parts = [lowest, crowd, lanes.left, lanes.bridges, lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd]
+    row = jnp.concatenate([*parts, offset[:, None], best[:, None], most[:, None]], 1)
+    stack = lanes.stack.at[each, jnp.where(push, lanes.depth, num_buffers + 1)].set(row, mode="drop")
+    old = stack[each, jnp.maximum(target, 0)]
+    ends = [num_buffers, *(2 * num_buffers + k * num_sections for k in range(7))]
+    *before, tail = jnp.split(old, ends, 1)
+    # Whoever comes apart from others is ordered anew, by what is left of its sections now.
+    anew = lax.cond((push & splits).any(), lambda: _crowd(given, left, lanes.weight), lambda: crowd)
+    behind = [
+        pushed,
+        jnp.where(apart[:, given.first], anew, crowd),
+        left,
+        bridges,
+        jnp.where(apart, depth[:, None], lanes.born),
+        jnp.where(here, jnp.where(splits, 0, offset)[:, None], lanes.last),
+        jnp.where(here, jnp.where(splits, -1, best)[:, None], lanes.last_rank),
+        jnp.where(here, jnp.where(splits, NEVER, most)[:, None], lanes.last_crowd),
+    ]
+    lowest, crowd, left, bridges, born, last, last_rank, last_crowd = (
+        jnp.where(push[:, None], new, jnp.where(pop[:, None], back, now))
+        for new, back, now in zip(behind, before, parts, strict=True)
+    )
+    rejected = running & exists & ~fits & ~done
+
+    def moved(now, back, turned_down, placed):
+        return jnp.where(push, placed, jnp.where(pop, back, jnp.where(rejected, turned_down, now)))
+
+    return lanes.replace(
+        status=jnp.where(running & done, FOUND, jnp.where(exhausted, EXHAUSTED, lanes.status)),
+        depth=jnp.where(push, depth, jnp.where(pop, target, lanes.depth)),
+        lowest=lowest,
+        left=left,
+        bridges=bridges,
+        born=born,
+        last=last,
+        last_rank=last_rank,
+        last_crowd=last_crowd,
+        crowd=crowd,
+        tried=moved(lanes.tried, tail[:, 0], offset, -1),
+        tried_rank=moved(lanes.tried_rank, tail[:, 1], best, -1),
+        tried_crowd=moved(lanes.tried_crowd, tail[:, 2], most, 0),
+        offset=lanes.offset.at[each, jnp.where(push, buffer, num_buffers)].set(offset, mode="drop"),
+        stack=stack,
+    )
+
+
+def preferences(
+    instance: AllocationInstance, rng: np.random.Generator, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks i32[L, N] and weights f32[L, N] for lanes with so much noise, f64[L].
+
+    In turn by width, area and crowd; by crowd, area and width; by crowd, width and area.
+    """
+    live, size = np.asarray(instance.live), np.asarray(instance.size, np.float64)
+    width = live.sum(1).astype(np.float64)
+    keys = {"W": width, "A": width * size}
+    rank = np.empty((len(noise), len(size)), np.int32)
+    weight = np.zeros((len(noise), len(size)), np.float32)
+    for lane, deviation in enumerate(noise):
+        names = ("WA", "AW", "WA")[lane % 3]
+        columns = [keys[name] * np.exp(deviation * rng.normal(size=len(size))) for name in names]
+        rank[lane, np.lexsort([-column for column in reversed(columns)])] = np.arange(len(size))
+        if lane % 3:
+            weight[lane] = np.exp(deviation * rng.normal(size=len(size)))
+    return rank, weight
+
+
+def search(
+    instance: AllocationInstance,
+    peak: int,
+    *,
+    target: int | None = None,
+    deadline: float,
+    seed: int = 0,
+    improved: Callable[[np.ndarray], None] | None = None,
+    better: Callable[[], int] | None = None,
+) -> tuple[np.ndarray | None, int]:
+    """Look for plans with a peak below `peak` until one reaches `target` or the lower bound, or `deadline` is over.
+
+    The deadline is a value of `time.perf_counter()`. Everything is in units of the instance, which has no padding.
+    Returns the offsets i32[N] of the best plan found, None where there is none, and a lower bound, which is the peak
+    where nothing lower exists. `improved(offsets)` is called with every better plan; `better()` is asked for the peak
+    of the best plan that somebody else has found meanwhile.
+    """
+    if instance.num_buffers == 0:
+        return None, peak
+    total = instance.num_buffers
+    instance = _padded(instance)
+    num_buffers, num_sections = instance.num_buffers, instance.num_sections
+    lower = int(jax.jit(rules.lower_bound)(instance))
+    width = 2 * num_buffers + 6 * num_sections + 3
+    num_lanes = min(MAX_STACK // (num_buffers * width), MAX_LANES)
+    if num_lanes == 0:
+        return None, lower
+    plain = instance.pinned_size.shape[0] == 0 and bool((np.asarray(instance.alignment)[:total] == 1).all())
+    given, rng, found = problem(instance), np.random.default_rng(seed), None
+    steps = int(np.clip(WORK // (num_lanes * num_buffers * num_sections), 64, 4096))
+    every = np.arange(num_lanes)
+    rounds = (every >= PURE) & (every < PURE + ROUNDS)
+    ladder = np.array([LADDER[lane % len(LADDER)] if lane >= PURE + ROUNDS else 0.0 for lane in every])
+    used, patience = np.zeros(num_lanes, np.int64), np.where(every < PURE, np.inf, PATIENCE)
+    turn = 0  # of the lanes that work in rounds
+
+    def fresh() -> Lanes:
+        aim = lower if target is None else max(lower, min(target, peak - 1))
+        away = turn % 2 and target is None  # from the lower bound half-way to the peak, then closer and closer to it
+        share = np.where(rounds, 1 - 0.5 ** (turn // 2 % 4 + 1) if away else 0.0, ladder)
+        capacity = np.minimum(aim + (share * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(np.int32)
+        pure = (every < PURE) | (rounds & (every < 2 * PURE) & bool(away))
+        noise = np.where(pure, 0.0, np.array(NOISE)[every // 3 % len(NOISE)])
+        return start(given, *preferences(instance, rng, noise), capacity)
+
+    lanes = fresh().replace(stack=jnp.zeros((num_lanes, num_buffers + 1, width), jnp.int32))
+    while peak > max(lower, target or 0) and time.perf_counter() < deadline:
+        lanes, taken = advance(given, lanes, steps, plain)
+        used += int(taken)
+        status, capacity = np.asarray(lanes.status), np.asarray(lanes.capacity)
+        for lane in np.flatnonzero(status == FOUND):
+            offsets = np.asarray(lanes.offset[lane])[:total]
+            reached = int(max((offsets + np.asarray(instance.size)[:total]).max(), _pinned(instance)))
+            if reached < peak:
+                peak, found = reached, offsets
+                if improved:
+                    improved(found)
+        if better and (other := better()) < peak:
+            peak, found = other, None
+        for lane in np.flatnonzero(status == EXHAUSTED):
+            lower = max(lower, int(capacity[lane]) + 1)
+        late = used >= patience
+        stale = (status != RUNNING) | (capacity >= peak) | (capacity < lower) | late
+        if stale.any() and peak > lower:
+            turn += int((late & rounds).any())
+            stale |= rounds & (stale & rounds).any()
+            patience = np.where(late, patience * GROWTH, patience)
+            used = np.where(stale, 0, used)
+            stack = lanes.stack
+            lanes = restart(lanes.replace(stack=None), fresh(), jnp.asarray(stale)).replace(stack=stack)
+    return found, min(lower, peak)
+
+
+def _padded(instance: AllocationInstance) -> AllocationInstance:
+    """Padded to a bucket of shapes, so that instances of similar size share a program."""
+    num, sections, pinned = (bucket(size) for size in (*instance.live.shape, instance.pinned_size.shape[0]))
+    if not instance.pinned_size.shape[0]:
+        pinned = 0  # programs without pinned buffers are quicker
+    sizes: dict[str, tuple[int, ...]] = {
+        "live": (num, sections),
+        "beside": (num, num),
+        "section_mask": (sections,),
+        "capacity": (),
+    }
+    sizes |= {"pinned_offset": (pinned,), "pinned_size": (pinned,), "pinned_live": (pinned, sections)}
+    shapes = instance.replace(
+        **{
+            name: jax.ShapeDtypeStruct(sizes.get(name, (num,)), getattr(instance, name).dtype)
+            for name in instance.__dataclass_fields__
+        }
+    )
+    return pad_to(instance, shapes)
+
+
+def _pinned(instance: AllocationInstance) -> int:
+    return int((np.asarray(instance.pinned_offset) + np.asarray(instance.pinned_size)).max(initial=0))

@@ -1,0 +1,95 @@
+"""Random instances of `StaticAllocation-v0`, in pure JAX. Those of programs are drawn on the host: `live_ranges.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsched.envs.memory.allocation_types import AllocationInstance
+from jaxsched.envs.memory.types import INT32_MAX
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomLives:
+    """Random buffers; see `random_lives` for the fields. Static shapes `[num_buffers, num_buffers]`."""
+
+    num_buffers: int
+    low: int
+    high: int
+    horizon: int
+    longest: int
+    long_percent: int
+
+    def __post_init__(self):
+        if self.num_buffers < 1:
+            raise ValueError(f"need at least one buffer, got {self.num_buffers}")
+        if not 1 <= self.low <= self.high:
+            raise ValueError(f"sizes need 1 <= low <= high, got low={self.low}, high={self.high}")
+        if not 1 <= self.longest <= self.horizon < INT32_MAX // 2:
+            raise ValueError(f"need 1 <= longest <= horizon, got {self.longest} and {self.horizon}")
+        if not 0 <= self.long_percent <= 100:
+            raise ValueError(f"long_percent is in [0, 100], got {self.long_percent}")
+        if self.num_buffers * self.high > INT32_MAX:
+            raise ValueError("num_buffers * high exceeds int32: the offsets of a plan would overflow")
+
+    def __call__(self, key: Array) -> AllocationInstance:
+        """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
+        start_key, short_key, long_key, which_key, size_key = jax.random.split(key, 5)
+        shape = (self.num_buffers,)
+        start = jnp.sort(jax.random.randint(start_key, shape, 0, self.horizon, jnp.int32))
+        short = jax.random.randint(short_key, shape, 1, max(self.longest // 8, 1) + 1, jnp.int32)
+        long = jax.random.randint(long_key, shape, 1, self.longest + 1, jnp.int32)
+        is_long = jax.random.randint(which_key, shape, 0, 100, jnp.int32) < self.long_percent
+        duration = jnp.where(is_long, long, short)
+        size = jax.random.randint(size_key, shape, self.low, self.high + 1, jnp.int32)
+        return from_arrays(start, duration, size)
+
+
+def from_arrays(start: Array, duration: Array, size: Array) -> AllocationInstance:
+    """The instance of lives `[start, start + duration)`, i32[N] each, with start ascending; one section per start.
+
+    A largest set of live buffers is complete when the last of it starts, so no other moment constrains anything.
+    """
+    num = start.shape[0]
+    live = (start[:, None] <= start) & (start < (start + duration)[:, None])
+    index = jnp.arange(num, dtype=jnp.int32)
+    same = (start[:, None] == start) & (duration[:, None] == duration) & (size[:, None] == size)
+    before = same & (index < index[:, None])
+    none = jnp.zeros((0,), jnp.int32)
+    return AllocationInstance(
+        size=size,
+        alignment=jnp.ones_like(size),
+        start=start - start[0],
+        duration=duration,
+        live=live,
+        beside=(start[:, None] < start + duration) & (start < (start + duration)[:, None]) & (index[:, None] != index),
+        twin=jnp.where(before.any(-1), jnp.where(before, index, 0).max(-1), index),
+        buffer_mask=jnp.ones((num,), jnp.bool_),
+        section_mask=jnp.ones((num,), jnp.bool_),
+        pinned_offset=none,
+        pinned_size=none,
+        pinned_live=jnp.zeros((0, num), jnp.bool_),
+        capacity=jnp.asarray(INT32_MAX, jnp.int32),
+    )
+
+
+def random_lives(
+    num_buffers: int,
+    low: int = 1,
+    high: int = 64,
+    horizon: int | None = None,
+    longest: int | None = None,
+    long_percent: int = 25,
+) -> RandomLives:
+    """Buffers with sizes uniform in `[low, high]` and starts uniform in `[0, horizon)`; the distribution is ours.
+
+    `long_percent` of them live for a time uniform in `[1, longest]`, the others uniform in `[1, longest // 8]`, so that
+    few span many, as weights and skip connections do. `horizon` is `num_buffers` ticks and `longest` half of that
+    unless given. Raises `ValueError` for settings that contradict each other.
+    """
+    horizon = num_buffers if horizon is None else horizon
+    longest = max(horizon // 2, 1) if longest is None else longest
+    return RandomLives(num_buffers, low, high, horizon, longest, long_percent)
