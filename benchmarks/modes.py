@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,26 @@ def learn(name: str, updates: int, work: Path) -> None:
 
 
 def table() -> None:
-    """Rules under every mode, and the policies: mean gap to the best known makespan in per cent, by size."""
+    """Rules under every mode, and the policies: mean gap to the best known makespan in per cent, by size.
+
+    Resumable: rows that the results hold already are kept.
+    """
     names = job_shop.expand("la,ta")
     instances = {name: job_shop.load(name) for name in names}
-    rows: list[dict[str, Any]] = []
+    path = RESULTS / "table.json"
+    result: dict[str, Any] = {
+        "command": "python benchmarks/modes.py table",
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
+        "jax": jax.__version__,
+        "bounds": job_shop.bounds("ta01").date,
+        "rows": json.loads(path.read_text())["rows"] if path.exists() else [],
+    }
+    done = {(row["method"], row["candidates"]) for row in result["rows"]}
 
-    def add(report: evaluation.Report, method: str, mode: str) -> None:
+    def add(method: str, mode: str, play: Callable[[], evaluation.Report]) -> None:
+        if (method, mode) in done:
+            return
+        report = play()
         by_set = {
             family: evaluation.mean_gap([row for row in report.rows if row.instance.startswith(family)])
             for family in ("la", "ta")
@@ -91,31 +106,25 @@ def table() -> None:
         }
         gaps = {column: round(gap, 2) for column, gap in (by_set | by_size).items() if gap is not None}
         makespans = {row.instance: row.objective for row in report.rows}
-        rows.append({"method": method, "candidates": mode, "gap": gaps, "makespan": makespans})
+        result["rows"].append({"method": method, "candidates": mode, "gap": gaps, "makespan": makespans})
+        path.write_text(json.dumps(result, indent=1) + "\n")
         print(f"{method:28} {mode:10} la {gaps['la']:6.2f}  ta {gaps.get('ta', float('nan')):6.2f}", flush=True)
 
     for mode, settings in MODES.items():
         env = jaxsched.make("JobShop-v0", candidates=mode, **settings)
         for rule in RULES:
-            add(evaluation.evaluate(env, instances, rule), rule, mode)
+            add(rule, mode, functools.partial(evaluation.evaluate, env, instances, rule))
     folders = {"frontier": RESULTS.parent / "ppo_standard" / "seed0", **{name: RESULTS / name for name in POLICIES}}
     for name, folder in folders.items():
         env = jaxsched.make("JobShop-v0", **POLICIES.get(name, {}))
         apply, params = load_policy(folder, env)
         greedy = functools.partial(greedy_policy, apply)
-        add(evaluation.evaluate(env, instances, greedy, params=params), f"policy {name}, greedy", env.candidates)
+        play = functools.partial(evaluation.evaluate, env, params=params)
+        add(f"policy {name}, greedy", env.candidates, functools.partial(play, instances, greedy))
         sampling = functools.partial(sampling_policy, apply, temperature=1.0)
         la = {instance: instances[instance] for instance in names if instance.startswith("la")}
-        report = evaluation.evaluate(env, la, sampling, params=params, samples=SAMPLES)
-        add(report, f"policy {name}, best of {SAMPLES}", env.candidates)
-    result = {
-        "command": "python benchmarks/modes.py table",
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
-        "jax": jax.__version__,
-        "bounds": job_shop.bounds("ta01").date,
-        "rows": rows,
-    }
-    (RESULTS / "table.json").write_text(json.dumps(result, indent=1) + "\n")
+        best = functools.partial(play, la, sampling, samples=SAMPLES)
+        add(f"policy {name}, best of {SAMPLES}", env.candidates, best)
 
 
 def main() -> None:
