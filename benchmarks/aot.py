@@ -225,15 +225,20 @@ def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dump", type=pathlib.Path, help="folder for the optimised HLO of every program")
-    dump = parser.parse_args().dump
+    parser.add_argument(
+        "--only", default="", help="count the programs with this text in their names, keep the other rows"
+    )
+    arguments = parser.parse_args()
+    dump, only = arguments.dump, arguments.only
     targets = [target for target, (module, _) in COMPILERS.items() if importlib.util.find_spec(module)]
     if not targets:
         parser.error("no compiler is installed; see the head of this file")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     print(f"{'target':8} {'size':6} {'program':28} {'kernels':>7} {'constant':>8} {'est. cycles':>11}  kinds")
     for target in targets:
-        rows = []
-        for size, name, fn, args in cases():
+        counted = results.get(target, {}).get("programs", [])
+        rows = [row for row in counted if only not in row["program"]]
+        for size, name, fn, args in (case for case in cases() if only in case[1]):
             text = compile_text(fn, *args, target=target)
             if dump:
                 dump.mkdir(parents=True, exist_ok=True)
