@@ -25,7 +25,7 @@ PRESETS = {
         },
     ),
     "standard": Preset(
-        about="self-labelling, to start from `imitate` (--start-from): three quarters of an hour on two shared CPU cores",
+        about="self-labelling, to start from `imitate` (--start-from): 45 minutes on two shared CPU cores",
         source=STREAMS,
         settings={"cap_mode": "socrates", "record": False},
         training={
