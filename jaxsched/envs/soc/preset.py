@@ -7,6 +7,15 @@ from jaxsched.envs.soc.sources import streams
 # come look like many.
 STREAMS = streams(num_jobs=12, cap=(3, 4, 5), scale=(10, 25, 50, 100), noise_std=(0, 0, 0.2, 0.4))
 NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4}
+PPO = {
+    "algorithm": "ppo",
+    "num_updates": 150,
+    "num_envs": 32,
+    "num_minibatches": 4,
+    "num_epochs": 2,
+    "learning_rate": 1e-3,
+    "network": NETWORK,
+}
 
 PRESETS = {
     "imitate": Preset(
@@ -42,31 +51,13 @@ PRESETS = {
         about="PPO in the style of SoCRATES: a PE for the oldest ready task, rewards and returns on the clock",
         source=STREAMS,
         settings={"cap_mode": "socrates", "record": False, "view": "fifo", "reward": "socrates"},
-        training={
-            "algorithm": "ppo",
-            "num_updates": 150,
-            "num_envs": 32,
-            "num_minibatches": 4,
-            "num_epochs": 2,
-            "tick_gamma": 0.98,
-            "reward_scale": 0.02,
-            "learning_rate": 1e-3,
-            "network": NETWORK,
-        },
+        training=PPO | {"tick_gamma": 0.98, "reward_scale": 0.02},
     ),
     "deepsocs": Preset(
         about="PPO in the style of DeepSoCS: an order of the ready tasks, mapped by HEFT at run time",
         source=STREAMS,
         settings={"cap_mode": "socrates", "record": False, "view": "order", "order_mapping": "heft_rt"},
-        training={
-            "algorithm": "ppo",
-            "num_updates": 150,
-            "num_envs": 32,
-            "num_minibatches": 4,
-            "num_epochs": 2,
-            "learning_rate": 1e-3,
-            "network": NETWORK,
-        },
+        training=PPO,
     ),
     "smoke": Preset(
         about="a few seconds, to see that everything works",
