@@ -35,7 +35,8 @@ from jaxsched.core.errors import InstanceError
 from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.job_shop import rules
 from jaxsched.envs.job_shop.sources import uniform
-from jaxsched.envs.memory import allocation_rules, random_lives
+from jaxsched.envs.memory import random_lives
+from jaxsched.envs.memory.allocation import rules as allocation_rules
 from jaxsched.envs.soc import rules as soc_rules
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"

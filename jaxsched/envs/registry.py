@@ -13,7 +13,7 @@ from jaxsched.core.errors import UnknownNameError
 
 ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
     "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
-    "StaticAllocation-v0": "jaxsched.envs.memory.allocation_env:StaticAllocation",
+    "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
     "SoC-v0": "jaxsched.envs.soc.env:make_soc",
 }
 
@@ -50,5 +50,5 @@ def make(id: str, **settings: Any) -> Environment:
 
 
 def family(env: Environment) -> ModuleType:
-    """The family folder of an environment: `load`, `bounds`, `expand`, `solve_exact`, `PRESETS` and so on."""
+    """The package of an environment, a family or a part of one: `load`, `bounds`, `solve_exact`, `PRESETS`, ..."""
     return importlib.import_module(type(env).__module__.rpartition(".")[0])

@@ -1,21 +1,19 @@
 """The memory family. `StaticAllocation-v0` gives buffers their addresses; the README in this folder states it."""
 
-from jaxsched.envs.memory.allocation_env import StaticAllocation
-from jaxsched.envs.memory.allocation_heuristics import HEURISTICS
-from jaxsched.envs.memory.allocation_sources import random_lives
-from jaxsched.envs.memory.allocation_types import AllocationInstance, AllocationState, to_instance
+from jaxsched.envs.memory.allocation.env import StaticAllocation
+from jaxsched.envs.memory.allocation.heuristics import HEURISTICS
+from jaxsched.envs.memory.allocation.plain import ALLOCATION_METHODS, allocate
+from jaxsched.envs.memory.allocation.sources import random_lives
+from jaxsched.envs.memory.allocation.types import AllocationInstance, AllocationState, to_instance
 from jaxsched.envs.memory.draw import memory_map, memory_map_svg
 from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_ranges, series_parallel, u_net
 from jaxsched.envs.memory.io import read_csv, write_csv
-from jaxsched.envs.memory.plain import ALLOCATION_METHODS, allocate
-from jaxsched.envs.memory.preset import PRESETS
 from jaxsched.envs.memory.types import Buffers, Plan, lower_bound
 from jaxsched.envs.memory.validate import verify
 
 __all__ = [
     "ALLOCATION_METHODS",
     "HEURISTICS",
-    "PRESETS",
     "AllocationInstance",
     "AllocationState",
     "Buffers",

@@ -14,7 +14,7 @@ import pytest
 
 from jaxsched.core import Infeasible, InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
-from jaxsched.envs.memory import allocation_exact, allocation_search
+from jaxsched.envs.memory.allocation import exact, search
 from tests.envs.memory.cases import random_rows, small_rows, to_reference
 from tests.reference import allocation as reference
 
@@ -83,12 +83,12 @@ def test_no_reuse_is_the_sum_of_sizes():
 # ---------------------------------------------------------------------------------------------- search and exact
 
 
-def search(rows, seed=0):
+def search_lanes(rows, seed=0):
     """The lanes alone, from no plan at all: peak and bound in the units of the rows; None where nothing was found."""
     buffers = memory.Buffers(rows)
     instance = memory.to_instance(buffers)
     most = int(jnp.int32(2**20))
-    offsets, bound = allocation_search.search(instance, most, deadline=time.perf_counter() + 60, seed=seed)
+    offsets, bound = search.search(instance, most, deadline=time.perf_counter() + 60, seed=seed)
     if offsets is None:
         return None, bound
     full = buffers.offset.copy()
@@ -107,7 +107,7 @@ def test_search_and_exact_find_optima():
         assert faults(rows, exact) == []
         assert memory.verify(buffers, exact) == []
         if (~buffers.pinned).any():
-            offsets, bound = search(rows)
+            offsets, bound = search_lanes(rows)
             assert bound == best, rows
             assert offsets is not None
             assert max((offsets + buffers.size).tolist()) == best
@@ -133,7 +133,7 @@ def test_the_search_proves_that_a_capacity_is_too_small():
     plan = memory.allocate(buffers, method="search", time_limit=30)
     assert (plan.peak, plan.lower_bound, plan.proved) == (best, best, True)
     assert memory.verify(buffers, plan) == []
-    _, bound = search(rows)  # without CP-SAT beside it
+    _, bound = search_lanes(rows)  # without CP-SAT beside it
     assert bound == best
     with pytest.raises(Infeasible, match=r"is proved \d+ or more too small: most is live in") as caught:
         memory.allocate(buffers, 7, "search", time_limit=30)
@@ -168,9 +168,9 @@ def test_cp_sat_stops_at_a_target_and_proves_that_there_is_none():
     rows = [{"id": i, "start": 0, "end": 1, "size": 2} for i in range(3)]
     instance = memory.to_instance(memory.Buffers(rows))
     stacked = np.array([0, 1, 2])
-    offsets, bound = allocation_exact.solve(instance, stacked, target=3, time_limit=10, num_workers=1)
+    offsets, bound = exact.solve(instance, stacked, target=3, time_limit=10, num_workers=1)
     assert (sorted(offsets.tolist()), bound) == ([0, 1, 2], 3)
-    assert allocation_exact.solve(instance, stacked, target=2, time_limit=10, num_workers=1)[1] == 3
+    assert exact.solve(instance, stacked, target=2, time_limit=10, num_workers=1)[1] == 3
 
 
 # ------------------------------------------------------------------------------------------------------- allocate

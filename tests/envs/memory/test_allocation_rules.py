@@ -14,7 +14,7 @@ import pytest
 import jaxsched
 from jaxsched.core import InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
-from jaxsched.envs.memory import allocation_heuristics, allocation_rules
+from jaxsched.envs.memory.allocation import heuristics, rules
 from tests.envs.memory.cases import NUM_BUFFERS, padded, random_rows, stacked, to_reference
 from tests.reference import allocation as reference
 
@@ -74,7 +74,7 @@ def play(env: jaxsched.Environment, instances: memory.AllocationInstance, action
         waiting = state.instance.buffer_mask & ~state.placed
         return after, {
             "mask": env.action_mask(state),
-            "where": jnp.where(waiting, allocation_rules.offsets(state), 0),
+            "where": jnp.where(waiting, rules.offsets(state), 0),
             "illegal": metrics["illegal"],
             "objective_delta": metrics["objective_delta"],
             "bound": env.bound(after),
@@ -279,7 +279,7 @@ def test_orders_equal_the_simulator():
     """Each order of the host heuristics, placed on the skyline; equal buffers trade places at most."""
     rng = random.Random(5)
     cases = [random_rows(rng) for _ in range(BATCH)]
-    names = allocation_heuristics.ORDERS
+    names = heuristics.ORDERS
     offsets = jax.device_get(play_rules(names, stacked([memory.to_instance(memory.Buffers(rows)) for rows in cases])))
     for r, name in enumerate(names):
         for i, rows in enumerate(cases):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxsched.envs.memory.allocation_types import AllocationInstance
+from jaxsched.envs.memory.allocation.types import AllocationInstance
 
 
 def solve(

@@ -31,8 +31,8 @@ from flax import struct
 from jax import Array, lax
 
 from jaxsched.core.padding import bucket, pad_to
-from jaxsched.envs.memory import allocation_rules as rules
-from jaxsched.envs.memory.allocation_types import AllocationInstance
+from jaxsched.envs.memory.allocation import rules as rules
+from jaxsched.envs.memory.allocation.types import AllocationInstance
 
 NEVER = jnp.int32(2**30)  # the lowest offset of a buffer that is placed, or of none
 RUNNING, FOUND, EXHAUSTED = 0, 1, 2

@@ -14,13 +14,13 @@ from jax import Array
 from jaxsched.core.environment import Environment, Scores, Source
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
-from jaxsched.envs.memory import allocation_rules as rules
-from jaxsched.envs.memory.allocation_heuristics import SCORES
-from jaxsched.envs.memory.allocation_observation import observe
-from jaxsched.envs.memory.allocation_sources import random_lives
-from jaxsched.envs.memory.allocation_types import AllocationInstance, AllocationState
+from jaxsched.envs.memory.allocation import rules as rules
+from jaxsched.envs.memory.allocation.heuristics import SCORES
+from jaxsched.envs.memory.allocation.observation import observe
+from jaxsched.envs.memory.allocation.sources import random_lives
+from jaxsched.envs.memory.allocation.types import AllocationInstance, AllocationState
+from jaxsched.envs.memory.allocation.validate import measure_allocation, validate_allocation
 from jaxsched.envs.memory.types import Plan
-from jaxsched.envs.memory.validate import measure_allocation, validate_allocation
 
 GOALS = ("peak", "fit")
 
@@ -31,7 +31,7 @@ class StaticAllocation(Environment):
 
     * Action: i32[], the next buffer. It goes onto the skyline: to the lowest offset at or above all its placed
       neighbours that is aligned and keeps clear of pinned ones (`rules.py`). Of equal buffers only the first is legal.
-    * Observation: `GraphObservation` of the buffers left and the sections of time (`allocation_observation.py`).
+    * Observation: `GraphObservation` of the buffers left and the sections of time (`allocation/observation.py`).
     * Reward: decrease of the bound on the peak, at most 0, divided by the bound at reset; the integer sum over an
       episode is `baseline - peak`.
     * End: when every buffer is placed. With `goal="fit"` also, as infeasible, once no completion keeps within the

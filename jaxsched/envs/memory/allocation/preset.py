@@ -1,7 +1,7 @@
 """Training settings of the memory environments as plain data."""
 
 from jaxsched.core.environment import Preset
-from jaxsched.envs.memory.allocation_sources import random_lives
+from jaxsched.envs.memory.allocation.sources import random_lives
 
 PRESETS = {
     "smoke": Preset(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsched.envs.memory.allocation_types import AllocationInstance
+from jaxsched.envs.memory.allocation.types import AllocationInstance
 from jaxsched.envs.memory.types import INT32_MAX
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsched.core.arrays import lookup, put, take, take_row
-from jaxsched.envs.memory.allocation_types import AllocationInstance, AllocationState
+from jaxsched.envs.memory.allocation.types import AllocationInstance, AllocationState
 
 HIGHEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over offsets
 

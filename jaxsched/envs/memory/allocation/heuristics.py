@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsched.envs.memory import allocation_rules as rules
-from jaxsched.envs.memory.allocation_types import AllocationState
+from jaxsched.envs.memory.allocation import rules as rules
+from jaxsched.envs.memory.allocation.types import AllocationState
 from jaxsched.envs.memory.types import Buffers
 
 ORDERS = ("size", "duration", "area", "start")

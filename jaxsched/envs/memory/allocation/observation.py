@@ -13,8 +13,8 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsched.core.graph import GraphObservation, make_graph
-from jaxsched.envs.memory import allocation_rules as rules
-from jaxsched.envs.memory.allocation_types import AllocationState
+from jaxsched.envs.memory.allocation import rules as rules
+from jaxsched.envs.memory.allocation.types import AllocationState
 
 BUFFER, SECTION = 0, 1  # node kinds
 SHARES, NEXT = 0, 1  # edge kinds

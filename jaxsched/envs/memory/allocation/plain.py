@@ -16,10 +16,10 @@ from jax import random
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
 from jaxsched.core.rollout import rollout
-from jaxsched.envs.memory import allocation_exact, allocation_search
-from jaxsched.envs.memory.allocation_env import StaticAllocation
-from jaxsched.envs.memory.allocation_heuristics import HEURISTICS, heuristic
-from jaxsched.envs.memory.allocation_types import AllocationInstance, to_instance
+from jaxsched.envs.memory.allocation import exact, search
+from jaxsched.envs.memory.allocation.env import StaticAllocation
+from jaxsched.envs.memory.allocation.heuristics import HEURISTICS, heuristic
+from jaxsched.envs.memory.allocation.types import AllocationInstance, to_instance
 from jaxsched.envs.memory.types import Buffers, Plan, live_sizes, lower_bound
 
 ALLOCATION_METHODS = (*HEURISTICS, "search", "exact", "policy")
@@ -38,13 +38,13 @@ def allocate(
 ) -> Plan:
     """Offsets for the buffers with as small a peak as the method finds, with a lower bound on any plan's peak.
 
-    Methods, defined in `allocation_heuristics.py` unless said:
+    Methods, defined in `allocation/heuristics.py` unless said:
 
     * `best_fit_*`, `first_fit_*` with `size`, `duration`, `area` or `start`; `xla`; `no_reuse`, the sum of all sizes.
-    * `search`: starts from all of these and never returns a worse plan (`allocation_search.py`); where OR-Tools is
+    * `search`: starts from all of these and never returns a worse plan (`allocation/search.py`); where OR-Tools is
       installed, CP-SAT with one thread looks for a plan at the lower bound beside it. Stops at the lower bound, with a
       capacity at the first plan that fits, or after `time_limit` seconds.
-    * `exact`: CP-SAT (`allocation_exact.py`) from the best heuristic plan, until the optimum is proved or time is up.
+    * `exact`: CP-SAT (`allocation/exact.py`) from the best heuristic plan, until the optimum is proved or time is up.
     * `policy`: one episode of `policy(key, state, observation) -> action`: `core.greedy(rule)`, or a trained one.
 
     Sizes are rounded up to `alignment` and offsets are multiples of it. `seed` is for the search, the solver and the
@@ -149,14 +149,14 @@ def _improve(
     unit = buffers.unit
     if method == "exact":
         limit = deadline - time.perf_counter()
-        offsets, bound = allocation_exact.solve(
+        offsets, bound = exact.solve(
             instance, best.movable(), time_limit=limit, num_workers=num_workers, seed=seed, improved=best.offer
         )
         best.offer(offsets)
     else:
         target = -(-goal // unit) if capacity is None else goal // unit
         solver = _Beside(instance, best, target, deadline, seed)
-        bound = allocation_search.search(
+        bound = search.search(
             instance,
             best.peak // unit,
             target=None if capacity is None else target,
@@ -204,7 +204,7 @@ class _Beside:
         instance, offsets, target, deadline, seed = self.arguments
         limit = deadline - time.perf_counter()
         try:
-            offsets, self.bound = allocation_exact.solve(
+            offsets, self.bound = exact.solve(
                 instance, offsets, target=target, time_limit=limit, num_workers=1, seed=seed, stopper=self._keep
             )
         except ImportError:
