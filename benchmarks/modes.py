@@ -3,6 +3,7 @@
     python benchmarks/modes.py train l2d --updates 60       # L2D's observation, candidates insert
     python benchmarks/modes.py train tassel --updates 440   # Tassel's observation, candidates event
     python benchmarks/modes.py table                        # every rule under every mode, and the policies
+    python benchmarks/modes.py show                         # that table as Markdown, from the results
 
 Both are trained by the `quick` preset's self-labelling with the same network width, about 30 minutes each on two CPU
 cores, compilation included; the number of updates is what fits. Resumable. The third policy is seed 0 of ppo_seeds.py
@@ -127,6 +128,17 @@ def table() -> None:
         add(f"policy {name}, best of {SAMPLES}", env.candidates, best)
 
 
+def show() -> None:
+    """The table as Markdown: one line a method and mode."""
+    rows = json.loads((RESULTS / "table.json").read_text())["rows"]
+    columns = list(dict.fromkeys(column for row in rows for column in row["gap"]))
+    print(f"| method | `candidates` | {' | '.join(columns)} |")
+    print(f"|---|---|{'---|' * len(columns)}")
+    for row in rows:
+        cells = (f"{row['gap'][column]:.1f}" if column in row["gap"] else "" for column in columns)
+        print(f"| {row['method']} | `{row['candidates']}` | {' | '.join(cells)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -135,9 +147,12 @@ def main() -> None:
     training.add_argument("--updates", type=int, required=True)
     training.add_argument("--work", type=Path, default=Path("runs/modes"), help="run folders, one per policy")
     commands.add_parser("table")
+    commands.add_parser("show")
     arguments = parser.parse_args()
     if arguments.command == "table":
         table()
+    elif arguments.command == "show":
+        show()
     else:
         learn(arguments.policy, arguments.updates, arguments.work / arguments.policy)
 
