@@ -27,7 +27,7 @@ test: $(VENV)/.installed-$(DEV_EXTRAS)
 	$(PYTEST)
 
 nightly: $(VENV)/.installed-$(DEV_EXTRAS)
-	$(PYTEST) -m nightly
+	XLA_FLAGS= $(PYTEST) -m nightly
 
 lint: $(VENV)/.installed-$(DEV_EXTRAS)
 	$(BIN)/ruff check .

@@ -35,6 +35,7 @@ EXTRAS = {  # what the optional extras bring, by the names that are imported
 def list_names() -> None:
     """List environments with their rules, training presets and named instances."""
     from jaxsched.envs.registry import family, list_envs, make
+    from jaxsched.policies.io import shipped_policies
 
     for name in list_envs():
         env = make(name)
@@ -44,8 +45,11 @@ def list_names() -> None:
         for preset, value in getattr(family(env), "PRESETS", {}).items():
             print(f"    {preset:<10} {value.about}")
         print("  instances:")
-        for names, about in getattr(family(env), "instance_sets", dict)().items():
-            print(f"    {names:<10} {about}")
+        sets = getattr(family(env), "instance_sets", dict)()
+        for names, about in {**sets, "generated:N": "so many of the environment's source"}.items():
+            print(f"    {names:<11} {about}")
+        if policies := shipped_policies(env):
+            print(f"  policies: {', '.join(policies)}")
 
 
 def doctor() -> int:
@@ -240,8 +244,9 @@ def evaluate(
     """Score a policy or a rule on instances against the best known bounds; every solution is validated.
 
     Args:
-        instances: Names, ranges, families and paths, separated by commas: ft06,ta01-ta10,la,shop.txt.
-        policy: Folder of a run, or its policy.safetensors.
+        instances: Names, ranges, families and paths, separated by commas: ft06,ta01-ta10,la,shop.txt; or
+            generated:200, so many of the environment's source.
+        policy: Folder of a run, its policy.safetensors, or the name of a policy that comes with the package.
         rule: Priority rule by name.
         samples: Keep the best of so many episodes.
         temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise 1 for a policy
@@ -258,7 +263,7 @@ def evaluate(
 
     refuse_existing(out, force)
     environment = _make(env, settings, objective, plays_rule=rule is not None)
-    loaded, _ = evaluation.load_groups(environment, [instances])
+    loaded, _ = evaluation.load_groups(environment, [instances], seed)
     report = _play(environment, loaded, policy, rule, samples, temperature, seed)
     print_table(f"{report.label} on {instances}", *instance_table(report))
     if out is not None:
@@ -289,7 +294,7 @@ def solve(
     """Solve one instance exactly, by a rule or by a policy; print objective, bound and gap.
 
     Args:
-        instance: Name or file, for a shop also its orders as a .csv.
+        instance: Name or file, for a shop also its orders as a .csv; or generated-0, -1, ... of the source.
         method: How. Default: by the policy or the rule where one is given, otherwise exactly.
         rule: Priority rule by name.
         policy: Folder of a run, or its policy.safetensors.
@@ -320,7 +325,7 @@ def solve(
     if method == "rule" and rule is None:
         raise ValueError("--method rule needs --rule NAME; `jaxsched list` shows the names")
     environment = _make(env, settings, objective, plays_rule=method == "rule")
-    named = _load(environment, instance)
+    named = _load(environment, instance, seed)
     loaded = {instance: named.instance}
     exactly = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
     if method == "exact":
@@ -351,7 +356,7 @@ def solve(
         named.call("write_schedule", row.solution, out, overwrite=force)
     elif out is not None:
         data = row.to_dict() | {"solution": dataclasses.asdict(row.solution)}
-        write_text(out, json.dumps(data) + "\n", overwrite=force)
+        write_text(out, json.dumps(data, default=lambda array: array.tolist()) + "\n", overwrite=force)
     if gantt is not None:
         _draw(named, row.solution, gantt, f"{row.instance}, {row.policy}", force)
 
@@ -674,22 +679,27 @@ class _Named:
     orders: Any
 
     def call(self, function: str, *args: Any, **options: Any) -> Any:
-        """`function` of the family for this instance, in the names of the orders where there are any."""
+        """`function` of the family for this instance, in the names of the orders where there are any.
+
+        The instance is left out where the solution says all that the function needs.
+        """
         called = getattr(self.family, function, None)
         if called is None:
             raise ValueError(f"{self.family.__name__} offers no {function}")
-        return called(self.instance, *args, **options, **({"orders": self.orders} if self.orders else {}))
+        problem = (self.instance,) if "instance" in inspect.signature(called).parameters else ()
+        return called(*problem, *args, **options, **({"orders": self.orders} if self.orders else {}))
 
 
-def _load(env: Environment, name: str) -> _Named:
+def _load(env: Environment, name: str, seed: int = 0) -> _Named:
     """The named instance or file, with the names of its jobs and machines where it is a table of orders."""
     from jaxsched.envs.registry import family
+    from jaxsched.evaluation import load_one
 
     module = family(env)
     if name.endswith(".csv") and Path(name).is_file() and hasattr(module, "read_orders"):
         orders = module.read_orders(name)
         return _Named(module, orders.instance, orders)
-    return _Named(module, module.load(name), None)
+    return _Named(module, load_one(env, name, seed), None)
 
 
 def _make(env: str, settings: Sequence[str], objective: str | None = None, *, plays_rule: bool = False) -> Environment:

@@ -53,7 +53,7 @@ def test_list(capsys):
         assert f"{name}: " in out
     assert all(rule in out for rule in job_shop.JobShop().heuristics)
     assert all(preset.about in out for preset in job_shop.PRESETS.values())
-    assert "ta         80 instances, Taillard 1993" in out
+    assert "ta          80 instances, Taillard 1993" in out
 
 
 def test_doctor(capsys):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 from jax import random
 
 from jaxsched.core.environment import Environment, Instance, Source
+from jaxsched.core.errors import InstanceError
 from jaxsched.core.padding import unstack
-from jaxsched.envs.registry import family
-from jaxsched.evaluation.evaluate import MakePolicy, Report, evaluate, evaluate_exact, randomised_rule
+from jaxsched.evaluation.evaluate import MakePolicy, Report, evaluate, evaluate_exact, offered, randomised_rule
 from jaxsched.evaluation.report import gap_table, print_table
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.network import Apply, Params
 
 Entry = Callable[[Mapping[str, Instance]], Report]  # a method with its own environment and settings
 
+_GENERATED = re.compile(r"generated:(\d{1,6})")
 TEMPERATURES = (0.1, 0.3, 1.0)
 
 
@@ -41,15 +43,38 @@ def comparison(
     return reports
 
 
-def load_groups(env: Environment, specs: Sequence[str]) -> tuple[dict[str, Instance], dict[str, list[str]]]:
+def load_groups(
+    env: Environment, specs: Sequence[str], seed: int = 0
+) -> tuple[dict[str, Instance], dict[str, list[str]]]:
     """Instances by name, and the names that each list such as `"ta01-ta10,ft06"` stands for.
 
-    Raises `InstanceError` with the close matches.
+    `"generated:200"` stands for so many of the environment's source, drawn from `seed`.
+
+    Raises `InstanceError` with the close matches, or where the family has no named instances.
     """
-    module = family(env)
-    groups = {spec: module.expand(spec) for spec in specs}
-    names = dict.fromkeys(name for members in groups.values() for name in members)
-    return {name: module.load(name) for name in names}, groups
+    instances: dict[str, Instance] = {}
+    groups: dict[str, list[str]] = {}
+    for spec in specs:
+        if number := _GENERATED.fullmatch(spec):
+            drawn = generate(env.default_source, int(number[1]), seed)
+        else:
+            expand, load = offered(env, "expand"), offered(env, "load")
+            if expand is None or load is None:
+                raise InstanceError(f"{env.id} has no instance {spec!r}: it has none with names; try generated:100")
+            drawn = {name: load(name) for name in expand(spec)}
+        groups[spec] = list(drawn)
+        instances |= drawn
+    return instances, groups
+
+
+def load_one(env: Environment, name: str, seed: int = 0) -> Instance:
+    """A named instance or file; `"generated-3"` is one of those that `load_groups` draws from `seed`."""
+    if number := re.fullmatch(r"generated-(\d{1,6})", name):
+        return generate(env.default_source, int(number[1]) + 1, seed)[name]
+    load = offered(env, "load")
+    if load is None:
+        raise InstanceError(f"{env.id} has no instance {name!r}: it has none with names; try generated-0")
+    return load(name)
 
 
 def policy_entries(

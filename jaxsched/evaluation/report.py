@@ -108,15 +108,18 @@ def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) ->
 
 
 def instance_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Column titles and rows: one row per instance, then the mean gap of each size and of all."""
+    """Column titles and rows: one row per instance, then the means of each size and of all."""
     titles = ["instance", "size", "objective", "lower", "upper", "gap %", "seconds"]
     body = [
         [row.instance, row.size, row.objective, row.lower_bound, row.upper_bound, row.gap, row.seconds]
         for row in report.rows
     ]
-    means: list[list[Any]] = [["mean", size, "", "", "", gap, ""] for size, gap in report.by_size().items()]
+    means: list[list[Any]] = []
+    for size, gap in report.by_size().items():
+        of_size = [row.objective for row in report.rows if row.size == size]
+        means.append(["mean", size, sum(of_size) / len(of_size), "", "", gap, ""])
     if len(means) > 1:
-        means.append(["mean", "all", "", "", "", report.mean_gap, ""])
+        means.append(["mean", "all", report.mean_objective, "", "", report.mean_gap, ""])
     return titles, [[number(cell) for cell in row] for row in body + means]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,16 @@ def save_policy(path: str | Path, params: Params, config: NetworkConfig, env: En
     save_file(arrays, str(path), metadata)
 
 
+def shipped_policies(env: Environment) -> dict[str, Path]:
+    """Trained policies that come with the package of the environment, by name."""
+    folder = Path(inspect.getfile(type(env))).parent / "data" / "policies"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
 def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
-    """`apply` and `params` of a file written by `save_policy`, or of a run folder that holds one.
+    """`apply` and `params` of a file written by `save_policy`, of a run folder that holds one, or of a shipped policy.
+
+    A name such as `"standard"` stands for one of `shipped_policies(env)` where no file or folder has that name.
 
     Works for any size of instance; raises CheckpointMismatchError where the file is of another kind of observation.
     """
@@ -70,7 +79,11 @@ def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such policy; give a run folder or a {FILE_NAME} file")
+        shipped = shipped_policies(env)
+        if str(path) not in shipped:
+            known = f", or one that comes with {env.id}: {', '.join(shipped)}" if shipped else ""
+            raise FileNotFoundError(f"{path}: no such policy; give a run folder or a {FILE_NAME} file{known}")
+        path = shipped[str(path)]
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -12,7 +12,16 @@ import pytest
 import jaxsched
 from jaxsched.core import InstanceError
 from jaxsched.envs import job_shop
-from jaxsched.evaluation import compare, comparison, evaluate, instance_hash, load_groups, rule_entries, write_json
+from jaxsched.evaluation import (
+    compare,
+    comparison,
+    evaluate,
+    instance_hash,
+    load_groups,
+    load_one,
+    rule_entries,
+    write_json,
+)
 from jaxsched.evaluation.report import gap_table, instance_table, number, plain_table
 from tests.shapes import mixed_instances
 
@@ -60,6 +69,24 @@ def test_groups_are_names_of_instances():
     assert instance_hash(instances["ta02"]) == instance_hash(job_shop.load("ta02"))
     with pytest.raises(InstanceError, match="ft06"):
         load_groups(ENV, ["ft0"])
+
+
+def test_generated_groups_depend_on_the_seed_alone():
+    instances, groups = load_groups(ENV, ["generated:3"], seed=5)
+    assert groups == {"generated:3": ["generated-0", "generated-1", "generated-2"]}
+    few, _ = load_groups(ENV, ["generated:2"], seed=5)
+    hashes = {name: instance_hash(instance) for name, instance in instances.items()}
+    assert all(instance_hash(instance) == hashes[name] for name, instance in few.items())
+    assert instance_hash(load_one(ENV, "generated-2", seed=5)) == hashes["generated-2"]
+    assert instance_hash(load_one(ENV, "generated-2", seed=6)) != hashes["generated-2"]
+
+
+def test_without_named_instances_the_message_says_what_there_is():
+    env = jaxsched.make("SoC-v0")
+    with pytest.raises(InstanceError, match=r"SoC-v0 has no instance 'ft06': .* try generated:100"):
+        load_groups(env, ["ft06"])
+    with pytest.raises(InstanceError, match="try generated-0"):
+        load_one(env, "ft06")
 
 
 def test_the_comparison_prints_a_row_per_method_and_a_column_per_group(capsys):

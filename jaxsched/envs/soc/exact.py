@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.platforms import INT32_MAX, Data, Job, Platform, StaticGraph, check, integer, load_static
 from jaxsched.envs.soc.static import StaticSchedule, TaskGraph, gap, list_schedule, of_job, of_static, topological
 from jaxsched.envs.soc.trace import Trace
+from jaxsched.envs.soc.types import Instance
 from jaxsched.envs.soc.validate import validate
 
 MAX_STREAM = 16  # jobs; with a cap the model has a constraint for every group of cap jobs
@@ -79,7 +81,7 @@ def _solve_graph(graph: TaskGraph, least: int, solver: _Solver) -> Result:
     return Result(schedule, schedule.makespan, bound, bound == schedule.makespan, time.perf_counter() - began)
 
 
-def solve_exact(
+def solve_stream(
     platform: Platform,
     jobs: Sequence[Job],
     arrivals: Sequence[int],
@@ -162,6 +164,46 @@ def solve_exact(
     objective = sum(job.latency or 0 for job in trace.jobs)
     bound = objective if solver.optimal else bound
     return Result(trace, objective, bound, bound == objective, time.perf_counter() - began)
+
+
+def solve_exact(
+    instance: Instance,
+    *,
+    communication: str = "pe_to_pe",
+    cap_mode: str = "ds3",
+    reward: str = "latency",
+    hint: Trace | None = None,
+    time_limit: float = 60.0,
+    num_workers: int | None = None,
+    seed: int = 0,
+) -> Result:
+    """`solve_stream` of an instance of `SoC-v0`, under the settings of the environment.
+
+    Raises also `InstanceError` for what is not modelled: noise, a horizon, a warm-up, another objective.
+    """
+    for there, what in (
+        (instance.noise is not None, "noise"),
+        (int(instance.horizon) < INT32_MAX, "a horizon"),
+        (int(instance.warm_up) > 0, "a warm-up"),
+        (reward not in ("latency", "socrates"), f"the objective {reward}"),
+    ):
+        if there:
+            raise InstanceError(f"the exact model of a stream does not know {what}")
+    platform, profiles = to_host(instance.system)
+    real = np.asarray(instance.job_mask)
+    return solve_stream(
+        platform,
+        [profiles[p] for p in np.asarray(instance.profile)[real]],
+        np.cumsum(np.asarray(instance.gap)[real]).tolist(),
+        communication=communication,
+        max_jobs_in_system=int(np.asarray(instance.slot_mask).sum()),
+        cap_mode=cap_mode,
+        redraw=np.asarray(instance.redraw)[real].tolist() if cap_mode == "socrates" else None,
+        hint=hint,
+        time_limit=time_limit,
+        num_workers=num_workers,
+        seed=seed,
+    )
 
 
 @dataclasses.dataclass
@@ -274,7 +316,7 @@ class _Solver:
 
 
 class _Stream:
-    """The checked arguments of `solve_exact`, and what follows from them without a solver."""
+    """The checked arguments of `solve_stream`, and what follows from them without a solver."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
-from jaxsched.envs.soc.exact import solve_exact, solve_static
+from jaxsched.envs.soc.exact import solve_static, solve_stream
 from jaxsched.envs.soc.platforms import Job, Platform, load_job, load_platform
 from jaxsched.envs.soc.static import plan, schedule_static
 from jaxsched.envs.soc.trace import Trace
@@ -148,7 +148,7 @@ def small_case(seed: int) -> tuple[cases.Case, list[Job], list[int], dict]:
 def test_exact_streams_bound_every_scheduler(seed):
     """The result is a valid trace that meets the same requests; no rule and no random play beats its bound."""
     case, jobs, arrivals, settings = small_case(seed)
-    result = solve_exact(case.platform, jobs, arrivals, time_limit=5, num_workers=1, **settings)
+    result = solve_stream(case.platform, jobs, arrivals, time_limit=5, num_workers=1, **settings)
     assert result.schedule.unfinished == []
     assert validate(case.platform, jobs, result.schedule, arrivals=arrivals, **settings) == []
     assert result.objective == sum(job.latency for job in result.schedule.jobs)
@@ -195,7 +195,7 @@ def test_exact_streams_without_a_cap_are_the_best_of_all_orders(seed):
                 finish[t] = begin + length[t]
                 retire[t] = free[pe[t]] = max(finish[t], begin + 1)
             best = min(best, sum(max(finish[i, 0], finish[i, 1]) - arrivals[i] for i in (0, 1)))
-    result = solve_exact(platform, jobs, arrivals, num_workers=1)
+    result = solve_stream(platform, jobs, arrivals, num_workers=1)
     assert (result.objective, result.proved) == (best, True)
 
 
@@ -206,7 +206,7 @@ def test_a_job_that_is_held_back_enters_when_one_leaves():
         ("socrates", [0, 4, 0], [0, 8, 12]),
         ("open", None, [0, 1, 2]),
     ):
-        result = solve_exact(
+        result = solve_stream(
             ONE_PE, jobs, [0, 1, 2], max_jobs_in_system=1, cap_mode=cap_mode, redraw=redraw, num_workers=1
         )
         assert [job.arrival for job in result.schedule.jobs] == arrival
@@ -223,12 +223,12 @@ def test_a_hint_is_never_made_worse():
     )
     hint = Trace(run.tasks, run.jobs, platform, jobs, run.end)
     value = sum(job[2] for job in run.jobs)
-    result = solve_exact(platform, jobs, [0, 20, 40], hint=hint, time_limit=0.01, num_workers=1)
+    result = solve_stream(platform, jobs, [0, 20, 40], hint=hint, time_limit=0.01, num_workers=1)
     assert result.bound <= result.objective <= value
-    better = solve_exact(platform, jobs, [0, 20, 40], hint=hint, time_limit=2, num_workers=2)
+    better = solve_stream(platform, jobs, [0, 20, 40], hint=hint, time_limit=2, num_workers=2)
     assert better.objective < value  # ETF is not optimal here
     with pytest.raises(ValueError, match="the hint is not a complete trace of this stream: job 1 arrives at 20"):
-        solve_exact(platform, jobs, [0, 21, 40], hint=hint)
+        solve_stream(platform, jobs, [0, 21, 40], hint=hint)
 
 
 def test_bad_arguments():
@@ -239,14 +239,14 @@ def test_bad_arguments():
         ([0, -1], "negative"),
     ):
         with pytest.raises(InstanceError, match=message):
-            solve_exact(ONE_PE, [job, job], arrivals)
+            solve_stream(ONE_PE, [job, job], arrivals)
     with pytest.raises(InstanceError, match="17 jobs, expected 1 to 16"):
-        solve_exact(ONE_PE, [job] * 17, [0] * 17)
+        solve_stream(ONE_PE, [job] * 17, [0] * 17)
     with pytest.raises(InstanceError, match="needs one `redraw` per job"):
-        solve_exact(ONE_PE, [job], [0], cap_mode="socrates")
+        solve_stream(ONE_PE, [job], [0], cap_mode="socrates")
     with pytest.raises(UnknownNameError):
-        solve_exact(ONE_PE, [job], [0], cap_mode="none")
+        solve_stream(ONE_PE, [job], [0], cap_mode="none")
     with pytest.raises(ValueError, match="time_limit"):
-        solve_exact(ONE_PE, [job], [0], time_limit=-1)
+        solve_stream(ONE_PE, [job], [0], time_limit=-1)
     with pytest.raises(InstanceError, match="exceeds int32"):
-        solve_exact(ONE_PE, [job], [2**31 - 2])
+        solve_stream(ONE_PE, [job], [2**31 - 2])
