@@ -5,6 +5,8 @@
     python benchmarks/soc.py train imitate     # first stage of the policy, resumable; then: train standard
     python benchmarks/soc.py throughput        # tasks per second of ETF beside plain Python
     python benchmarks/soc.py compare main      # policy and schedulers on the same 200 worlds, paired; noise, unseen
+    python benchmarks/soc.py train platform    # the policy goes on with the 16 PEs of DS3 (needs JAXSCHED_DATA); then
+    python benchmarks/soc.py compare platform [--stage platform] --worlds 64 --jobs 24
 
 Setting of SoCRATES: three PEs, profiles 1 to 5 uniform, gaps Exp(25 us), `cap_mode="socrates"`, steady start, no noise,
 unless said otherwise. Results: benchmarks/results/soc/.
@@ -13,6 +15,7 @@ unless said otherwise. Results: benchmarks/results/soc/.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import math
@@ -40,17 +43,12 @@ from jaxsched.training.config import from_dict
 from jaxsched.training.loop import train
 from tests.reference import soc as reference
 
-SYSTEMS = {  # 16 PEs: from the data folder
+# From the data folder.
+DS3: dict[str, Any] = {"platform": "ds3_multiple_bal", "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"), "cap": 12}
+SYSTEMS = {
     "3 PEs": {"env": {"record": False}, "batch": 1024, "python": 64},
     "16 PEs": {
-        "env": {
-            "platform": "ds3_multiple_bal",
-            "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"),
-            "cap": 12,
-            "scale": 100.0,
-            "num_jobs": 24,
-            "record": False,
-        },
+        "env": {**DS3, "scale": 100.0, "num_jobs": 24, "record": False},
         "batch": 128,
         "python": 32,
     },
@@ -69,11 +67,12 @@ RELEASED = {
     (25, 5): {"met": (160.4, 123), "eft": (164.3, 117), "etf": (152.1, 123), "heft_rt": (173.4, 115), "seeds": 3},
 }
 UNSEEN = tuple(f"socrates_top{i}" for i in range(6, 11))
-START = {"standard": "imitate"}  # stage -> the one whose weights it starts from
+START = {"standard": "imitate", "platform": "standard"}  # stage -> the one whose weights it starts from
 CASES = {
     "main": {f"cap {cap}": {"cap": cap} for cap in (3, 4, 5)},
     "noise": {f"noise {std}": {"cap": 3, "noise_std": std} for std in (0.1, 0.2, 0.4)},
     "unseen": {f"unseen profiles, cap {cap}": {"cap": cap, "profiles": UNSEEN} for cap in (3, 4, 5)},
+    "platform": {f"16 PEs, gap {scale}": {**DS3, "scale": float(scale)} for scale in (50, 100, 200)},
 }
 SCHEDULERS = ("met", "eft", "etf", "heft_rt")
 HORIZON = 4_999  # the released simulator stops after its tick 4,998 of 5,000
@@ -187,7 +186,7 @@ def compare(stage: str, group: str, worlds: int, num_jobs: int) -> None:
     for case, settings in CASES[group].items():
         source = soc.streams(num_jobs=num_jobs, **settings)
         drawn = evaluation.generate(source, worlds, seed=SEED)
-        common = {"cap_mode": "socrates"}
+        common = {} if "platform" in settings else {"cap_mode": "socrates"}
         latency = {}
         for rule in ("met", "heft_rt", "eft", "etf"):
             report = evaluation.evaluate(scheduler_env(rule, **common), drawn, rule)
@@ -206,25 +205,30 @@ def compare(stage: str, group: str, worlds: int, num_jobs: int) -> None:
 
 def learn(stage: str, work: Path, seed: int) -> None:
     """One stage of training (a preset), with the greedy policy over ETF on 24 worlds of 30 jobs a cap as its curve."""
-    preset = soc.PRESETS[stage]
+    preset = platform_preset() if stage == "platform" else soc.PRESETS[stage]
     env = jaxsched.make("SoC-v0", **preset.settings)
-    keys = random.split(random.key(SEED - 1), 24)
-    worlds = {cap: jax.vmap(soc.streams(num_jobs=30, cap=cap))(keys) for cap in (3, 4, 5)}
+    if stage == "platform":
+        keys = random.split(random.key(SEED - 1), 8)
+        worlds = {name: jax.vmap(soc.streams(num_jobs=12, **case))(keys) for name, case in CASES["platform"].items()}
+    else:
+        keys = random.split(random.key(SEED - 1), 24)
+        worlds = {f"cap {cap}": jax.vmap(soc.streams(num_jobs=30, cap=cap))(keys) for cap in (3, 4, 5)}
 
     @functools.partial(jax.jit, static_argnums=0)
     def play(apply: Any, params: Any, instances: Any) -> Any:
         policy = greedy(env.heuristics["etf"]) if apply is None else greedy_policy(apply, params)
         return jax.vmap(lambda instance: jaxsched.rollout(env, random.key(0), instance, policy).objective)(instances)
 
-    etf = {cap: float(np.asarray(play(None, None, instances)).mean()) for cap, instances in worlds.items()}
+    etf = {name: float(np.asarray(play(None, None, instances)).mean()) for name, instances in worlds.items()}
 
     def evaluate(apply: Any, params: Any) -> dict[str, float]:
-        means = {cap: float(np.asarray(play(apply, params, instances)).mean()) for cap, instances in worlds.items()}
-        return {f"latency over ETF, cap {cap}, %": round(100 * (means[cap] / etf[cap] - 1), 2) for cap in worlds}
+        means = {name: float(np.asarray(play(apply, params, instances)).mean()) for name, instances in worlds.items()}
+        return {f"latency over ETF, {name}, %": round(100 * (means[name] / etf[name] - 1), 2) for name in worlds}
 
     start = None
     if stage in START:
-        start = load_policy(work / START[stage], env)[1]
+        before = work / START[stage]
+        start = load_policy(before if before.exists() else RESULTS / START[stage], env)[1]
     folder = work / stage
     resume = (folder / "config.json").exists()
     config = from_dict(dict(preset.training))
@@ -234,6 +238,14 @@ def learn(stage: str, work: Path, seed: int) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in ("config.json", "log.jsonl", "curve.png", "policy.safetensors"):
         shutil.copy(folder / file, target / file)
+
+
+def platform_preset() -> Any:
+    """Short streams on the 16 PEs of DS3, which is read from the data folder, so it is no preset of the package."""
+    standard = soc.PRESETS["standard"]
+    source = soc.streams(num_jobs=6, **DS3, scale=(25.0, 50.0, 100.0, 200.0))
+    training = {**standard.training, "num_updates": 30, "num_envs": 4, "num_samples": 16, "learning_rate": 3e-4}
+    return dataclasses.replace(standard, source=source, settings={"record": False}, training=training)
 
 
 def throughput(rounds: int) -> None:
@@ -324,7 +336,7 @@ def main() -> None:
     short.add_argument("--time-limit", type=float, default=20.0)
     commands.add_parser("throughput").add_argument("--rounds", type=int, default=3)
     training = commands.add_parser("train")
-    training.add_argument("stage", choices=[stage for stage in soc.PRESETS if stage != "smoke"])
+    training.add_argument("stage", choices=[stage for stage in (*soc.PRESETS, "platform") if stage != "smoke"])
     training.add_argument("--work", type=Path, default=Path("runs/soc"), help="run folders, one per stage")
     training.add_argument("--seed", type=int, default=0)
     comparing = commands.add_parser("compare")

@@ -1,6 +1,6 @@
 """The notebooks: paired with their sources, committed with their pictures, and running from start to end.
 
-`python tests/test_notebooks.py` executes every `notebooks/*.py` at full size and writes the `.ipynb` beside it. Outputs
+`python tests/test_notebooks.py [NAME ...]` executes `notebooks/*.py` at full size and writes the `.ipynb` beside each. Outputs
 of cells tagged `timing` depend on the machine and are not committed.
 """
 
@@ -70,7 +70,7 @@ def pictures(notebook: Any) -> list[str]:
                 assert pixels.std() > 0, f"an empty picture: {cell.source}"
                 found.append("png")
             elif "<svg" in data.get("text/html", ""):
-                assert 'class="operation"' in data["text/html"], f"an empty chart: {cell.source}"
+                assert re.search('class="(operation|task|buffer)"', data["text/html"]), f"an empty chart: {cell.source}"
                 found.append("svg")
     return found
 
@@ -154,7 +154,10 @@ def test_colab_keeps_its_jax(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 
 
 def main() -> None:
+    """All, or those that are named: `python tests/test_notebooks.py 03_soc`."""
     for path in SOURCES:
+        if sys.argv[1:] and path.stem not in sys.argv[1:]:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             notebook = execute(path, folder, quick=False)
         for number, cell in enumerate(notebook.cells):
