@@ -1,7 +1,7 @@
 """The notebooks: paired with their sources, committed with their pictures, and running from start to end.
 
-`python tests/test_notebooks.py [NAME ...]` executes `notebooks/*.py` at full size and writes the `.ipynb` beside each. Outputs
-of cells tagged `timing` depend on the machine and are not committed.
+`python tests/test_notebooks.py [NAME ...]` executes `notebooks/*.py` at full size and writes the `.ipynb` beside each.
+Outputs of cells tagged `timing` depend on the machine and are not committed.
 """
 
 from __future__ import annotations

@@ -574,7 +574,7 @@ class Simulator:
             left.remove(pick)
             self.assign(pick, pe)
 
-    def heft_rt(self, ready: list[Task]) -> None:
+    def heft_rt(self, ready: list[Task], released: bool = False) -> None:
         now = self.now
         lines: list[list[tuple[int, int, Any]]] = []
         for p, task in enumerate(self.running):
@@ -587,12 +587,27 @@ class Simulator:
                 at += queued.exec[p]
             lines.append(line)
 
-        for task in sorted(ready, key=lambda task: -task.profile.mean[task.task]):
-            found = [(*gap(lines[p], now, task.exec[p]), p) for p in task.profile.able[task.task]]
+        order = sorted(ready, key=lambda task: -task.profile.mean[task.task])
+        earliest = now
+        if released:
+            # An entry node is sorted behind the tasks of the largest rank, which is its own, and exchanged with the
+            # first. Its id is the largest of the tasks + 1; where that task is planned, so is the entry.
+            means = [task.profile.mean[task.task] for task in order]
+            ties = means.count(means[0])
+            order = [*order[1:ties], order[0], *order[ties:]]
+            job, number = max((task.job, task.task) for task in ready)
+            entry = (job, number + 1) if number + 1 < len(self.tasks[job]) else (job + 1, 0)
+            ends = [end for line in lines for _, end, task in line if (task.job, task.task) == entry]
+            earliest = max([now, *ends])
+        for task in order:
+            found = [(*gap(lines[p], earliest, task.exec[p]), p) for p in task.profile.able[task.task]]
             begin, at, p = min(found, key=lambda item: item[0] + task.exec[item[2]])
             task.before = lines[p][at - 1][2] if at else None
             lines[p].insert(at, (begin, begin + task.exec[p], task))
             self.assign(task, p)
+
+    def heft_rt_released(self, ready: list[Task]) -> None:
+        self.heft_rt(ready, released=True)
 
     def heft(self, ready: list[Task]) -> None:
         self.follow(ready, "heft")

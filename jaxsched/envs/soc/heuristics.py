@@ -23,6 +23,7 @@ from jaxsched.envs.soc.rules import (
     PLANS,
     Settings,
     busy_pes,
+    collision,
     decided_now,
     estimate,
     first,
@@ -85,17 +86,35 @@ def etf_lb(state: State, settings: Settings) -> Array:
 def heft_rt(state: State, settings: Settings) -> Array:
     """The ready task of the largest mean time, where its PE's timeline lets it finish first. i32[F, Q].
 
-    Published code has two slips that are repaired here: dummy ids that collide with those of queued tasks, and the
-    first of several equal ranks scheduled last. `rule="heft_rt"` adds the order of the plan.
+    Published code has two slips that are repaired here and kept in `heft_rt_released`. `rule="heft_rt"` adds the order
+    of the plan.
     """
-    front = state.frontier
-    num_able = jnp.maximum(front.exec_mask.sum(1, dtype=jnp.int32), 1)
-    mean = front.exec_time.sum(1, dtype=jnp.int32).astype(jnp.float32) / num_able.astype(jnp.float32)
-    waits = ready(state)
+    front, waits = state.frontier, ready(state)
+    mean = _mean(state)
     longest = waits & (mean == jnp.where(waits, mean, -1.0).max())
     free, end = timeline(state)
     finish = front.exec_time + jnp.where(front.exec_time == 0, free, end) - state.time
     return _of(state, first(longest, front.ready_seq), finish)
+
+
+def heft_rt_released(state: State, settings: Settings) -> Array:
+    """HEFT_RT with the slips of the code released with DASH-Sim and SoCRATES. i32[F, Q].
+
+    Of several tasks of the largest mean time the first is planned last, and all of them may have to wait for a task
+    that has to do with none (`rules.collision`). Meant for tasks of length 1 or more. `rule="heft_rt_released"` adds
+    the order of the plan.
+    """
+    front, waits, now = state.frontier, ready(state), decided_now(state)
+    mean, listed = _mean(state), waits | now
+    largest = listed & (mean == jnp.where(listed, mean, -1.0).max())
+    longest = waits & (mean == jnp.where(waits, mean, -1.0).max())
+    others = longest & ~first(largest, front.ready_seq)
+    longest = jnp.where(others.any(), others, longest)
+    _, end = timeline(state)
+    here = (front.pe[:, None] == _pe_ids(state)) & now[:, None]
+    planned = jnp.where(here, front.mean[:, None], 0).sum(0, dtype=jnp.int32)  # in this call, behind all else
+    end = jnp.maximum(end - planned, collision(state)) + planned
+    return _of(state, first(longest, front.ready_seq), front.exec_time + end - state.time)
 
 
 def heft(state: State, settings: Settings) -> Array:
@@ -111,6 +130,13 @@ def peft(state: State, settings: Settings) -> Array:
 def random(state: State, settings: Settings) -> Array:
     """Equal scores: sampled by `randomised`, a uniformly random legal action. i32[F, Q]."""
     return jnp.zeros_like(state.frontier.exec_time)
+
+
+def _mean(state: State) -> Array:
+    """f32[F]: the mean time of each task over the PEs that can run it."""
+    front = state.frontier
+    num_able = jnp.maximum(front.exec_mask.sum(1, dtype=jnp.int32), 1)
+    return front.exec_time.sum(1, dtype=jnp.int32).astype(jnp.float32) / num_able.astype(jnp.float32)
 
 
 def _pe_ids(state: State) -> Array:
@@ -166,6 +192,7 @@ RULES: types.MappingProxyType[str, Callable[[State, Settings], Array]] = types.M
         "etf": etf,
         "etf_lb": etf_lb,
         "heft_rt": heft_rt,
+        "heft_rt_released": heft_rt_released,
         "heft": heft,
         "peft": peft,
         "random": random,

@@ -41,7 +41,8 @@ COMMUNICATION = ("pe_to_pe", "shared_memory")
 CAP_MODES = ("ds3", "socrates", "open")
 DISPATCH_ORDERS = ("job_id", "insertion")
 PLANS = ("heft", "peft")  # of each job alone, in the order of `System.plan_pe`
-RULES = ("heft_rt", *PLANS, "etf_lb")  # that keep books of their own
+HEFT_RT = ("heft_rt", "heft_rt_released")
+RULES = (*HEFT_RT, *PLANS, "etf_lb")  # that keep books of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Settings:
     communication: str = "pe_to_pe"
     cap_mode: str = "ds3"
     dispatch_order: str = "job_id"  # the queue is sorted by job (DS3), or in order of decisions (SoCRATES, DASH-Sim)
-    # Every decision, whoever takes it, also does what this rule does beyond its choice of a PE. `heft_rt`, `heft`,
-    # `peft`: the task waits for the one before it in their plan. `etf_lb`: its counters go on.
+    # Every decision, whoever takes it, also does what this rule does beyond its choice of a PE. HEFT_RT, HEFT, PEFT:
+    # the task waits for the one before it in their plan. `etf_lb`: its counters go on.
     rule: str | None = None
 
     def __post_init__(self):
@@ -68,7 +69,7 @@ class Settings:
     @property
     def plans(self) -> bool:
         """Tasks may have to wait for another one of their PE."""
-        return self.rule in ("heft_rt", *PLANS)
+        return self.rule in (*HEFT_RT, *PLANS)
 
 
 def init(instance: Instance, settings: Settings, record: bool = True) -> State:
@@ -221,11 +222,11 @@ def plan_predecessor(
 ) -> tuple[Array, Array]:
     """i32[], bool[]: the task (slot * T + task) that the plan has before this one on its PE; whether to wait for it.
 
-    `heft` and `peft`: the job's own task before it in the plan of the job alone. `heft_rt`: the one before it on the
-    PE's timeline (`timeline`).
+    `heft` and `peft`: the job's own task before it in the plan of the job alone. HEFT_RT: the one before it on the PE's
+    timeline (`timeline`).
     """
     front, system = state.frontier, state.instance.system
-    if settings.rule != "heft_rt":
+    if settings.rule in PLANS:
         plan = jnp.int32(PLANS.index(str(settings.rule)))
         before = take(system.plan_predecessor, plan, profile, task)
         there = take(system.plan_mask, plan, profile, task)
@@ -257,6 +258,28 @@ def timeline(state: State) -> tuple[Array, Array]:
     free = jnp.maximum(jnp.where(running, (front.start + front.mean)[:, None], 0).max(0), state.time)
     queued = here & (front.status == QUEUED)[:, None]
     return free, free + jnp.where(queued, front.mean[:, None], 0).sum(0, dtype=jnp.int32)
+
+
+def collision(state: State) -> Array:
+    """i32[]: before when released HEFT_RT plans nothing, now or later.
+
+    It plans all tasks of a call as a graph with an entry of length 0, which gets the id after the largest of theirs
+    (ids count through the tasks of all jobs in the order in which they entered). If a task of that id is running or
+    queued, the entry counts as planned already, and all wait for the end of that task.
+    """
+    front, system = state.frontier, state.instance.system
+    listed = ready(state) | decided_now(state)
+    ids = lookup(state.jobs.ordinal, front.slot) * system.num_tasks + front.task
+    largest = jnp.where(listed, ids, -1).max()
+    num_tasks = lookup(system.num_tasks_of, lookup(state.jobs.profile, front.slot))
+    last = (listed & (ids == largest) & (front.task + 1 == num_tasks)).any()  # of its job: the next job's first task
+    entry = jnp.where(last, (largest // system.num_tasks + 1) * system.num_tasks, largest + 1)
+    queued = (front.status == QUEUED) & ~listed
+    same = (front.pe[:, None] == front.pe) & queued & (front.queue_key <= front.queue_key[:, None])
+    free, _ = timeline(state)
+    end = lookup(free, front.pe) + jnp.where(same, front.mean, 0).sum(1, dtype=jnp.int32)
+    end = jnp.where(front.status == RUNNING, front.start + front.mean, end)
+    return jnp.maximum(jnp.where((ids == entry) & ((front.status == RUNNING) | queued), end, 0).max(), state.time)
 
 
 def map_to_pe(state: State, settings: Settings, mapping: str, entry: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
@@ -104,6 +105,29 @@ def test_streams_equal_the_simulator_2000(setting):
         given = cases.random_cases(seed, 100)
         for rule, schedulers in (SIMPLE, HEFT_RT, HEFT, PEFT):
             check(make(*setting, rule), schedulers, given)
+
+
+def longer(case: cases.Case) -> cases.Case:
+    """Without tasks of length 0."""
+    times = {name: tuple(1 if time == 0 else time for time in row) for name, row in case.platform.exec_time.items()}
+    return case._replace(platform=dataclasses.replace(case.platform, exec_time=times))
+
+
+RELEASED = ("heft_rt_released", ("heft_rt_released",))
+
+
+def test_released_heft_rt_equals_the_simulator():
+    given = list(map(longer, cases.random_cases(6, 100)))
+    check(make("pe_to_pe", "socrates", "insertion", RELEASED[0]), RELEASED[1], given)
+    differ = [cases.simulate(case, "heft_rt").tasks != cases.simulate(case, "heft_rt_released").tasks for case in given]
+    assert sum(differ) > 5
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("setting", EVERYTHING, ids="-".join)
+def test_released_heft_rt_equals_the_simulator_2000(setting):
+    for seed in range(21, 41):
+        check(make(*setting, RELEASED[0]), RELEASED[1], list(map(longer, cases.random_cases(seed, 100))))
 
 
 def test_a_horizon_cuts_the_stream_off():
