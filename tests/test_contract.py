@@ -90,7 +90,7 @@ def soc_pool() -> tuple[Pool, list]:
 # Settings to check, and where instances come from, of every registered id.
 CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
     "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
-    "FlexibleJobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay")], flexible_job_shop_cases),
+    "FlexibleJobShop-v0": ([{"candidates": "any"}], flexible_job_shop_cases),
     "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
     "SoC-v0": ([{}], soc_pool),
 }
@@ -120,6 +120,15 @@ def test_fitting_a_capacity_keeps_the_contract():
     checks = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "bounds", "heuristics"]
     checks += ["solutions", "same_world", "optimum"]
     check_environment(memory.StaticAllocation("fit"), source, exact=exact, checks=checks)
+
+
+def test_flexible_non_delay_keeps_the_contract():
+    """What the candidate mode changes: which actions are legal, and what they lead to."""
+    source, exact = flexible_job_shop_cases()
+    env = jaxsched.make("FlexibleJobShop-v0", candidates="non_delay")
+    checks = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "clock", "bounds"]
+    checks += ["heuristics", "solutions", "observation", "same_world", "optimum"]
+    check_environment(env, source, exact=exact, checks=checks)
 
 
 @pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])

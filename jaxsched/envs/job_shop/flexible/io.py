@@ -38,9 +38,9 @@ _DECIMAL = re.compile(r"[0-9]{1,10}(?:\.[0-9]{0,20})?")
 def load(name_or_path: str | os.PathLike[str]) -> Instance:
     """The instance in a file, or the published instance of that name.
 
-    Files are read by their content: .fjs, or one instance as JSON. Names (mk01, la01_edata, dpp01a, ...) are looked up
-    in the folder `$JAXSCHED_DATA` (`jobshop/fjsp/*.json`). Raises `InstanceError` with file, line, column and reason for
-    a malformed file, and with the close matches for an unknown name.
+    Files are read by their content: .fjs, or one instance as JSON. Names (mk01, la01_edata, dpp01a, ...) are looked
+    up in the folder `$JAXSCHED_DATA` (`jobshop/fjsp/*.json`). Raises `InstanceError` with file, line, column and reason
+    for a malformed file, and with the close matches for an unknown name.
     """
     text = os.fspath(name_or_path)
     if os.path.isfile(text):
@@ -121,9 +121,8 @@ def _fjs(text: Text) -> Lists:
     try:
         return check(jobs, num_machines=num_machines)
     except AlternativeFault as fault:
-        assert fault.job is not None and fault.op is not None
-        token = tokens[fault.job][fault.op][fault.alternative] + (fault.item or 0)
-        raise text.fail(_from_one(fault), lines[fault.job], token) from None
+        job, op, alternative = fault.where
+        raise text.fail(_from_one(fault), lines[job], tokens[job][op][alternative] + (fault.item or 0)) from None
     except Fault as fault:
         raise text.fail(str(fault), first, 1) from None
 
@@ -132,7 +131,8 @@ def _header(text: Text, line: int) -> tuple[int, int]:
     """The numbers of jobs and machines."""
     header = text.lines[line].split()
     if len(header) not in (2, 3):
-        raise text.fail(f"the first line must be `jobs machines [mean alternatives]`, got {len(header)}", line, 3)
+        reason = f"the first line must be `jobs machines [mean alternatives]`, got {len(header)} numbers"
+        raise text.fail(reason, line, 3)
     for token, word in enumerate(header[:2]):
         if fault := number_fault(word):
             raise text.fail(fault, line, token)
@@ -194,8 +194,8 @@ def _json(text: Text) -> Lists:
     try:
         lists = check(entry["operations"], num_machines=entry.get("machines"))
     except Fault as fault:
-        alternative = getattr(fault, "alternative", None)
-        path = [part for part in (fault.job, fault.op, alternative, fault.item) if part is not None]
+        where = fault.where if isinstance(fault, AlternativeFault) else (fault.job, fault.op)
+        path = [part for part in (*where, fault.item) if part is not None]
         key = "machines" if "number of machines" in fault.reason else "operations"
         raise source.fail(str(fault), key, *path) from None
     if entry.get("jobs") is not None and entry["jobs"] != len(lists.jobs):

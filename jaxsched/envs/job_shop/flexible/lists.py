@@ -29,11 +29,13 @@ class Lists:
 
 
 class AlternativeFault(Fault):
-    """A fault of one `alternative` of an operation; `item` is 0 for its machine, 1 for its duration."""
+    """A fault of one alternative of an operation, `where` = (job, operation, alternative); `item` is 0 for its machine,
+    1 for its duration.
+    """
 
     def __init__(self, reason: str, job: int, op: int, alternative: int, item: int | None = None):
         super().__init__(reason, job, op, item)
-        self.alternative = alternative
+        self.where = job, op, alternative
 
 
 def from_jobs(

@@ -97,7 +97,7 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
         (state.machine_ready - now) * span,
         state.load_left * span,
         expected * span,
-        (state.machine_ready + expected - now) * span,
+        (state.machine_ready - now + expected) * span,
         may_come / num_left,
         waiting / num_open,
         wants_most,
@@ -120,7 +120,7 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
         (front.start - state.machine_ready) * unit,
         (end + tail[:, None] - now) * span,
         (last_tail - tail[:, None]) * span,
-        (front.start + expected - now) * span,
+        (front.start - now + expected) * span,
         rivals / num_open,
         front.start == now,
     ]

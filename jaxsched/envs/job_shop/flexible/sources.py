@@ -1,7 +1,7 @@
 """Random flexible job shops in pure JAX: the two generators of the literature and one with free ranges.
 
-A source is any callable `key -> Instance`. That below is a frozen dataclass: hashable, comparable, safe to close over or
-to pass as a static argument, with shapes that depend on its fields alone.
+A source is any callable `key -> Instance`. That below is a frozen dataclass: hashable, comparable, safe to close over
+or to pass as a static argument, with shapes that depend on its fields alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`FlexibleJobShop-v0` against the plain-Python simulator: every step, every rule, and the optima of small instances."""
+"""`FlexibleJobShop-v0` against the plain-Python simulator: every step, every rule, and small optima."""
 
 from __future__ import annotations
 
