@@ -82,21 +82,21 @@ def apply(state: State, action: Array) -> State:
     instance = state.instance
     num_jobs, num_ops, num_machines = instance.num_jobs, instance.num_ops, instance.num_machines
     job, machine = action // num_machines, action % num_machines
-    op = take(state.next_op, job)
+    op, ready = take(state.next_op, job), take(state.job_ready, job)
     row = jnp.where(take(state.ops_left, job) > 0, job * num_ops + op, num_jobs * num_ops)  # out of range reads 0
     eligible = take_row(instance.eligible_mask.reshape(-1, num_machines), row)
     durations = take_row(instance.duration.reshape(-1, num_machines), row)
-    good = take(eligible, machine)
-    job, where = jnp.where(good, job, num_jobs), jnp.where(good, machine, num_machines)  # out of range writes nothing
-    duration = take(durations, machine)
-    start = jnp.maximum(take(state.job_ready, job), take(state.machine_ready, where))
+    good, duration = take(eligible, machine), take(durations, machine)
+    least = jnp.where(eligible, durations, LATEST).min()  # LATEST where nothing is written
     forced = jnp.where(eligible.sum(dtype=jnp.int32) == 1, duration, 0)
+    start = jnp.maximum(ready, take(state.machine_ready, machine))
+    job, where = jnp.where(good, job, num_jobs), jnp.where(good, machine, num_machines)  # out of range writes nothing
     return state.replace(
         next_op=put_add(state.next_op, 1, job),
         ops_left=put_add(state.ops_left, -1, job),
         job_ready=put(state.job_ready, start + duration, job),
         machine_ready=put(state.machine_ready, start + duration, where),
-        work_left=put_add(state.work_left, -_least(durations, eligible), job),
+        work_left=put_add(state.work_left, -least, job),
         load_left=put_add(state.load_left, -forced, where),
         start=put(state.start, start, job, op),
         machine=put(state.machine, machine, job, op),
