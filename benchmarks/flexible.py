@@ -4,6 +4,7 @@
     python benchmarks/flexible.py train              # the `standard` preset, resumable; --updates for less or more
     python benchmarks/flexible.py smoke              # the same for under two minutes, to see that it learns
     python benchmarks/flexible.py compare            # the trained policy, greedy and best of 100
+    python benchmarks/flexible.py throughput         # schedules per second beside plain Python
 
 A cell is the mean over a set of makespan / best known upper bound - 1, in per cent; every schedule is validated. The
 sets are mk01-mk10 and Hurink's la01-la40, as in the publications; they need `JAXSCHED_DATA`. Results:
@@ -13,6 +14,7 @@ benchmarks/results/flexible/.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -21,6 +23,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import jax
@@ -37,6 +40,7 @@ from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.training.config import from_dict, replace
 from jaxsched.training.loop import train
+from tests.reference.flexible import Simulator
 
 RESULTS = Path(__file__).parent / "results" / "flexible"
 SETS = {"brandimarte": "mk01-mk10"} | {name: f"la01_{name}-la40_{name}" for name in ("edata", "rdata", "vdata")}
@@ -195,6 +199,31 @@ def compare(name: str) -> None:
     add("greedy, Hurink", ("edata", "rdata", "vdata"), functools.partial(greedy_policy, apply), 1)
 
 
+# ---------------------------------------------------------------------------------------------------- throughput
+
+
+def throughput(batch: int, seconds: float) -> None:
+    """Random play of SD1: reset, step and observe beside the tests' plain-Python simulator, on one core."""
+    rows: dict[str, Any] = {}
+    for size in ((10, 5), (20, 10)):
+        source, label = flexible.sd1(*size), "{} x {}".format(*size)
+        env = jaxsched.make("FlexibleJobShop-v0")
+        for result in evaluation.throughput(env, source, batch=batch, seconds=seconds, seed=0):
+            rows[f"{label}, {result.what}"] = dataclasses.asdict(result)
+        rng, instances = Random(0), [flexible.to_jobs(source(random.key(seed))) for seed in range(8)]
+        began, schedules = time.process_time(), 0
+        while time.process_time() < began + seconds:
+            sim = Simulator(instances[schedules % len(instances)], size[1])
+            while pairs := sim.pairs():
+                sim.apply(rng.choice(pairs))
+            schedules += 1
+        rate = schedules / (time.process_time() - began)
+        rows[f"{label}, plain Python"] = {"schedules_per_second": round(rate, 1)}
+        for name in [name for name in rows if name.startswith(label)]:
+            print(f"{name:32} {rows[name]['schedules_per_second']:12,.0f} schedules/s", flush=True)
+    write("throughput", {"batch": batch, "load": os.getloadavg()[0], "rows": rows})
+
+
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -249,6 +278,9 @@ def main() -> None:
     training.add_argument("--work", type=Path, default=Path("runs/flexible/standard"), help="run folder")
     smoke = commands.add_parser("smoke")
     smoke.add_argument("--work", type=Path, default=Path("runs/flexible/smoke"), help="run folder")
+    measuring = commands.add_parser("throughput")
+    measuring.add_argument("--batch", type=int, default=1024)
+    measuring.add_argument("--seconds", type=float, default=2.0)
     comparing = commands.add_parser("compare")
     comparing.add_argument("--policy", default="standard", help="folder of the results with its weights")
     arguments = parser.parse_args()
@@ -258,6 +290,8 @@ def main() -> None:
         learn(arguments.preset, arguments.updates, arguments.work)
     elif arguments.command == "smoke":
         learn("standard", 12, arguments.work)
+    elif arguments.command == "throughput":
+        throughput(arguments.batch, arguments.seconds)
     else:
         compare(arguments.policy)
 
