@@ -33,7 +33,8 @@ from jax.sharding import SingleDeviceSharding
 import jaxsched
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.rollout import masked_argmax
-from jaxsched.envs.job_shop import rules
+from jaxsched.envs.job_shop import flexible, rules
+from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.memory import random_lives
 from jaxsched.envs.memory.allocation import rules as allocation_rules
@@ -43,6 +44,7 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
 BATCH = 4096
 SOC_BATCH = 1024  # its state is larger
 SIZES = ((10, 10), (30, 20))
+FLEXIBLE_SIZES = ((10, 5), (20, 10))  # of SD1
 BUFFERS = (64, 154)
 SYSTEMS = {
     "3 PEs": {"cap": 3},
@@ -169,6 +171,21 @@ def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, 
         yield f"{mode}: rules, action given", changing(jax.vmap(dispatched), *args), args
 
 
+def flexible_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, tuple]]:
+    """The same of the flexible job shop."""
+    env, source = jaxsched.make("FlexibleJobShop-v0"), flexible.sd1(num_jobs, num_machines)
+
+    def arguments(key):
+        return key, env.reset(key, source(key))[0], jnp.int32(0)
+
+    def given(key, state, action):
+        return flexible_rules.apply(state, action)
+
+    args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
+    for name, step in {"flexible: rules, action given": given, "flexible: env.step": env.step}.items():
+        yield name, changing(jax.vmap(step), *args), args
+
+
 def soc_programs(settings: dict) -> Iterator[tuple[str, Callable, tuple]]:
     """The same of the SoC family: one decision and one event, the decision given or ETF's."""
     env = jaxsched.make("SoC-v0", record=False, **settings)
@@ -211,6 +228,9 @@ def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
     """Size, name, function and arguments of all of them."""
     for jobs, machines in SIZES:
         for program in programs(jobs, machines):
+            yield f"{jobs}x{machines}", *program
+    for jobs, machines in FLEXIBLE_SIZES:
+        for program in flexible_programs(jobs, machines):
             yield f"{jobs}x{machines}", *program
     for num_buffers in BUFFERS:
         for program in allocation_programs(num_buffers):

@@ -20,7 +20,8 @@ from jax import random
 
 import jaxsched
 from jaxsched.envs import job_shop
-from jaxsched.envs.job_shop import rules
+from jaxsched.envs.job_shop import flexible, rules
+from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 
 PATH = Path(__file__).parent / "results" / "gates.json"
 BATCH = 64
@@ -38,7 +39,7 @@ def cost(function: Any, *args: Any) -> dict[str, int]:
 
 
 def measure() -> dict[str, dict[str, int]]:
-    """The gated programs: a vmapped batch of 64 shops of 10 x 10."""
+    """The gated programs: a vmapped batch of 64 shops of 10 x 10, flexible ones of 10 x 5."""
     env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(10, 10)
     keys = random.split(random.key(0), BATCH)
 
@@ -48,6 +49,8 @@ def measure() -> dict[str, dict[str, int]]:
     state = first(env)
     insert = first(jaxsched.make("JobShop-v0", candidates="insert", max_visits=1))
     event = first(jaxsched.make("JobShop-v0", candidates="event"))
+    choice, choice_source = jaxsched.make("FlexibleJobShop-v0"), flexible.sd1(10, 5)
+    choices = jax.vmap(lambda key: choice.reset(key, choice_source(key))[0])(keys)
     action = jnp.zeros((BATCH,), jnp.int32)
     return {
         "apply": cost(jax.vmap(rules.apply), state, action),
@@ -56,6 +59,8 @@ def measure() -> dict[str, dict[str, int]]:
         "step without observation": cost(jax.vmap(lambda k, s, a: env.step(k, s, a)[0]), keys, state, action),
         "step": cost(jax.vmap(env.step), keys, state, action),
         "reset": cost(jax.vmap(env.reset), keys, state.instance),
+        "flexible: apply": cost(jax.vmap(flexible_rules.apply), choices, action),
+        "flexible: step": cost(jax.vmap(choice.step), keys, choices, action),
     }
 
 

@@ -21,9 +21,11 @@ from jaxsched.core import Environment, GraphObservation, Pool, UnknownNameError,
 from jaxsched.envs import memory
 from jaxsched.testing import CHECKS, check_environment
 from tests import shapes
+from tests.envs.job_shop.flexible import cases as flexible_cases
 from tests.envs.memory import cases as memory_cases
 from tests.envs.soc import cases as soc_cases
 from tests.reference import allocation as allocation_reference
+from tests.reference import flexible as flexible_reference
 from tests.reference import job_shop as reference
 
 
@@ -52,6 +54,17 @@ def due_date_cases(objective: str) -> tuple[Pool, list]:
     return Pool(shapes.stacked(pool)), exact
 
 
+def flexible_job_shop_cases() -> tuple[Pool, list]:
+    """A pool of mixed sizes, and small instances with their optima."""
+    rng = random.Random(4)
+    pool = [flexible_cases.instance_of(flexible_cases.random_jobs(rng)) for _ in range(32)]
+    exact = []
+    for jobs in (flexible_cases.random_jobs(rng, 3, 2) for _ in range(8)):
+        best = flexible_reference.optimum(jobs, flexible_cases.num_machines(jobs))
+        exact.append((flexible_cases.instance_of(jobs), best))
+    return Pool(flexible_cases.stacked(pool)), exact
+
+
 def allocation_cases() -> tuple[Pool, list]:
     """Buffers with gaps, alignments, pinned ones and a capacity; small ones with their optima."""
     rng = random.Random(3)
@@ -77,6 +90,7 @@ def soc_pool() -> tuple[Pool, list]:
 # Settings to check, and where instances come from, of every registered id.
 CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
     "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
+    "FlexibleJobShop-v0": ([{"candidates": "any"}], flexible_job_shop_cases),
     "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
     "SoC-v0": ([{}], soc_pool),
 }
@@ -106,6 +120,14 @@ def test_fitting_a_capacity_keeps_the_contract():
     checks = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "bounds", "heuristics"]
     checks += ["solutions", "same_world", "optimum"]
     check_environment(memory.StaticAllocation("fit"), source, exact=exact, checks=checks)
+
+
+def test_flexible_non_delay_keeps_the_contract():
+    """What the candidate mode changes: which actions are legal, and what they lead to."""
+    source, exact = flexible_job_shop_cases()
+    env = jaxsched.make("FlexibleJobShop-v0", candidates="non_delay")
+    checks = ["episodes_end", "legal_actions", "illegal_actions", "rewards", "clock", "same_world", "optimum"]
+    check_environment(env, source, exact=exact, checks=checks)
 
 
 @pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])

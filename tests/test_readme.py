@@ -12,7 +12,7 @@ import pytest
 from jaxsched import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
-FAMILY_READMES = sorted((ROOT / "jaxsched" / "envs").glob("*/README.md"))
+FAMILY_READMES = sorted((ROOT / "jaxsched" / "envs").rglob("README.md"))
 READMES = [ROOT / "README.md", *FAMILY_READMES]
 SHELL = ("bash", "sh", "shell")
 
@@ -92,7 +92,7 @@ def test_a_family_shows_code(path: pathlib.Path):
 
 
 def test_every_family_has_a_readme():
-    families = {path.parent for path in (ROOT / "jaxsched" / "envs").glob("*/*env.py")}
+    families = {path.parent for path in (ROOT / "jaxsched" / "envs").rglob("*env.py")}
     assert families
     assert families == {path.parent for path in FAMILY_READMES}
 

@@ -13,6 +13,7 @@ from jaxsched.core.errors import UnknownNameError
 
 ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
     "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
+    "FlexibleJobShop-v0": "jaxsched.envs.job_shop.flexible.env:FlexibleJobShop",
     "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
     "SoC-v0": "jaxsched.envs.soc.env:make_soc",
 }

@@ -1,4 +1,10 @@
-"""The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the problem."""
+"""The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the problem.
+
+Its other problems are sub-packages, imported when they are first used: `flexible`.
+"""
+
+import importlib
+from typing import Any
 
 from jaxsched.envs.job_shop.draw import gantt, gantt_html, gantt_svg
 from jaxsched.envs.job_shop.env import JobShop
@@ -63,3 +69,9 @@ __all__ = [
     "write_schedule",
     "write_standard",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("flexible",):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -111,18 +111,18 @@ def check(
 ) -> Lists:
     """The arguments of `from_jobs` as plain lists; raises `Fault` for what it refuses."""
     if num_machines is not None:
-        num_machines = _integer(num_machines, "number of machines ")
+        num_machines = integer(num_machines, "number of machines ")
         if num_machines > MAX_MACHINES:
             raise Fault(f"{num_machines} machines: more than {MAX_MACHINES}")
     limit = MAX_MACHINES if num_machines is None else num_machines
     rows: Jobs = []
-    for j, job in enumerate(_listed(jobs, "jobs: ")):
+    for j, job in enumerate(listed(jobs, "jobs: ")):
         row: list[tuple[int, int]] = []
-        for k, pair in enumerate(_listed(job, "", j)):
-            numbers = _listed(pair, "", j, k)
+        for k, pair in enumerate(listed(job, "", j)):
+            numbers = listed(pair, "", j, k)
             if len(numbers) != 2:
                 raise Fault(f"expected (machine, duration), got {len(numbers)} values", j, k)
-            machine, duration = _integer(numbers[0], "machine ", j, k, 0), _integer(numbers[1], "duration ", j, k, 1)
+            machine, duration = integer(numbers[0], "machine ", j, k, 0), integer(numbers[1], "duration ", j, k, 1)
             if machine >= limit:
                 most = f"at most {limit}" if num_machines is None else limit
                 raise Fault(f"machine {machine} is out of range, there are {most}, counted from 0", j, k, 0)
@@ -171,15 +171,15 @@ def to_instance(lists: Lists) -> Instance:
 def _per_job(values: Iterable[Any] | None, what: str, num_jobs: int, default: Any) -> list[Any]:
     if values is None:
         return [default] * num_jobs
-    entries = _listed(values, f"{what}: ")
+    entries = listed(values, f"{what}: ")
     if len(entries) != num_jobs:
         raise Fault(f"{what} has {len(entries)} entries for {num_jobs} jobs")
     optional = default is None  # a due date may be missing
-    return [None if optional and v is None else _integer(v, f"{what} ", j) for j, v in enumerate(entries)]
+    return [None if optional and v is None else integer(v, f"{what} ", j) for j, v in enumerate(entries)]
 
 
-def _integer(value: Any, what: str, *where: int) -> int:
-    """`value` as an integer in [0, 2**31); `what` and `where` are for messages."""
+def integer(value: Any, what: str, *where: int) -> int:
+    """`value` as an integer in [0, 2**31), or a `Fault`; `what` and `where` are for messages."""
     if type(value) is int and 0 <= value <= INT32_MAX:  # almost always
         return value
     try:
@@ -196,7 +196,8 @@ def _integer(value: Any, what: str, *where: int) -> int:
     return number
 
 
-def _listed(values: Any, what: str, *where: int) -> Sequence[Any]:
+def listed(values: Any, what: str, *where: int) -> Sequence[Any]:
+    """`values` as a sequence, or a `Fault`."""
     if isinstance(values, list | tuple):
         return values
     if hasattr(values, "tolist"):  # NumPy and JAX arrays, at once instead of element by element

@@ -1,0 +1,30 @@
+"""Gantt charts: those of the job shop that is left when every operation stays on its machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jaxsched.core.picture import Picture
+from jaxsched.envs.job_shop import draw
+from jaxsched.envs.job_shop.flexible.lists import fixed
+from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
+from jaxsched.envs.job_shop.types import Schedule as FixedSchedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = None) -> Picture:
+    """The schedule as a self-contained SVG; pointing at a bar shows its job, operation, start and end.
+
+    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
+    """
+    return draw.gantt_svg(fixed(instance, schedule), FixedSchedule(schedule.start, schedule.makespan), title=title)
+
+
+def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axes:
+    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes.
+
+    Raises `ValueError` where the schedule does not fit the instance.
+    """
+    return draw.gantt(fixed(instance, schedule), FixedSchedule(schedule.start, schedule.makespan), ax)

@@ -1,0 +1,172 @@
+"""Exact solution with the constraint solver CP-SAT of OR-Tools (imported when called)."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from jaxsched.envs.job_shop.flexible.lists import Jobs, to_jobs
+from jaxsched.envs.job_shop.flexible.types import Instance, Result, Schedule
+from jaxsched.envs.job_shop.flexible.validate import validate
+
+
+def solve_exact(
+    instance: Instance,
+    time_limit: float = 60.0,
+    hint: Schedule | None = None,
+    *,
+    num_workers: int | None = None,
+    seed: int = 0,
+) -> Result:
+    """The schedule of least makespan that CP-SAT finds in `time_limit` seconds, with the bound it proves.
+
+    The search starts from `hint`, or from a greedy schedule where none is given, and is confined to schedules that are
+    no worse: the result is never worse than the hint, and there always is one. `num_workers`: threads, by default all
+    cores; with one and enough time the result depends on `seed` only. The model is the usual one: per operation a start
+    and a duration, an optional interval for each alternative of which exactly one is present, no overlap on a machine,
+    precedence along a job.
+
+    Raises `ValueError` for an invalid hint or a negative limit, `ImportError` without OR-Tools.
+    """
+    if not time_limit >= 0:
+        raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
+    try:
+        from ortools.sat.python import cp_model
+    except ImportError:
+        raise ImportError('solve_exact needs OR-Tools: pip install "jaxsched[solvers]"') from None
+
+    began = time.perf_counter()
+    jobs = to_jobs(instance)
+    if hint is None:
+        hint = _greedy(jobs)
+    elif faults := validate(instance, hint):
+        raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
+    horizon, bound = int(hint.makespan), _lower_bound(jobs)
+
+    model = cp_model.CpModel()
+    makespan = model.new_int_var(bound, horizon, "makespan")
+    model.add_hint(makespan, horizon)
+    starts, chosen, intervals = [], [], {}
+    for j, job in enumerate(jobs):
+        shortest = [min(ticks for _, ticks in operation) for operation in job]
+        head, tail, before = 0, sum(shortest), None
+        start_row, chosen_row = [], []
+        for k, operation in enumerate(job):
+            start = model.new_int_var(head, horizon - tail, f"start_{j}_{k}")
+            end = model.new_int_var(head + shortest[k], horizon - tail + shortest[k], f"end_{j}_{k}")
+            model.add_hint(start, int(hint.start[j][k]))
+            model.add_hint(end, int(hint.start[j][k]) + dict(operation)[int(hint.machine[j][k])])
+            if before is not None:
+                model.add(start >= before)
+            present = {}
+            for machine, ticks in operation:
+                if len(operation) == 1:
+                    interval = model.new_fixed_size_interval_var(start, ticks, f"interval_{j}_{k}")
+                    model.add(end == start + ticks)
+                else:
+                    present[machine] = model.new_bool_var(f"present_{j}_{k}_{machine}")
+                    model.add_hint(present[machine], machine == hint.machine[j][k])
+                    interval = model.new_optional_interval_var(
+                        start, ticks, end, present[machine], f"interval_{j}_{k}_{machine}"
+                    )
+                intervals.setdefault(machine, []).append(interval)
+            if present:
+                model.add_exactly_one(present.values())
+                spread = [(ticks - shortest[k], present[machine]) for machine, ticks in operation]
+                model.add(end == start + shortest[k] + sum(extra * literal for extra, literal in spread))
+            start_row.append(start)
+            chosen_row.append(present)
+            before, head, tail = end, head + shortest[k], tail - shortest[k]
+        if before is not None:
+            model.add(makespan >= before)
+        starts.append(start_row)
+        chosen.append(chosen_row)
+    for on_machine in intervals.values():
+        model.add_no_overlap(on_machine)
+    model.minimize(makespan)
+
+    solver = cp_model.CpSolver()
+    solver.parameters.max_time_in_seconds = time_limit
+    solver.parameters.random_seed = seed
+    if num_workers is not None:
+        solver.parameters.num_workers = num_workers
+    status = solver.solve(model)
+
+    schedule = hint
+    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        machine = [
+            [
+                next((m for m, literal in present.items() if solver.value(literal)), operation[0][0])
+                for present, operation in zip(row, job, strict=True)
+            ]
+            for row, job in zip(chosen, jobs, strict=True)
+        ]
+        found = _schedule(jobs, [[solver.value(start) for start in row] for row in starts], machine)
+        if found.makespan < schedule.makespan:
+            schedule = found
+    elif status != cp_model.UNKNOWN:  # the hint is feasible, so this is a fault of ours
+        raise RuntimeError(f"CP-SAT refused the model: {solver.status_name(status)}")
+    if status == cp_model.OPTIMAL:
+        bound = schedule.makespan
+    elif math.isfinite(solver.best_objective_bound):
+        bound = max(bound, math.ceil(solver.best_objective_bound - 1e-6))
+    bound = min(bound, schedule.makespan)
+    return Result(
+        schedule=schedule,
+        objective=schedule.makespan,
+        bound=bound,
+        proved=bound == schedule.makespan,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _schedule(jobs: Jobs, start: list[list[int]], machine: list[list[int]]) -> Schedule:
+    """The schedule with these starts and machines; rows of padded jobs are left out."""
+    ends = [
+        begin + dict(operation)[where]
+        for job, starts, machines in zip(jobs, start, machine, strict=True)
+        for operation, begin, where in zip(job, starts, machines, strict=True)
+    ]
+    return Schedule([row for row in start if row], [row for row in machine if row], max(ends, default=0))
+
+
+def _lower_bound(jobs: Jobs) -> int:
+    """The largest of the longest job, the busiest machine, and the work of all over the number of machines."""
+    load: dict[int, int] = {}
+    machines: set[int] = set()
+    total = longest = 0
+    for job in jobs:
+        work = 0
+        for operation in job:
+            shortest = min(ticks for _, ticks in operation)
+            work += shortest
+            machines |= {machine for machine, _ in operation}
+            if len(operation) == 1:
+                machine = operation[0][0]
+                load[machine] = load.get(machine, 0) + shortest
+        total, longest = total + work, max(longest, work)
+    return max(longest, -(-total // max(len(machines), 1)), *load.values(), 0)
+
+
+def _greedy(jobs: Jobs) -> Schedule:
+    """Dispatching by earliest finish: of all pairs the one that ends first; of several the job with most work left."""
+    job_ready, machine_ready = [0] * len(jobs), {}
+    work = [sum(min(ticks for _, ticks in operation) for operation in job) for job in jobs]
+    start: list[list[int]] = [[] for _ in jobs]
+    chosen: list[list[int]] = [[] for _ in jobs]
+    waiting = {j for j, job in enumerate(jobs) if job}
+    while waiting:
+        options = []
+        for j in waiting:
+            for machine, ticks in jobs[j][len(start[j])]:
+                begin = max(job_ready[j], machine_ready.get(machine, 0))
+                options.append((begin + ticks, -work[j], j, machine, begin))
+        end, _, j, machine, begin = min(options)
+        operation = jobs[j][len(start[j])]
+        start[j].append(begin)
+        chosen[j].append(machine)
+        job_ready[j] = machine_ready[machine] = end
+        work[j] -= min(ticks for _, ticks in operation)
+        if len(start[j]) == len(jobs[j]):
+            waiting.remove(j)
+    return _schedule(jobs, start, chosen)

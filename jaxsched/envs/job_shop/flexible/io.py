@@ -1,0 +1,203 @@
+"""Flexible job shops by name or path, and the best known bounds of the published ones.
+
+The *.fjs format* of the field, one instance a file:
+
+    # comment                              (ours: blank lines and comments are skipped)
+    jobs machines [mean alternatives]      the third number is informative, any decimal
+    operations  alternatives machine duration ...  alternatives machine duration ...    one line per job
+
+A job's line begins with its number of operations; each begins with its number of alternatives, then as many pairs.
+Machines count from 1. *JSON*: an entry of our data files, one object a file,
+`{"name", "jobs", "machines", "operations": [[[[machine, duration], ...], ...], ...]}` with machines from 0.
+
+Readers take the bytes of a file, build nothing but lists, and raise `InstanceError` only. Nothing in a file is run,
+opened or looked up.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+
+import numpy as np
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.core.text import Json, Text, number_fault, read_bytes, write_text
+from jaxsched.envs.job_shop.catalogue import Catalogue
+from jaxsched.envs.job_shop.flexible.lists import AlternativeFault, Jobs, Lists, check, to_instance, to_jobs
+from jaxsched.envs.job_shop.flexible.types import Instance
+from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault
+from jaxsched.envs.job_shop.types import Bounds
+
+CATALOGUE = Catalogue("jaxsched.envs.job_shop.flexible", "jobshop/fjsp", "mk01, la01_edata")
+
+_DECIMAL = re.compile(r"[0-9]{1,10}(?:\.[0-9]{0,20})?")
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Instance:
+    """The instance in a file, or the published instance of that name.
+
+    Files are read by their content: .fjs, or one instance as JSON. Names (mk01, la01_edata, dpp01a, ...) are looked
+    up in the folder `$JAXSCHED_DATA` (`jobshop/fjsp/*.json`). Raises `InstanceError` with file, line, column and reason
+    for a malformed file, and with the close matches for an unknown name.
+    """
+    text = os.fspath(name_or_path)
+    if os.path.isfile(text):
+        return to_instance(parse(read_bytes(text), text))
+    found = CATALOGUE.operations(text)
+    if found is None:
+        raise CATALOGUE.not_found(text)
+    operations, num_machines, file = found
+    try:
+        return to_instance(check(operations, num_machines=num_machines))
+    except Fault as fault:
+        raise InstanceError(f"{text}: {fault}", file=file) from None
+
+
+def bounds(name: str) -> Bounds:
+    """Best known bounds of the makespan of a published instance (mk01, la01_edata, ...; 402 in all)."""
+    return CATALOGUE.bounds(name)
+
+
+def expand(spec: str) -> list[str]:
+    """The names and paths in a comma-separated list: `"mk01,la01_edata-la40_edata,brandimarte"` has a name, a range and
+    a set. Order is kept, repetitions are dropped. Raises `InstanceError` with the close matches.
+    """
+    return CATALOGUE.expand(spec)
+
+
+def instance_sets() -> dict[str, str]:
+    """The published sets: how many instances, and where they are from."""
+    return CATALOGUE.sets()
+
+
+def parse(content: bytes, file: str) -> Lists:
+    """The instance in the bytes of a file in either format; `file` is for messages."""
+    text = Text(content, file)
+    if text.text.lstrip()[:1] in ("{", "[") or file.lower().endswith(".json"):
+        return _json(text)
+    return _fjs(text)
+
+
+def write_fjs(instance: Instance, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Write `instance` as .fjs, without its padding; `load` reads back the same.
+
+    Raises `FileExistsError` where the file exists and `overwrite` is False.
+    """
+    jobs = [job for job in to_jobs(instance) if job]
+    operations = [operation for job in jobs for operation in job]
+    num_machines = int(np.flatnonzero(np.asarray(instance.machine_mask)).max(initial=0)) + 1
+    mean = sum(map(len, operations)) / len(operations)
+    lines = [f"{len(jobs)} {num_machines} {mean:.2f}\n"]
+    for job in jobs:
+        row = [len(job)]
+        for operation in job:
+            row += [len(operation), *(number for machine, ticks in operation for number in (machine + 1, ticks))]
+        lines.append(" ".join(map(str, row)) + "\n")
+    write_text(path, lines, overwrite)
+
+
+# --------------------------------------------------------------------------------------------------------- formats
+
+
+def _fjs(text: Text) -> Lists:
+    lines = text.rows()
+    if not lines:
+        raise text.fail("no first line `jobs machines`: the file is empty")
+    first, *lines = lines
+    num_jobs, num_machines = _header(text, first)
+    jobs: Jobs = []
+    tokens: list[list[list[int]]] = []  # where each alternative of each operation stands in its line
+    for job, line in enumerate(lines):
+        if job == num_jobs:
+            raise text.fail(f"a line after the last of {num_jobs} jobs", line, 0)
+        operations, places = _job(text, line, job, num_machines)
+        jobs.append(operations)
+        tokens.append(places)
+    if len(jobs) < num_jobs:
+        reason = f"the file ends after {len(jobs)} of {num_jobs} jobs; each has a line of its own"
+        raise text.fail(reason, len(text.lines) - 1, 2**31)
+    try:
+        return check(jobs, num_machines=num_machines)
+    except AlternativeFault as fault:
+        job, op, alternative = fault.where
+        raise text.fail(_from_one(fault), lines[job], tokens[job][op][alternative] + (fault.item or 0)) from None
+    except Fault as fault:
+        raise text.fail(str(fault), first, 1) from None
+
+
+def _header(text: Text, line: int) -> tuple[int, int]:
+    """The numbers of jobs and machines."""
+    header = text.lines[line].split()
+    if len(header) not in (2, 3):
+        reason = f"the first line must be `jobs machines [mean alternatives]`, got {len(header)} numbers"
+        raise text.fail(reason, line, 3)
+    for token, word in enumerate(header[:2]):
+        if fault := number_fault(word):
+            raise text.fail(fault, line, token)
+    if len(header) == 3 and not _DECIMAL.fullmatch(header[2]):
+        raise text.fail(f"mean alternatives {reprlib.repr(header[2])} is not a decimal number", line, 2)
+    num_jobs, num_machines = map(int, header[:2])
+    if num_jobs == 0 or num_machines == 0:
+        reason = f"an instance needs jobs and machines, got {num_jobs} and {num_machines}"
+        raise text.fail(reason, line, int(num_jobs > 0))
+    if num_jobs * num_machines > MAX_CELLS:
+        raise text.fail(f"too large: the first line announces more than {MAX_CELLS} jobs times machines", line, 0)
+    return num_jobs, num_machines
+
+
+def _job(text: Text, line: int, job: int, num_machines: int) -> tuple[list, list[list[int]]]:
+    """The operations of a job's line, machines from 0, and the token of each alternative."""
+    row = text.numbers(line)
+    operations, places, at = [], [], 1
+    for op in range(row[0]):
+        if at == len(row):
+            raise text.fail(f"job {job} announces {row[0]} operations, but the line ends after {op}", line, at)
+        count = row[at]
+        if count == 0:
+            raise text.fail(f"job {job}, operation {op}: no machine can do it", line, at)
+        if count > num_machines:
+            reason = f"{count} alternatives, but there are {num_machines} machines"
+            raise text.fail(f"job {job}, operation {op}: {reason}", line, at)
+        stop = at + 1 + 2 * count
+        if stop > len(row):
+            reason = f"job {job}, operation {op}: the line ends inside its {count} pairs `machine duration`"
+            raise text.fail(reason, line, len(row))
+        place = list(range(at + 1, stop, 2))
+        for token in place:
+            if not 1 <= row[token] <= num_machines:
+                reason = f"machine {row[token]} is out of range, there are {num_machines}, counted from 1"
+                raise text.fail(f"job {job}, operation {op}: {reason}", line, token)
+        operations.append([(row[token] - 1, row[token + 1]) for token in place])
+        places.append(place)
+        at = stop
+    if row[0] == 0:
+        raise text.fail(f"job {job}: no operations", line, 0)
+    if at < len(row):
+        raise text.fail(f"job {job} has numbers after its {row[0]} operations", line, at)
+    return operations, places
+
+
+def _from_one(fault: AlternativeFault) -> str:
+    """The message with machines as the file counts them."""
+    return re.sub(r"machine (\d+) is given", lambda match: f"machine {int(match[1]) + 1} is given", str(fault))
+
+
+def _json(text: Text) -> Lists:
+    """An entry of our data files; bounds are ignored, see `bounds`."""
+    source = Json(text, "an instance")
+    entry = source.entry
+    source.known(["name", "jobs", "machines", "operations", "lower_bound", "upper_bound", "optimal"])
+    if "operations" not in entry:
+        raise source.fail("needs `operations`")
+    try:
+        lists = check(entry["operations"], num_machines=entry.get("machines"))
+    except Fault as fault:
+        where = fault.where if isinstance(fault, AlternativeFault) else (fault.job, fault.op)
+        path = [part for part in (*where, fault.item) if part is not None]
+        key = "machines" if "number of machines" in fault.reason else "operations"
+        raise source.fail(str(fault), key, *path) from None
+    if entry.get("jobs") is not None and entry["jobs"] != len(lists.jobs):
+        raise source.fail(f"jobs is {reprlib.repr(entry['jobs'])}, but there are {len(lists.jobs)}", "jobs")
+    return lists

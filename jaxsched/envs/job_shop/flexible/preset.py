@@ -1,0 +1,63 @@
+"""Tuned training settings of `FlexibleJobShop-v0` on small random shops of mixed sizes, and its default comparison."""
+
+from jaxsched.core.environment import Preset, Showcase
+from jaxsched.core.sources import Mixture
+from jaxsched.envs.job_shop.flexible.sources import sd1, uniform
+
+# Half SD1, half with few alternatives and operations in no relation to the number of machines, as in published sets.
+MIXED = Mixture(
+    [
+        sd1(10, 6, min_jobs=5, min_machines=3),
+        uniform(10, 6, ops=(3, 7), alternatives=(1, 3), low=1, high=20, min_jobs=5, min_machines=4),
+    ]
+)
+
+PRESETS = {
+    "quick": Preset(
+        about="self-labelling, minutes on two CPU cores",
+        source=MIXED,
+        training={
+            "algorithm": "self_labeling",
+            "num_updates": 120,
+            "num_envs": 8,
+            "num_samples": 32,
+            "num_minibatches": 2,
+            "learning_rate": 1e-3,
+        },
+    ),
+    "standard": Preset(
+        about="PPO alone, about a quarter of an hour on two CPU cores",
+        source=MIXED,
+        training={
+            "algorithm": "ppo",
+            "num_updates": 150,
+            "num_envs": 64,
+            "num_minibatches": 4,
+            "num_epochs": 2,
+            "learning_rate": 1e-3,
+        },
+    ),
+    "smoke": Preset(
+        about="a few seconds, to see that everything works",
+        source=sd1(4, 3),
+        training={
+            "algorithm": "self_labeling",
+            "num_updates": 4,
+            "num_envs": 4,
+            "num_samples": 4,
+            "num_minibatches": 2,
+            "network": {"width": 16, "num_layers": 1, "num_heads": 2},
+        },
+    ),
+}
+
+SHOWCASES = {  # by environment id
+    "FlexibleJobShop-v0": Showcase(
+        groups=("mk01-mk10", "la01_edata-la40_edata", "la01_rdata-la40_rdata", "la01_vdata-la40_vdata"),
+        track="mk01-mk10",
+        draw="mk01",
+        rules=("fifo", "spt", "mwkr", "eft"),
+        randomised_rule="mwkr",
+        rule_settings={"candidates": "non_delay"},
+    ),
+}
