@@ -19,7 +19,8 @@ def entry_points(monkeypatch):
 def test_every_environment_is_made_and_knows_its_names(id):
     env = jaxsched.make(id)
     assert env.id == id
-    assert registry.family(env).__name__ == f"jaxsched.envs.{env.family}"
+    # A sub-problem of a family has a package of its own in it.
+    assert registry.family(env).__name__.startswith(f"jaxsched.envs.{env.family}")
 
 
 def test_settings_are_passed():

@@ -46,7 +46,9 @@ def frontier_observation(state: State, settings: rules.Settings, mask: Array) ->
     taken = holds.any(1)
     holder_left = jnp.where(holds, left, 0).max(1)
     holder_last = (holds & ~front.mask).any(1)
-    rivals = (front.machine[:, None] == front.machine) & front.mask & front.mask[:, None] & ~np.eye(num_jobs, dtype=bool)
+    rivals = (
+        (front.machine[:, None] == front.machine) & front.mask & front.mask[:, None] & ~np.eye(num_jobs, dtype=bool)
+    )
     num_rivals = rivals.sum(1, dtype=jnp.int32)
     rival_tail = jnp.where(rivals, state.work_left, 0).max(1)
     wanted_by = holds & waits[:, None]  # [j, k]: j waits for the machine of k
@@ -107,7 +109,7 @@ def frontier_observation(state: State, settings: rules.Settings, mask: Array) ->
         down,
         jnp.zeros(num_machines) if instance.windows is None else _next_window(state) * unit,
     ]
-    shown = instance.machine_mask & ((state.load_left > 0) | is_taken) & ~state.done
+    shown = instance.machine_mask & ((state.load_left > 0) | is_taken | wants_machine.any(1)) & ~state.done
     padding = ((0, len(jobs) - len(of_machines)), (0, 0))
     nodes = jnp.concatenate([_stack(jobs, alive), jnp.pad(_stack(of_machines, shown), padding)], 1).T
 

@@ -39,7 +39,8 @@ def validate(instance: Instance, schedule: Schedule, *, swap: bool = True) -> li
     jobs = [job for job in to_jobs(instance) if job]
     start = [[int(time) for time in row] for row in schedule.start if len(row)]
     release = [int(time) for time, count in zip(instance.release, num_ops, strict=True) if count]
-    down, faults = _downtimes(instance, jobs, start, schedule.down)
+    maintenance = _maintenance(instance)
+    down, faults = _downtimes(instance, maintenance, jobs, start, schedule.down)
     if faults:
         return faults
     end = [
@@ -54,7 +55,7 @@ def validate(instance: Instance, schedule: Schedule, *, swap: bool = True) -> li
                 faults.append(
                     f"job {j}: operation {k} starts at {row[k]}, before operation {k - 1} ends at {end[j][k - 1]}"
                 )
-    faults = faults or _moves(jobs, start, end, down, swap)
+    faults = faults or _moves(jobs, start, end, [_Calendar(spans) for spans in maintenance], swap)
     makespan = max(itertools.chain(*end), default=0)
     if not is_integer(schedule.makespan) or schedule.makespan != makespan:
         faults.append(f"the makespan is given as {schedule.makespan!r}, but the latest end is {makespan}")
@@ -103,16 +104,20 @@ class _Calendar:
         return goal + self.lost[bisect.bisect_right(self.worked, goal)]
 
 
+def _maintenance(instance: Instance) -> list[Spans]:
+    """The windows of each machine."""
+    spans: list[Spans] = [[] for _ in range(int(np.asarray(instance.machine_mask).sum()))]
+    for machine in range(len(spans) if instance.windows is not None else 0):
+        pairs = zip(instance.windows.start[machine].tolist(), instance.windows.end[machine].tolist(), strict=True)
+        spans[machine] = [pair for pair in pairs if pair[0] < pair[1]]
+    return spans
+
+
 def _downtimes(
-    instance: Instance, jobs: list[list[Op]], start: list[list[int]], claimed: list[Spans]
+    instance: Instance, maintenance: list[Spans], jobs: list[list[Op]], start: list[list[int]], claimed: list[Spans]
 ) -> tuple[list[_Calendar], list[str]]:
     """What `claimed` should be, as calendars, and what is wrong with it."""
-    num_machines = int(np.asarray(instance.machine_mask).sum())
-    maintenance: list[Spans] = [[] for _ in range(num_machines)]
-    if instance.windows is not None:
-        for machine in range(num_machines):
-            pairs = zip(instance.windows.start[machine].tolist(), instance.windows.end[machine].tolist(), strict=True)
-            maintenance[machine] = [pair for pair in pairs if pair[0] < pair[1]]
+    num_machines = len(maintenance)
     begun: list[list[tuple[int, int]]] = [[] for _ in range(num_machines)]
     for job, row in zip(jobs, start, strict=True):
         for (machine, duration), time in zip(job, row, strict=True):
@@ -155,92 +160,66 @@ def _union(spans: Spans) -> Spans:
 
 
 def _moves(
-    jobs: list[list[Op]], start: list[list[int]], end: list[list[int]], down: list[_Calendar], swap: bool
+    jobs: list[list[Op]], start: list[list[int]], end: list[list[int]], maintenance: list[_Calendar], swap: bool
 ) -> list[str]:
     """What the shop cannot do, of the first moment at which there is such a thing."""
-    at: dict[int, int] = {}  # machine -> job that holds it
-    position: dict[int, int] = {}  # job -> machine it holds
     begins: dict[int, list[Op]] = {}
     for j, row in enumerate(start):
         for k, time in enumerate(row):
             begins.setdefault(time, []).append((j, k))
-
+    at: dict[int, int] = {}  # machine -> job that holds it
+    latest: dict[int, int] = {}  # job -> its operation begun last
     for time in sorted(begins):
-        pending = begins[time]
-
-        def machine_of(op: Op) -> int:
-            return jobs[op[0]][op[1]][0]
-
-        def leave(at: dict[int, int], latest: dict[int, int], time: int = time) -> dict[int, int]:
-            """Without the jobs whose last operation is over."""
-            return {
-                m: j
-                for m, j in at.items()
-                if latest[j] + 1 < len(jobs[j]) or end[j][latest[j]] > time
-            }
-
-        latest = {j: next(k for k in reversed(range(len(row))) if row[k] < time) for j, row in enumerate(start) if row[0] < time}
-        at = leave(at, latest)
-        position = {j: m for m, j in at.items()}
-        for op in pending:
-            if not down[machine_of(op)].up(time) and position.get(op[0]) != machine_of(op):
-                first = next((k for j, k in pending if j == op[0]), op[1])
-                if not (op[1] > first and jobs[op[0]][op[1] - 1][0] == machine_of(op)):
-                    return [f"job {op[0]} moves to machine {machine_of(op)} at {time}, which is down"]
-
-        def after(at: dict[int, int], latest: dict[int, int], moves: list[Op]) -> tuple[dict[int, int], dict[int, int]]:
-            gone = {op[0] for op in moves}
-            new = {m: j for m, j in at.items() if j not in gone}
-            new.update({machine_of(op): op[0] for op in moves})
-            now = latest | dict(moves)
-            return leave(new, now), now
-
-        stack, seen = [(at, latest, frozenset(pending))], {frozenset(pending)}
-        stuck: tuple[dict[int, int], frozenset[Op]] | None = None
-        found = None
+        for j, k in begins[time]:  # a job that stays on a machine is not taken by it
+            machine = jobs[j][k][0]
+            if not maintenance[machine].up(time) and (k == 0 or jobs[j][k - 1][0] != machine):
+                return [f"job {j} moves to machine {machine} at {time}, which is down"]
+        rest: frozenset[Op] = frozenset(begins[time])
+        at = {machine: j for machine, j in at.items() if not _left(jobs, end, j, latest[j], time)}
+        stack, seen, stuck = [(at, latest, rest)], {rest}, (at, rest)
         while stack:
-            at_now, latest_now, rest = stack.pop()
+            at, latest, rest = stack.pop()
             if not rest:
-                found = at_now
                 break
-            options: list[list[Op]] = []
-            ready = sorted(op for op in rest if latest_now.get(op[0], -1) == op[1] - 1)
-            for op in ready:
-                if at_now.get(machine_of(op), op[0]) == op[0]:
-                    options.append([op])
-            waits = {op[0]: op for op in ready if op[0] in at_now.values()}
-            if swap:
-                options += _circles(waits, at_now, machine_of)
-            # Without operations of duration 0 every job moves once at a moment, and any order of its moves will do.
-            if options and all(jobs[j][k][1] > 0 for j, k in rest):
-                options = options[:1]
-            if not options and (stuck is None or len(rest) < len(stuck[1])):
-                stuck = at_now, rest
-            for moves in options:
-                left = rest - set(moves)
-                if left not in seen:
-                    seen.add(left)
-                    stack.append((*after(at_now, latest_now, moves), left))
-        if found is None:
-            assert stuck is not None
-            at_now, rest = stuck
+            if len(rest) <= len(stuck[1]):
+                stuck = at, rest
+            for moves in _options(jobs, at, latest, rest, swap):
+                after = rest - set(moves)
+                if after not in seen:
+                    seen.add(after)
+                    gone, now = dict(moves), latest | dict(moves)
+                    placed = {machine: j for machine, j in at.items() if j not in gone}
+                    placed |= {jobs[j][k][0]: j for j, k in moves if not _left(jobs, end, j, k, time)}
+                    stack.append((placed, now, after))
+        if rest:
+            at, rest = stuck
             j, k = min(rest)
-            holder = at_now.get(machine_of((j, k)))
-            why = f"which job {holder} holds" if holder is not None and holder != j else "which it cannot reach"
-            return [f"job {j}, operation {k} starts at {time} on machine {machine_of((j, k))}, {why}"]
-        at = found
+            machine = jobs[j][k][0]
+            why = f"which job {at[machine]} holds" if at.get(machine, j) != j else "which it cannot reach"
+            return [f"job {j}, operation {k} starts at {time} on machine {machine}, {why}"]
     return []
 
 
-def _circles(waits: dict[int, Op], at: dict[int, int], machine_of) -> list[list[Op]]:
-    """Groups of jobs of which each wants the machine of the next."""
-    circles, seen = [], set()
-    for first in waits:
+def _left(jobs: list[list[Op]], end: list[list[int]], job: int, op: int, time: int) -> bool:
+    """The job has left the shop after its last operation."""
+    return op + 1 == len(jobs[job]) and end[job][op] <= time
+
+
+def _options(
+    jobs: list[list[Op]], at: dict[int, int], latest: dict[int, int], rest: frozenset[Op], swap: bool
+) -> list[list[Op]]:
+    """Operations of `rest` that can begin now, one at a time or several around a circle."""
+    ready = {j: k for j, k in rest if latest.get(j, -1) == k - 1}
+    options = [[(j, k)] for j, k in ready.items() if at.get(jobs[j][k][0], j) == j]
+    holders = set(at.values())
+    for first in ready if swap else ():
         path = [first]
-        while path[-1] in waits and (holder := at.get(machine_of(waits[path[-1]]))) is not None and holder not in path:
+        while path[-1] in ready and path[-1] in holders:
+            holder = at.get(jobs[path[-1]][ready[path[-1]]][0])
+            if holder == first and len(path) > 1:
+                options.append([(j, ready[j]) for j in path])
+            if holder is None or holder in path:
+                break
             path.append(holder)
-        holder = at.get(machine_of(waits[path[-1]])) if path[-1] in waits else None
-        if holder == first and len(path) > 1 and frozenset(path) not in seen:
-            seen.add(frozenset(path))
-            circles.append([waits[j] for j in path])
-    return circles
+    # Without operations of duration 0 every job moves once at a moment, and any order of the moves will do.
+    return options[:1] if all(jobs[j][k][1] > 0 for j, k in rest) else options
