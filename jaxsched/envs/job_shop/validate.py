@@ -108,4 +108,5 @@ def malformed(num_ops: np.ndarray, start: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def is_integer(value: Any) -> bool:
+    """An integer of Python or NumPy, no boolean."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

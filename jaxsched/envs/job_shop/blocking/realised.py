@@ -55,7 +55,10 @@ def fates_of(instance: Instance, count: int):
 
 
 def work(down: Spans, time: int, ticks: int, through: bool = False) -> int:
-    """When `ticks` of work that begin at `time` are done, with pauses in `down`; `through`: when the tick after begins."""
+    """When `ticks` of work that begin at `time` are done, with pauses in `down`.
+
+    `through`: when the tick after them begins.
+    """
     for start, end in down:
         if end <= time:
             continue

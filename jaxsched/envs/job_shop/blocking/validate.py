@@ -107,8 +107,9 @@ class _Calendar:
 def _maintenance(instance: Instance) -> list[Spans]:
     """The windows of each machine."""
     spans: list[Spans] = [[] for _ in range(int(np.asarray(instance.machine_mask).sum()))]
-    for machine in range(len(spans) if instance.windows is not None else 0):
-        pairs = zip(instance.windows.start[machine].tolist(), instance.windows.end[machine].tolist(), strict=True)
+    windows = instance.windows
+    for machine in range(len(spans)) if windows is not None else ():
+        pairs = zip(windows.start[machine].tolist(), windows.end[machine].tolist(), strict=True)
         spans[machine] = [pair for pair in pairs if pair[0] < pair[1]]
     return spans
 

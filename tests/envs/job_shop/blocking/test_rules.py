@@ -13,7 +13,6 @@ import pytest
 
 import jaxsched
 from tests.envs.job_shop.blocking import cases
-from tests.reference import blocking as reference
 
 SETTINGS = {
     "swap": {},
@@ -26,7 +25,7 @@ JOBS = cases.JOBS
 
 @functools.partial(jax.jit, static_argnums=0)
 def play(env: jaxsched.Environment, instances: Any, choices: jax.Array) -> dict[str, jax.Array]:
-    """Play the decisions of `choices` i32[batch, D]; leaves [batch, T, ...] of the state before each step, and after."""
+    """Play the decisions of `choices` i32[batch, D]; leaves are [batch, T, ...], before each step."""
 
     def episode(instance, row):
         def step(carry, _):
