@@ -47,7 +47,12 @@ PROBABILITIES = (0.0, 0.01, 0.05, 0.1, 0.2)
 SIZES = {"10x10": (10, 10), "15x15": (15, 15)}
 OPTIMA = {"ft06": 63, "la01": 793, "la02": 793, "la03": 715, "la04": 743, "la05": 664}
 # The 29 closed instances, by shape.
-CLOSED = ("ft06", "ft10", *(f"la{i:02}" for i in (*range(1, 11), *range(16, 21))), *(f"orb{i:02}" for i in range(1, 11)))
+CLOSED = (
+    "ft06",
+    "ft10",
+    *(f"la{i:02}" for i in (*range(1, 11), *range(16, 21))),
+    *(f"orb{i:02}" for i in range(1, 11)),
+)
 CLOSED += ("abz5", "abz6")
 
 
@@ -108,7 +113,9 @@ def play(env: Any, rule: str, worlds: Any, keys: Any) -> Any:
     """Final states of a rule on every world, without their instance."""
     scores = env.heuristics[rule]
     policy = randomised(scores, 1.0) if rule == "random" else greedy(scores)
-    return jax.vmap(lambda key, instance: rollout(env, key, instance, policy).state.replace(instance=None))(keys, worlds)
+    return jax.vmap(lambda key, instance: rollout(env, key, instance, policy).state.replace(instance=None))(
+        keys, worlds
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -8,6 +8,7 @@ so does every move, so that no job takes a machine before it is left.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -56,7 +57,9 @@ def refuse_interruptions(instance: Instance) -> None:
         raise InstanceError("this shop is interrupted: what happens is known only by playing it")
 
 
-def _solve(instance: Instance, sequences: Sequence[Iterable[Op]], swap: bool) -> tuple[list[list[int]] | None, list[Op]]:
+def _solve(
+    instance: Instance, sequences: Sequence[Iterable[Op]], swap: bool
+) -> tuple[list[list[int]] | None, list[Op]]:
     """The starts and no circle, or None and a circle of operations."""
     refuse_interruptions(instance)
     jobs = [job for job in to_jobs(instance) if job]
@@ -68,7 +71,7 @@ def _solve(instance: Instance, sequences: Sequence[Iterable[Op]], swap: bool) ->
         for k in range(1, len(job)):
             after[j, k - 1].append(((j, k), route(jobs, j, k - 1, tick)))
     for order in orders:
-        for (j, k), b in zip(order, order[1:], strict=False):
+        for (j, k), b in itertools.pairwise(order):
             if k + 1 == len(jobs[j]):
                 after[j, k].append((b, route(jobs, j, k, tick)))
             elif (j, k + 1) != b:

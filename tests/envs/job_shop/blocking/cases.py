@@ -42,7 +42,7 @@ def random_case(
     ]
     release = [rng.choice([0, 0, rng.randint(0, 3 * longest)]) for _ in jobs]
     windows: list[list[tuple[int, int]]] = []
-    for _ in range(MACHINES):
+    for _ in range(1 + max(machine for job in jobs for machine, _ in job)):
         ends = sorted(rng.sample(range(12 * longest), 4)) if interrupted and rng.random() < 0.5 else []
         windows.append([(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True)][: rng.randint(0, 2)])
     probability = rng.choice([0.0, 0.2, 0.6, 1.0]) if interrupted else 0.0
