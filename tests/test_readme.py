@@ -12,7 +12,7 @@ import pytest
 from jaxsched import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
-FAMILY_READMES = sorted((ROOT / "jaxsched" / "envs").glob("*/README.md"))
+FAMILY_READMES = sorted((ROOT / "jaxsched" / "envs").rglob("README.md"))
 READMES = [ROOT / "README.md", *FAMILY_READMES]
 SHELL = ("bash", "sh", "shell")
 
