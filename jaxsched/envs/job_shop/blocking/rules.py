@@ -146,7 +146,7 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
         ),
         record=record,
     )
-    if settings.wait:
+    if state.declined is not None:
         served = (state.competes & (front.machine == machines[:, None])).any(1)
         after = upcoming(state)
         arrives = moves & (state.ready <= state.time) & (after.machine == machines[:, None])

@@ -108,7 +108,9 @@ def _maintenance(instance: Instance) -> list[Spans]:
     """The windows of each machine."""
     spans: list[Spans] = [[] for _ in range(int(np.asarray(instance.machine_mask).sum()))]
     windows = instance.windows
-    for machine in range(len(spans)) if windows is not None else ():
+    if windows is None:
+        return spans
+    for machine in range(len(spans)):
         pairs = zip(windows.start[machine].tolist(), windows.end[machine].tolist(), strict=True)
         spans[machine] = [pair for pair in pairs if pair[0] < pair[1]]
     return spans
