@@ -34,6 +34,8 @@ import jaxsched
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.job_shop import flexible, rules
+from jaxsched.envs.job_shop.blocking import blocking, interrupted
+from jaxsched.envs.job_shop.blocking import rules as blocking_rules
 from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.memory import random_lives
@@ -186,6 +188,28 @@ def flexible_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, C
         yield name, changing(jax.vmap(step), *args), args
 
 
+def blocking_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, tuple]]:
+    """The same of the blocking job shop, without interruptions and with machines that fail."""
+    env = jaxsched.make("BlockingJobShop-v0")
+    for failing in (False, True):
+        source = (
+            interrupted(uniform(num_jobs, num_machines), 0.1) if failing else blocking(uniform(num_jobs, num_machines))
+        )
+
+        def arguments(key, source=source):
+            return key, env.reset(key, source(key))[0], jnp.int32(0)
+
+        def given(key, state, action):
+            return blocking_rules.apply(state, env.rule_settings, action, jnp.ones((), jnp.bool_))
+
+        args = jax.eval_shape(
+            lambda arguments=arguments: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH))
+        )
+        note = ", failures" if failing else ""
+        for name, step in {"rules, action given": given, "env.step": env.step}.items():
+            yield f"blocking: {name}{note}", changing(jax.vmap(step), *args), args
+
+
 def soc_programs(settings: dict) -> Iterator[tuple[str, Callable, tuple]]:
     """The same of the SoC family: one decision and one event, the decision given or ETF's."""
     env = jaxsched.make("SoC-v0", record=False, **settings)
@@ -228,6 +252,8 @@ def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
     """Size, name, function and arguments of all of them."""
     for jobs, machines in SIZES:
         for program in programs(jobs, machines):
+            yield f"{jobs}x{machines}", *program
+        for program in blocking_programs(jobs, machines):
             yield f"{jobs}x{machines}", *program
     for jobs, machines in FLEXIBLE_SIZES:
         for program in flexible_programs(jobs, machines):

@@ -21,10 +21,12 @@ from jaxsched.core import Environment, GraphObservation, Pool, UnknownNameError,
 from jaxsched.envs import memory
 from jaxsched.testing import CHECKS, check_environment
 from tests import shapes
+from tests.envs.job_shop.blocking import cases as blocking_cases
 from tests.envs.job_shop.flexible import cases as flexible_cases
 from tests.envs.memory import cases as memory_cases
 from tests.envs.soc import cases as soc_cases
 from tests.reference import allocation as allocation_reference
+from tests.reference import blocking as blocking_reference
 from tests.reference import flexible as flexible_reference
 from tests.reference import job_shop as reference
 
@@ -87,8 +89,21 @@ def soc_pool() -> tuple[Pool, list]:
     return Pool(soc_cases.stack([soc_cases.to_instance(case) for case in soc_cases.random_cases(1, 16)])), []
 
 
+def blocking_pool(swap: bool = True) -> tuple[Pool, list]:
+    """Shops that are interrupted, and small ones that are not with their optima; some need waiting."""
+    rng, shape = random.Random(4), (3, 3, 3)
+    pool = [blocking_cases.to_instance(blocking_cases.random_case(rng)) for _ in range(24)]
+    exact = []
+    while len(exact) < 8:
+        case = blocking_cases.random_case(rng, shape, interrupted=False)
+        best = blocking_reference.optimum(case.jobs, case.release, swap=swap)
+        exact.append((blocking_cases.to_instance(case, shape, interrupted=False), best))
+    return Pool(blocking_cases.stack(pool)), exact
+
+
 # Settings to check, and where instances come from, of every registered id.
 CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
+    "BlockingJobShop-v0": ([{}], blocking_pool),
     "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
     "FlexibleJobShop-v0": ([{"candidates": "any"}], flexible_job_shop_cases),
     "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
@@ -156,6 +171,26 @@ def test_soc_settings_keep_the_contract(view: str):
     given = [*soc_cases.random_cases(2, 8), *soc_cases.random_cases(3, 8, horizon=True)]
     source = Pool(soc_cases.stack([soc_cases.to_instance(case, *mode, **noise) for case in given]))
     check_environment(jaxsched.make("SoC-v0", **setting), source, checks=SOC_CHECKS[view])
+
+
+BLOCKING_CHECKS = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "observation", "optimum"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "checks"),
+    [
+        ({"wait": True}, BLOCKING_CHECKS),
+        ({"swap": False}, ["episodes_end", "rewards", "optimum"]),
+        pytest.param({"wait": True}, None, marks=pytest.mark.nightly),
+        pytest.param({"wait": True, "swap": False}, None, marks=pytest.mark.nightly),
+        pytest.param({"swap": False, "lookahead": True}, None, marks=pytest.mark.nightly),
+    ],
+    ids=str,
+)
+def test_blocking_settings_keep_the_contract(setting: dict[str, Any], checks: list[str] | None):
+    source, exact = blocking_pool(setting.get("swap", True))
+    env = jaxsched.make("BlockingJobShop-v0", **setting)
+    check_environment(env, source, num_instances=6, exact=exact, checks=checks)
 
 
 @pytest.mark.parametrize("id", jaxsched.list_envs())

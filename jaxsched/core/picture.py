@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # colours repeat: names in them and tooltips tell them apart.
 _HUES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
 _SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
+GREY = "#8c8c8c"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Bar(NamedTuple):
     group: int
     label: str  # where there is room for it
     tooltip: str = ""
+    style: str = "solid"  # "hatched": stripes of that colour; "grey": of no group, drawn half as high
 
 
 class Mark(NamedTuple):
@@ -69,7 +71,8 @@ def bar_chart(
 ) -> Picture:
     """Bars on named rows over an axis of time from 0 to `span`; bars of length 0 are a hairline.
 
-    `axis`: where it has a line and what stands there. Bars are groups `<g class="kind" data-job="group">`.
+    `axis`: where it has a line and what stands there. Bars are groups `<g class="kind" data-job="group">`, those of
+    another style than solid have it as their class.
     """
     row = 34 if len(rows) <= 10 else 26
     busiest = max((sum(bar.row == index for bar in bars) for index in range(len(rows))), default=0)
@@ -84,6 +87,9 @@ def bar_chart(
         f'<rect width="{total_width}" height="{total_height}" fill="#fff"/>',
         f'<text x="{left}" y="24" font-size="15" font-weight="bold">{xml(heading)}</text>',
     ]
+    hatched = sorted({bar.group for bar in bars if bar.style == "hatched"})
+    if hatched:
+        parts.append("<defs>" + "".join(_stripes(group) for group in hatched) + "</defs>")
     for index, name in enumerate(rows):
         y = top + index * row
         shade = "#f3f3f3" if index % 2 == 0 else "#fff"
@@ -103,6 +109,11 @@ def bar_chart(
     for bar in bars:
         x, wide, y = left + bar.start * scale, max((bar.end - bar.start) * scale, 1.5), top + bar.row * row + 3
         colour, ink = colour_of(bar.group)
+        tall, shown = row - 6, kind if bar.style == "solid" else bar.style
+        if bar.style == "hatched":
+            colour = f"url(#stripes{bar.group})"
+        elif bar.style == "grey":
+            colour, y, tall = GREY, y + tall / 4, tall / 2
         label = ""
         if wide >= 8 * len(bar.label) + 4:
             label = (
@@ -110,8 +121,8 @@ def bar_chart(
                 f'dy=".35em" fill="{ink}">{xml(bar.label)}</text>'
             )
         parts.append(
-            f'<g class="{kind}" data-job="{bar.group}"><title>{xml(bar.tooltip)}</title><rect x="{x:.2f}" y="{y}" '
-            f'width="{wide:.2f}" height="{row - 6}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
+            f'<g class="{shown}" data-job="{bar.group}"><title>{xml(bar.tooltip)}</title><rect x="{x:.2f}" y="{y}" '
+            f'width="{wide:.2f}" height="{tall}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
         )
     parts.append("</svg>")
     return Picture("\n".join(parts))
@@ -132,7 +143,15 @@ def draw_bars(
     widths = [max(bar.end - bar.start, span / 1000) for bar in bars]  # a hairline for length 0
     colours = [colour_of(bar.group)[0] for bar in bars]
     lefts = [bar.start for bar in bars]
-    ax.barh([bar.row for bar in bars], widths, left=lefts, height=0.82, color=colours, edgecolor="white", linewidth=0.5)
+    for style in dict.fromkeys(bar.style for bar in bars):
+        chosen = [i for i, bar in enumerate(bars) if bar.style == style]
+        rows_, left, wide = ([values[i] for i in chosen] for values in ([bar.row for bar in bars], lefts, widths))
+        own = [colours[i] for i in chosen]
+        if style == "hatched":
+            ax.barh(rows_, wide, left=left, height=0.82, color="white", edgecolor=own, linewidth=0.5, hatch="////")
+        else:
+            fill, tall = (GREY, 0.41) if style == "grey" else (own, 0.82)
+            ax.barh(rows_, wide, left=left, height=tall, color=fill, edgecolor="white", linewidth=0.5)
     for bar, wide in zip(bars, widths, strict=True):
         if wide * points_per_tick >= 5 * len(bar.label) + 3:
             at, ink = (bar.start + wide / 2, bar.row), colour_of(bar.group)[1]
@@ -142,6 +161,15 @@ def draw_bars(
     ax.set_title(heading, loc="left")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _stripes(group: int) -> str:
+    """An SVG pattern `stripes<group>` in the colour of the group."""
+    return (
+        f'<pattern id="stripes{group}" width="6" height="6" patternUnits="userSpaceOnUse" '
+        f'patternTransform="rotate(45)"><rect width="6" height="6" fill="#fff"/>'
+        f'<rect width="2.5" height="6" fill="{colour_of(group)[0]}"/></pattern>'
+    )
 
 
 def xml(text: str) -> str:

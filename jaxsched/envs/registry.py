@@ -12,6 +12,7 @@ from jaxsched.core.environment import Environment
 from jaxsched.core.errors import UnknownNameError
 
 ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
+    "BlockingJobShop-v0": "jaxsched.envs.job_shop.blocking.env:make_blocking_job_shop",
     "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
     "FlexibleJobShop-v0": "jaxsched.envs.job_shop.flexible.env:FlexibleJobShop",
     "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",

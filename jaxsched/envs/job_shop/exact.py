@@ -50,7 +50,7 @@ def solve_exact(
     elif faults := validate(instance, hint):
         raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
     ceiling = measure(instance, hint, objective)
-    horizon, bound = int(hint.makespan), _lower_bound(jobs, release)
+    horizon, bound = int(hint.makespan), trivial_bound(jobs, release)
     if objective != "makespan":  # a better sum may come with a larger makespan, but not beyond all work in a row
         horizon = max([horizon, max(release, default=0) + sum(duration for job in jobs for _, duration in job)])
         bound = 0
@@ -125,7 +125,7 @@ def _schedule(jobs: list[list[tuple[int, int]]], start: list[list[int]]) -> Sche
     return Schedule(start=start, makespan=max(ends, default=0))
 
 
-def _lower_bound(jobs: list[list[tuple[int, int]]], release: list[int]) -> int:
+def trivial_bound(jobs: list[list[tuple[int, int]]], release: list[int]) -> int:
     """The larger of the longest job (with its release date) and the busiest machine."""
     load: dict[int, int] = {}
     longest = 0

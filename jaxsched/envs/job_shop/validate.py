@@ -30,7 +30,7 @@ def validate(instance: Instance, schedule: Schedule) -> list[str]:
     if machine.ndim != 2:
         raise ValueError(f"validate judges one instance, got a batch of shape {machine.shape[:-2]}")
     op_mask, release = np.asarray(instance.op_mask), np.asarray(instance.release, np.int64)
-    faults = _malformed(op_mask.sum(1), schedule.start)
+    faults = malformed(op_mask.sum(1), schedule.start)
     if faults:
         return faults
 
@@ -62,7 +62,7 @@ def validate(instance: Instance, schedule: Schedule) -> list[str]:
             latest = i
 
     makespan = int(end.max(initial=0))
-    if not _is_integer(schedule.makespan) or schedule.makespan != makespan:
+    if not is_integer(schedule.makespan) or schedule.makespan != makespan:
         faults.append(f"the makespan is given as {schedule.makespan!r}, but the latest end is {makespan}")
     return faults
 
@@ -91,7 +91,7 @@ def measure(instance: Instance, schedule: Schedule, objective: str = "makespan")
     return total
 
 
-def _malformed(num_ops: np.ndarray, start: Sequence[Sequence[Any]]) -> list[str]:
+def malformed(num_ops: np.ndarray, start: Sequence[Sequence[Any]]) -> list[str]:
     """Missing, surplus or non-integer starts; nothing else can be judged while there are any."""
     faults = []
     for job in range(max(len(num_ops), len(start))):
@@ -100,12 +100,13 @@ def _malformed(num_ops: np.ndarray, start: Sequence[Sequence[Any]]) -> list[str]
         if len(row) != expected:
             faults.append(f"job {job} has {expected} operations, but the schedule gives {len(row)} starts")
         for op, value in enumerate(row):
-            if not _is_integer(value):
+            if not is_integer(value):
                 faults.append(f"job {job}, operation {op}: start {value!r} is not an integer")
             elif not 0 <= value < _TIME_LIMIT:
                 faults.append(f"job {job}, operation {op}: start {value} is not in [0, 2**31)")
     return faults
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """An integer of Python or NumPy, no boolean."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,0 +1,130 @@
+"""Exact solution without interruptions, with the constraint solver CP-SAT of OR-Tools (imported when called)."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from jaxsched.envs.job_shop.blocking.sequences import instants, refuse_interruptions, route
+from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
+from jaxsched.envs.job_shop.blocking.validate import validate
+from jaxsched.envs.job_shop.exact import trivial_bound
+from jaxsched.envs.job_shop.lists import Jobs, to_jobs
+from jaxsched.envs.job_shop.types import Result
+
+
+def solve_exact(
+    instance: Instance,
+    swap: bool = True,
+    time_limit: float = 60.0,
+    hint: Schedule | None = None,
+    *,
+    num_workers: int | None = None,
+    seed: int = 0,
+) -> Result:
+    """The best schedule CP-SAT finds in `time_limit` seconds, with the bound it proves.
+
+    An operation takes its machine from its start until the job begins its next one, and these spans do not overlap;
+    where jobs exchange machines at one moment, they touch. With operations of duration 0, or without `swap`, time is
+    counted in instants, of which a tick has more than can follow each other within a moment: an operation of duration
+    0 takes one, and without `swap` so does every move. The result is never worse than `hint`, and there always is one.
+    `num_workers`: threads, by default all cores; with one and enough time the result depends on `seed` only.
+
+    Raises `InstanceError` for a shop that is interrupted, `ValueError` for an invalid hint or a negative limit,
+    `ImportError` without OR-Tools.
+    """
+    if not time_limit >= 0:
+        raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
+    refuse_interruptions(instance)
+    try:
+        from ortools.sat.python import cp_model
+    except ImportError:
+        raise ImportError('solve_exact needs OR-Tools: pip install "jaxsched[solvers]"') from None
+
+    began = time.perf_counter()
+    jobs = [job for job in to_jobs(instance) if job]
+    release = [int(day) for day, real in zip(instance.release, instance.op_mask, strict=True) if bool(real[0])]
+    machines = int(np.asarray(instance.machine_mask).sum())
+    if hint is None:
+        hint = _one_by_one(jobs, release, machines)
+    elif faults := validate(instance, hint, swap=swap):
+        raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
+    ceiling, bound = int(hint.makespan), trivial_bound(jobs, release)
+    fine = not swap or any(duration == 0 for job in jobs for _, duration in job)
+    tick = instants(jobs) if fine else 1
+    horizon = tick * (ceiling + 1)
+
+    model = cp_model.CpModel()
+    makespan = model.new_int_var(bound, ceiling, "makespan")
+    model.add_hint(makespan, ceiling)
+    spans: dict[int, list[Any]] = {}
+    starts, inside = [], []
+    for j, job in enumerate(jobs):
+        length = [route(jobs, j, k, tick) if fine else job[k][1] for k in range(len(job))]
+        row = [model.new_int_var(tick * release[j], horizon, f"start_{j}_{k}") for k in range(len(job))]
+        for k, (machine, _) in enumerate(job):
+            model.add_hint(row[k], tick * int(hint.start[j][k]))
+            if k + 1 == len(job):
+                span = model.new_fixed_size_interval_var(row[k], length[k], f"span_{j}_{k}")
+                end = row[k] + length[k]
+            else:
+                model.add(row[k + 1] >= row[k] + length[k])
+                leaves = row[k + 1] + (not swap and job[k + 1][0] != machine)
+                size = model.new_int_var(length[k], horizon, f"size_{j}_{k}")
+                span = model.new_interval_var(row[k], size, leaves, f"span_{j}_{k}")
+            spans.setdefault(machine, []).append(span)
+        end = row[-1] + length[-1]
+        if tick == 1:
+            model.add(makespan >= end)
+        else:
+            model.add(tick * makespan + (tick - 1) >= end)
+        if swap:
+            stay = model.new_int_var(sum(length), horizon, f"stay_{j}")
+            inside.append(model.new_interval_var(row[0], stay, end, f"inside_{j}"))
+        starts.append(row)
+    for on_machine in spans.values():
+        model.add_no_overlap(on_machine)
+    if swap and len(jobs) > machines:  # implied: a job in the shop holds a machine
+        model.add_cumulative(inside, [1] * len(inside), machines)
+    model.minimize(makespan)
+
+    solver = cp_model.CpSolver()
+    solver.parameters.max_time_in_seconds = time_limit
+    solver.parameters.random_seed = seed
+    if num_workers is not None:
+        solver.parameters.num_workers = num_workers
+    status = solver.solve(model)
+
+    schedule = hint
+    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        found = _schedule(jobs, [[solver.value(start) // tick for start in row] for row in starts], machines)
+        if found.makespan < ceiling:
+            schedule = found
+    elif status != cp_model.UNKNOWN:  # the hint is feasible, so this is a fault of ours
+        raise RuntimeError(f"CP-SAT refused the model: {solver.status_name(status)}")
+    value = schedule.makespan
+    if status == cp_model.OPTIMAL:
+        bound = value
+    elif math.isfinite(solver.best_objective_bound):
+        bound = max(bound, math.ceil(solver.best_objective_bound - 1e-6))
+    bound = min(bound, value)
+    return Result(schedule, value, bound, bound == value, time.perf_counter() - began)
+
+
+def _schedule(jobs: Jobs, start: list[list[int]], machines: int) -> Schedule:
+    makespan = max((row[-1] + job[-1][1] for job, row in zip(jobs, start, strict=True)), default=0)
+    return Schedule(start=start, makespan=makespan, down=[[] for _ in range(machines)])
+
+
+def _one_by_one(jobs: Jobs, release: list[int], machines: int) -> Schedule:
+    """A job begins when the one before it has left the shop."""
+    now, start = 0, [list[int]() for _ in jobs]
+    for j in sorted(range(len(jobs)), key=lambda j: release[j]):
+        now = max(now, release[j])
+        for _, duration in jobs[j]:
+            start[j].append(now)
+            now += duration
+    return _schedule(jobs, start, machines)

@@ -1,0 +1,48 @@
+"""Blocking job shops by name, path or list, and the best known bounds of those that may swap.
+
+A classic instance is a blocking one: the same files, the same names.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterable
+from importlib import resources
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.envs.job_shop import io as classic
+from jaxsched.envs.job_shop import lists
+from jaxsched.envs.job_shop.blocking.sources import of
+from jaxsched.envs.job_shop.blocking.types import Instance
+from jaxsched.envs.job_shop.types import Bounds
+
+
+def from_jobs(
+    jobs: Iterable[Iterable[Iterable[int]]],
+    *,
+    release: Iterable[int] | None = None,
+    num_machines: int | None = None,
+) -> Instance:
+    """An instance from `jobs[j][k] = (machine, duration)`; arguments and errors as of the classic `from_jobs`."""
+    return of(lists.from_jobs(jobs, release=release, num_machines=num_machines))
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Instance:
+    """The classic instance in a file or of that name, to be worked without buffers; errors as of the classic `load`."""
+    return of(classic.load(name_or_path))
+
+
+def bounds(name: str) -> Bounds:
+    """Best known bounds of the makespan of a classic instance where swaps are allowed (242 in all)."""
+    data = _data()
+    if name not in data["bounds"]:
+        raise InstanceError(f"no bounds for instance {name!r}; known are those of the classic instances, such as la01")
+    lower, upper = data["bounds"][name]
+    return Bounds(lower=lower, upper=upper, source=data["source"], date=data["as_of"])
+
+
+@functools.cache
+def _data() -> dict:
+    return json.loads((resources.files(__package__ or "") / "data" / "bounds.json").read_text("utf-8"))

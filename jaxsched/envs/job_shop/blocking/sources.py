@@ -1,0 +1,137 @@
+"""Where blocking job shops come from: the classic generators, with machines that fail."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, random
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.envs.job_shop import types as classic
+from jaxsched.envs.job_shop.blocking.draws import LONGEST
+from jaxsched.envs.job_shop.blocking.types import Failures, Instance, Interruptions, Windows
+from jaxsched.envs.job_shop.sources import INT32_MAX
+
+
+@dataclasses.dataclass(frozen=True)
+class Interrupted:
+    """A source of classic job shops with failures; see `interrupted`."""
+
+    source: Callable[[Array], classic.Instance]
+    probability: tuple[float, ...]
+    mean_repair: float
+
+    def __post_init__(self):
+        for value in self.probability:
+            Interruptions(value, self.mean_repair)  # the same checks
+        if not self.probability:
+            raise ValueError("give at least one probability")
+
+    def __call__(self, key: Array) -> Instance:
+        """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
+        source_key, probability_key, noise_key = random.split(key, 3)
+        instance = of(self.source(source_key))
+        choices = jnp.asarray(self.probability, jnp.float32)
+        chosen = choices[random.randint(probability_key, (), 0, len(self.probability), jnp.int32)]
+        return instance.replace(failures=_failures(instance, noise_key, chosen, self.mean_repair))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A source of classic job shops as blocking ones."""
+
+    source: Callable[[Array], classic.Instance]
+
+    def __call__(self, key: Array) -> Instance:
+        return of(self.source(key))
+
+
+def blocking(source: Callable[[Array], classic.Instance]) -> Plain:
+    """The shops of a classic source without buffers, never interrupted."""
+    return Plain(source)
+
+
+def interrupted(
+    source: Callable[[Array], classic.Instance], probability: float | Sequence[float], mean_repair: float = 1.0
+) -> Interrupted:
+    """The shops of a classic source without buffers, with machines that fail; each draws one of several probabilities.
+
+    `mean_repair` is in units of the mean duration of the shop, as in `Interruptions`.
+    """
+    several = (probability,) if isinstance(probability, int | float) else tuple(probability)
+    return Interrupted(source, several, mean_repair)
+
+
+def of(instance: classic.Instance) -> Instance:
+    """A classic instance as a blocking one; a blocking one as it is."""
+    if isinstance(instance, Instance):
+        return instance
+    return Instance(**{field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)})
+
+
+def interrupt(instance: classic.Instance, interruptions: Interruptions, key: Array) -> Instance:
+    """The instance with these interruptions; `key` draws the failures.
+
+    Raises `InstanceError` for windows that make no sense, and where times could exceed int32.
+    """
+    instance = of(instance)
+    instance = instance.replace(
+        failures=_failures(instance, key, jnp.float32(interruptions.probability), interruptions.mean_repair),
+        windows=_windows(instance, interruptions.windows),
+    )
+    check_horizon(instance)
+    return instance
+
+
+def check_horizon(instance: Instance) -> None:
+    """Raise `InstanceError` where the times of a schedule could exceed int32, repairs and maintenance included."""
+    duration, real = np.asarray(instance.duration, np.int64), np.asarray(instance.op_mask)
+    horizon = int(duration.sum()) + int(np.asarray(instance.release).max(initial=0))
+    if instance.failures is not None:
+        horizon += int(real.sum()) * (LONGEST * int(np.ceil(float(instance.failures.mean_repair))) + 1)
+    if instance.windows is not None:
+        horizon += int((np.asarray(instance.windows.end, np.int64) - np.asarray(instance.windows.start)).sum())
+        horizon += int(np.asarray(instance.windows.end).max(initial=0))
+    if horizon > INT32_MAX:
+        raise InstanceError(f"a schedule could take {horizon} ticks with its repairs and maintenance, beyond int32")
+
+
+def _failures(instance: Instance, key: Array, probability: Array, mean_repair: float) -> Failures:
+    total = instance.duration.sum(dtype=jnp.int32).astype(jnp.float32)
+    mean = total / jnp.maximum(instance.op_mask.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+    repair = jnp.maximum(jnp.float32(mean_repair) * mean, jnp.float32(1))
+    return Failures(noise_key=key, probability=probability, mean_repair=repair)
+
+
+def _windows(instance: Instance, windows: Sequence[tuple[int, int, int]]) -> Windows | None:
+    """The windows by machine, rising; those that touch are joined."""
+    if not windows:
+        return None
+    num_machines = instance.num_machines
+    rows: list[list[tuple[int, int]]] = [[] for _ in range(num_machines)]
+    for i, window in enumerate(windows):
+        if len(window) != 3 or not all(isinstance(value, int | np.integer) for value in window):
+            raise InstanceError(f"window {i}: expected (machine, start, end) in integers, got {window!r}")
+        machine, start, end = (int(value) for value in window)
+        if not 0 <= machine < num_machines:
+            raise InstanceError(f"window {i}: machine {machine} is out of range, there are {num_machines}")
+        if not 0 <= start < end <= INT32_MAX:
+            raise InstanceError(f"window {i}: needs 0 <= start < end < 2**31, got {start} and {end}")
+        rows[machine].append((start, end))
+    joined: list[list[list[int]]] = []
+    for row in rows:
+        merged: list[list[int]] = []
+        for start, end in sorted(row):
+            if merged and start <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], end)
+            else:
+                merged.append([start, end])
+        joined.append(merged)
+    table = np.zeros((2, num_machines, max(map(len, joined))), np.int32)
+    for machine, merged in enumerate(joined):
+        for i, span in enumerate(merged):
+            table[:, machine, i] = span
+    return Windows(jnp.asarray(table[0]), jnp.asarray(table[1]))
