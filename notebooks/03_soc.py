@@ -224,7 +224,7 @@ plt.show()
 # command line `jaxsched train --env SoC-v0 --preset imitate`, then `--preset standard --start-from runs/001`. A few
 # updates of the first stage show how fast it gets near its teacher.
 
-# %%
+# %% tags=["timing"]
 from jaxsched.training import ImitationConfig, new_run_dir, train
 
 preset = soc.PRESETS["smoke" if QUICK else "imitate"]
