@@ -118,6 +118,16 @@ def _hit_row(table: Array, row: Array) -> Array:
     return jnp.arange(table.shape[0], dtype=jnp.int32)[:, None] == row
 
 
+def cumulate(values: Array) -> Array:
+    """Running sums of `values` i32[N], each entry included; pairwise in one kernel where that is faster."""
+    index = jnp.arange(values.shape[0], dtype=jnp.int32)
+    return lax.platform_dependent(
+        values,
+        cpu=lambda v: jnp.cumsum(v, dtype=v.dtype),
+        default=lambda v: jnp.where(index <= index[:, None], v, 0).sum(-1, dtype=v.dtype),
+    )
+
+
 def segment_sum(values: Array, ids: Array, num: int) -> Array:
     """Sums of `values` per id: [num]; dtype kept. A scatter on every backend (used at reset only)."""
     return jax.ops.segment_sum(values, ids, num_segments=num)

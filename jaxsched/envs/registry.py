@@ -13,6 +13,7 @@ from jaxsched.core.errors import UnknownNameError
 
 ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
     "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
+    "MemoryMap-v0": "jaxsched.envs.memory.mapping.env:make_memory_map",
     "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
     "SoC-v0": "jaxsched.envs.soc.env:make_soc",
 }

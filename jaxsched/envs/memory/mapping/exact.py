@@ -1,0 +1,112 @@
+"""Search over the actions of a program, on the device level by level, and a bound by CP-SAT.
+
+`search` keeps a set of partial mappings, all at the same access. It tries every legal action of each and drops those
+that can no longer beat the best complete mapping (`rules.optimistic`). Exhaustive, it keeps all others: the optimum of
+memory mapping is defined as the best that actions reach. As a beam it keeps the most promising ones, and starts over
+twice as wide until time is up.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched.envs.memory.mapping import rules as rules
+from jaxsched.envs.memory.mapping.types import MapInstance, MapState, Program
+from jaxsched.envs.memory.mapping.validate import problem_of
+
+CHUNK = 256  # partial mappings expanded at once
+FIRST_WIDTH = 256
+MAX_CELLS = 2**26  # numbers in all partial mappings kept
+
+
+def search(
+    instance: MapInstance, starts: Sequence[MapState], *, exhaustive: bool, deadline: float
+) -> tuple[MapState, int]:
+    """The best mapping found, at least as good as each of `starts`, and a lower bound on the optimum.
+
+    The bound is the latency of the mapping where it is proved best. `deadline` is a time of `time.perf_counter`.
+    """
+    starts = [jax.device_get(state) for state in starts if not state.dead]
+    best = min(starts, key=lambda state: int(state.latency))
+    lower = int(_lower_bound(instance))
+    most = max(MAX_CELLS // (5 * instance.num_accesses + 4 * instance.num_instructions), CHUNK)
+    width = most if exhaustive else min(FIRST_WIDTH, most)
+    while int(best.latency) > lower:
+        best, through, complete = _sweep(instance, best, width, deadline)
+        if complete:
+            return best, int(best.latency)
+        if not through or width == most:
+            break
+        width = min(2 * width, most)
+    return best, lower
+
+
+def _sweep(instance: MapInstance, best: MapState, width: int, deadline: float) -> tuple[MapState, bool, bool]:
+    """One pass with at most `width` partial mappings per level.
+
+    Returns the best mapping, whether the pass got to the end in time, and whether it left nothing out.
+    """
+    frontier = jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(_bare(_init(instance))))
+    complete = True
+    for _ in range(int(np.asarray(instance.access_mask).sum())):
+        num = len(frontier.position)
+        children, keys = [], []
+        for first in range(0, num, CHUNK):
+            if time.perf_counter() > deadline:
+                return best, False, False
+            rows = np.minimum(np.arange(first, first + CHUNK), num - 1)  # the last one fills the chunk
+            found, legal, hope = jax.device_get(_expand(instance, _rows(frontier, rows)))
+            real = np.arange(CHUNK)[:, None] < num - first
+            good = legal & real & (hope < int(best.latency))
+            which = np.flatnonzero(good.ravel())
+            children.append(jax.tree.map(lambda leaf, which=which: leaf.reshape(-1, *leaf.shape[2:])[which], found))
+            keys.append(hope.ravel()[which])
+        frontier = jax.tree.map(lambda *leaves: np.concatenate(leaves), *children)
+        key = np.concatenate(keys)
+        ended = ~frontier.choices.legal.any(-1)
+        finished = np.flatnonzero(ended & ~frontier.dead)
+        if finished.size:
+            winner = finished[np.argmin(frontier.latency[finished])]
+            if frontier.latency[winner] < best.latency:
+                best = _rows(frontier, winner).replace(instance=best.instance)
+        # Half of what can still be saved is counted as saved.
+        alive = np.flatnonzero(~ended & (key < int(best.latency)))
+        if alive.size > width:
+            promise = key[alive].astype(np.int64) + frontier.latency[alive]
+            alive, complete = alive[np.argpartition(promise, width)[:width]], False
+        if not alive.size:
+            break
+        frontier = _rows(frontier, alive)
+    return best, True, complete
+
+
+def _rows(tree: Any, index: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _bare(state: MapState) -> MapState:
+    return state.replace(instance=None)
+
+
+_init = jax.jit(rules.init)
+_lower_bound = jax.jit(rules.lower_bound)
+
+
+@jax.jit
+def _expand(instance: MapInstance, states: MapState):
+    """All three actions of [CHUNK] states: the states after [CHUNK, 3], whether legal, and how fast they may get."""
+
+    def child(state, action):
+        state = state.replace(instance=instance)
+        after = rules.apply(state, action, state.choices.legal[action])
+        return _bare(after), state.choices.legal[action] & ~after.dead, rules.optimistic(after)
+
+    actions = jnp.arange(3, dtype=jnp.int32)
+    return jax.vmap(lambda state: jax.vmap(functools.partial(child, state))(actions))(states)
