@@ -62,11 +62,12 @@ def put_add(array: Array, value, *index) -> Array:
 
 def _masked_lookup(table: Array, ids: Array) -> Array:
     hit = ids[:, None] == jnp.arange(table.shape[0], dtype=ids.dtype)
-    return jnp.where(hit, table, jnp.zeros((), table.dtype)).sum(-1, dtype=table.dtype)
+    hit = hit.reshape(*hit.shape, *[1] * (table.ndim - 1))
+    return jnp.where(hit, table, jnp.zeros((), table.dtype)).sum(1, dtype=table.dtype)
 
 
 def lookup(table: Array, ids: Array) -> Array:
-    """`table[ids]` for a table [M] and ids i32[J]; 0 where out of range."""
+    """`table[ids]` for a table [M, ...] and ids i32[J]; 0 where out of range."""
     return lax.platform_dependent(
         table, ids, cpu=lambda t, i: jnp.asarray(t).at[i].get(mode="fill", fill_value=0), default=_masked_lookup
     )

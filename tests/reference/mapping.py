@@ -19,9 +19,7 @@ class Simulator:
     def __init__(self, program: dict[str, Any]):
         self.program = program
         self.values = {value["id"]: value for value in program["values"]}
-        self.accesses = [
-            (t, access) for t, row in enumerate(program["instructions"]) for access in row["accesses"]
-        ]
+        self.accesses = [(t, access) for t, row in enumerate(program["instructions"]) for access in row["accesses"]]
         self.compute = [row["compute"] for row in program["instructions"]]
         self.cost = [0] * len(self.compute)  # what the accesses of each instruction take
         for t, access in self.accesses:
@@ -224,7 +222,8 @@ def run(program: dict[str, Any], choose: Callable[[Simulator], Sequence[int]], b
         while simulator.at < target or not simulator.legal():
             at = simulator.at
             alias, value = simulator.accesses[at][1].get("alias"), simulator.accesses[at][1]["value"]
-            leader = next(i for i, (_, a) in enumerate(simulator.accesses) if i == at or alias is not None and a.get("alias") == alias)
+            group = [i for i, (_, a) in enumerate(simulator.accesses) if alias is not None and a.get("alias") == alias]
+            leader = min([at, *group])
             first = next(i for i, (_, a) in enumerate(simulator.accesses) if a["value"] == value)
             new = first if leader == at or leader in forced else leader
             assert new not in forced
@@ -233,3 +232,84 @@ def run(program: dict[str, Any], choose: Callable[[Simulator], Sequence[int]], b
             while simulator.at < target and step(simulator, [old[simulator.at], DROP, NOCOPY, COPY]):
                 pass
     return simulator
+
+
+def fixed(*preference: int) -> Callable[[Simulator], Sequence[int]]:
+    """Always the same order of preference."""
+    return lambda simulator: preference
+
+
+def belady(simulator: Simulator) -> Sequence[int]:
+    """NOCOPY for reads; COPY and fast writes unless they push out what is needed no later, or an only copy; DROP."""
+    t, access = simulator.accesses[simulator.at]
+    value, is_write = access["value"], access["kind"] == "write"
+    come_in = NOCOPY if is_write else COPY
+    effect = simulator.effect(come_in)
+    if effect is None:
+        return [DROP] if is_write else [NOCOPY, DROP]
+
+    def next_use(value: Any) -> float:
+        later = (u for u, a in simulator.accesses[simulator.at :] if a is not access and a["value"] == value)
+        return min(later, default=float("inf"))
+
+    low, high = effect[1], effect[1] + simulator.width(value)
+    worth = True
+    for other, (last, at) in simulator.last_fast.items():
+        top = at + simulator.width(other)
+        is_needed = other != value and next_use(other) < float("inf")
+        if is_needed and at < high and low < top and (last >= t or simulator.free(last + 1, t, at, top)):
+            worth &= other in simulator.hbm_ready and next_use(other) > next_use(value)
+    order = [come_in] if worth else [DROP, come_in]
+    return [*order, DROP] if is_write else [NOCOPY, *order, DROP]
+
+
+def msa(simulator: Simulator) -> Sequence[int]:
+    """What `msa_plan` wants to be fast, as far as it can be."""
+    return [NOCOPY, COPY, DROP] if simulator.at in msa_plan(simulator.program) else [DROP, NOCOPY, COPY]
+
+
+def msa_plan(program: dict[str, Any]) -> set[int]:
+    """Positions of the accesses to have fast: values by summed benefit over the root of their width, by bytes."""
+    fresh = Simulator(program)
+    supply, saving = fresh.supply, program["slow_cost"] - program["fast_cost"]
+    left = [program["capacity"]] * len(supply)
+    written = {a["value"]: t + 1 for t, a in fresh.accesses if a["kind"] == "write"}
+    ranked = []
+    for rank, (id, value) in enumerate(fresh.values.items()):
+        uses, benefit = [], 0
+        for i, (t, access) in enumerate(fresh.accesses):
+            if access["value"] != id or fresh.width(id) > program["capacity"]:
+                continue
+            if value.get("output") and access["kind"] == "write":
+                continue
+            late = sum(supply[written.get(id, 0) : t]) < value["size"] * program["copy_cost"]
+            if late and (value.get("output") or id not in written):
+                continue
+            uses.append((i, t, access["kind"] == "write"))
+            fast = max(fresh.compute[t], fresh.cost[t] - value["size"] * saving)
+            benefit += max(fresh.compute[t], fresh.cost[t]) - fast
+        if benefit > 0:
+            ranked.append((-(benefit**2) / fresh.width(id), rank, id, uses))
+    wanted = set()
+    for _, _, id, uses in sorted(ranked, key=lambda row: row[:2]):
+        width, times = fresh.width(id), [t for _, t, _ in uses]
+        life = range(min(times), max(times) + 1)
+        if all(left[u] >= width for u in life):
+            wanted |= {i for i, _, _ in uses}
+        else:
+            alone = [(i, t) for i, t, is_write in uses if not is_write and min(left[max(t - 1, 0)], left[t]) >= width]
+            wanted |= {i for i, _ in alone}
+            life = sorted({u for _, t in alone for u in (t - 1, t) if u >= 0})
+        for u in life:
+            left[u] -= width
+    return wanted
+
+
+RULES: dict[str, Callable[[Simulator], Sequence[int]]] = {
+    "all_drop": fixed(DROP, NOCOPY, COPY),
+    "greedy": fixed(NOCOPY, COPY, DROP),
+    "greedy_copy": fixed(COPY, NOCOPY, DROP),
+    "greedy_keep": fixed(NOCOPY, DROP, COPY),
+    "belady": belady,
+    "msa": msa,
+}

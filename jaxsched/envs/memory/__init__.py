@@ -1,5 +1,5 @@
-"""The memory family: `MemoryMap-v0` says which accesses are served from fast memory, `StaticAllocation-v0` gives buffers
-their addresses. The README in this folder states the problems.
+"""The memory family: `MemoryMap-v0` says which accesses are served from fast memory, `StaticAllocation-v0` gives
+buffers their addresses. The README in this folder states the problems.
 """
 
 from jaxsched.envs.memory.allocation.env import StaticAllocation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from typing import Any
 
@@ -11,11 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxsched
-from jaxsched.core import UnknownNameError
 from jaxsched.envs import memory
-from jaxsched.envs.memory.mapping import rules
-from tests.envs.memory.map_cases import NUM_ACCESSES, NUM_INSTRUCTIONS, instance_of, random_program, stacked
+from tests.envs.memory.map_cases import NUM_ACCESSES, NUM_INSTRUCTIONS, random_program, stacked
 from tests.reference import mapping as reference
 
 BATCH = 256

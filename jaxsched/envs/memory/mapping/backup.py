@@ -9,7 +9,6 @@ accesses. After an idea told of mallocGame (Wang et al. 2023); these rules are o
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 

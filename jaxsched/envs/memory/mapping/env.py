@@ -127,8 +127,11 @@ def plan(state: MapState) -> MapPlan:
     """The plan of one finished, unbatched state, on the host, in ticks of the instance."""
     if not state.done:
         raise ValueError(f"the mapping is not finished: access {int(state.position)} is next")
-    lower = int(rules.lower_bound(state.instance))
+    lower = int(_lower_bound(state.instance))
     state = jax.tree.map(np.asarray, state)
     actions = tuple(state.action[: int(state.position)].tolist())
     latency = int(state.baseline if state.dead else state.latency)
     return MapPlan(actions, latency, int(state.baseline), lower, not state.dead, method="policy")
+
+
+_lower_bound = jax.jit(rules.lower_bound)

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.envs.memory.mapping import rules as rules
-from jaxsched.envs.memory.mapping.types import MapInstance, MapState, Program
-from jaxsched.envs.memory.mapping.validate import problem_of
+from jaxsched.envs.memory.mapping.types import MapInstance, MapState
 
 CHUNK = 256  # partial mappings expanded at once
 FIRST_WIDTH = 256

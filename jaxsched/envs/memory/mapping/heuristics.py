@@ -1,14 +1,13 @@
 """Heuristics of memory mapping, as scores of the three actions; each can be played with drop-backup (`backup.play`).
 
-| name | prefers |
-|---|---|
-| `all_drop` | DROP, NOCOPY, COPY: everything slow, as far as alias groups let it |
-| `greedy` | NOCOPY, COPY, DROP |
-| `greedy_copy` | COPY, NOCOPY, DROP |
-| `greedy_keep` | NOCOPY, DROP, COPY: never copies |
-| `belady` | values that are there stay; others come in only where they push out no value needed sooner than themselves, nor the only copy of a value that is still needed |
-| `msa` | the plan of `msa_plan`, after XLA's memory space assignment; where it cannot be had, NOCOPY, COPY, DROP for what should be fast and DROP, NOCOPY, COPY for the rest |
-| `random` | any |
+* `all_drop`: DROP, NOCOPY, COPY in this order: everything slow, as far as alias groups let it.
+* `greedy`: NOCOPY, COPY, DROP. `greedy_copy`: COPY, NOCOPY, DROP. `greedy_keep`: NOCOPY, DROP, COPY, so it never copies
+  what may be read slowly.
+* `belady`: what is there stays. Other values come in only where they take the place of no value that is needed sooner
+  than themselves, or whose only copy is in fast memory.
+* `msa`: the plan of `msa_plan`, after XLA's memory space assignment; NOCOPY, COPY, DROP for what should be fast, DROP,
+  NOCOPY, COPY for the rest.
+* `random`: equal scores, to be sampled.
 """
 
 from __future__ import annotations
@@ -43,13 +42,14 @@ def residents(state: MapState) -> Array:
     return waits & ~taken.any(-1)
 
 
-def pushed_out(state: MapState, offset: Array) -> Array:
-    """bool[A]: residents, other than the current value, that a block of the current value at `offset` would cover."""
+def pushed_out(state: MapState, stays: Array) -> Array:
+    """bool[A]: of the residents `stays`, those whose place the current value would take by COPY or by a fast write."""
     instance = state.instance
+    offset = take(state.choices.offset, jnp.where(take(instance.is_write, state.position), NOCOPY, COPY))
     other = instance.value != take(instance.value, state.position)
     top = offset + take(instance.width, state.position)
     covered = (state.offset < top) & (offset < state.offset + instance.width)
-    return residents(state) & other & covered
+    return stays & other & covered
 
 
 def next_use(state: MapState) -> Array:
@@ -62,10 +62,11 @@ def next_use(state: MapState) -> Array:
 def belady(state: MapState) -> Array:
     """i32[3]: see the table."""
     uses = next_use(state)
-    covered = pushed_out(state, take(state.choices.offset, jnp.where(_is_write(state), NOCOPY, COPY)))
+    is_write = take(state.instance.is_write, state.position)
+    covered = pushed_out(state, residents(state))
     worth = ~(covered & ((state.ready == NEVER) | (uses <= take(uses, state.position)))).any()
     comes_in = jnp.where(worth, 3, 0)
-    return jnp.stack([comes_in, jnp.where(_is_write(state), comes_in, 4), jnp.int32(2)]).astype(jnp.int32)
+    return jnp.stack([comes_in, jnp.where(is_write, comes_in, 4), jnp.int32(2)]).astype(jnp.int32)
 
 
 def msa(state: MapState) -> Array:
@@ -114,10 +115,6 @@ def msa_plan(instance: MapInstance) -> Array:
 def random(state: MapState) -> Array:
     """f32[3]: equal scores; sample them with `core.randomised`."""
     return jnp.zeros((3,), jnp.float32)
-
-
-def _is_write(state: MapState) -> Array:
-    return take(state.instance.is_write, state.position)
 
 
 SCORES = types.MappingProxyType(

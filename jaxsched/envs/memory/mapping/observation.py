@@ -15,7 +15,7 @@ from jax import Array, lax
 from jaxsched.core.arrays import lookup, take
 from jaxsched.core.graph import GraphObservation, make_graph
 from jaxsched.envs.memory.mapping.heuristics import next_use, pushed_out, residents
-from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, NOCOPY, MapState
+from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, MapState
 
 VALUE, SLOT = 0, 1  # node kinds
 HOLDS, USES, NEXT = 0, 1, 2  # edge kinds
@@ -38,58 +38,61 @@ def observe(state: MapState) -> GraphObservation:
     # Accesses: what is to come, the first of each value, what each gains if it alone becomes fast.
     is_open = (index >= state.position) & instance.access_mask
     is_first = is_open & ((instance.previous == index) | (instance.previous < state.position))
-    memory, compute = lookup(state.memory, instance.time), lookup(instance.compute, instance.time)
+    times = jnp.stack([state.memory, instance.compute, state.supply, instance.instruction_mask.astype(jnp.int32)], -1)
+    memory, compute, _, _ = lookup(times, instance.time).T
     saved = instance.slow - instance.fast
     gain = jnp.maximum(compute, memory) - jnp.maximum(compute, memory - saved)
     of = instance.value == jnp.arange(num_values, dtype=jnp.int32)[:, None]  # [V, A]
+    uses = next_use(state)
+    stays = residents(state)
+    out = pushed_out(state, stays)
+    is_write = take(instance.is_write, position)
 
     # Values, by their next access and their last one.
     has_next = (of & is_first).any(-1)
     upcoming = jnp.where(of & is_first, index, 0).sum(-1, dtype=jnp.int32)
-    last = lookup(instance.previous, upcoming)
+    columns = instance.previous, instance.leader, instance.time, instance.width, saved, instance.demand, gain
+    columns = jnp.stack([*columns, instance.is_output.astype(jnp.int32), instance.is_write.astype(jnp.int32)], -1)
+    last, leader, due, width, saving, demand, gain_next, output, write = lookup(columns, upcoming).T
+    due = due - now
     is_begun = last != upcoming
-    due = lookup(instance.time, upcoming) - now
+    columns = jnp.stack([state.end, state.ready, stays.astype(jnp.int32), out.astype(jnp.int32)], -1)
+    end, ready, stays_now, out_now = lookup(columns, last).T
     shown = instance.value_mask & has_next & (is_begun | (due <= AHEAD)) & ~state.done
-    stays = residents(state)
-    end, ready = lookup(state.end, last), lookup(state.ready, last)
-    is_lone = is_begun & (ready == NEVER)
-    leader = lookup(instance.leader, upcoming)
+    was_fast = is_begun & (end > 0)
     is_bound = (leader != upcoming) & (leader < state.position)
     bound_slow = lookup(state.action, leader) == DROP
-    where = jnp.where(take(instance.is_write, position), NOCOPY, COPY)
-    out = pushed_out(state, take(choices.offset, where))
     left = of & is_open
     values = [
-        lookup(instance.width, upcoming) * unit,
-        lookup(saved, upcoming) * tick,
-        lookup(instance.demand, upcoming) * tick,
+        width * unit,
+        saving * tick,
+        demand * tick,
         due * DISTANCE,
-        lookup(gain, upcoming) * tick,
+        gain_next * tick,
         left.sum(-1, dtype=jnp.int32) * DISTANCE,
         jnp.where(left, gain, 0).sum(-1, dtype=jnp.int32) * tick,
-        is_begun & lookup(stays.astype(jnp.int32), last) > 0,
-        is_lone,
-        is_begun & (end > 0),
-        jnp.where(is_begun & (end > 0), now + 1 - end, 0) * DISTANCE,
+        is_begun & (stays_now > 0),
+        is_begun & (ready == NEVER),
+        was_fast,
+        jnp.where(was_fast, now + 1 - end, 0) * DISTANCE,
         upcoming == state.position,
         instance.is_input,
-        lookup(instance.is_output.astype(jnp.int32), upcoming) > 0,
+        output,
         is_bound & bound_slow,
         is_bound & ~bound_slow,
-        is_begun & lookup(out.astype(jnp.int32), last) > 0,
-        lookup(instance.is_write.astype(jnp.int32), upcoming) > 0,
+        is_begun & (out_now > 0),
+        write,
     ]
 
-    # Slots: `held` is what blocks hold, `wanted` what residents would hold until their next use.
+    # Slots: what blocks hold, and what residents would hold until their next use.
     slots = now + jnp.arange(-PAST, AHEAD + 1, dtype=jnp.int32)
     inside = (slots >= 0) & (slots < instance.num_instructions)
-    at = jnp.where(inside, slots, instance.num_instructions)
-    is_slot = inside & (lookup(instance.instruction_mask.astype(jnp.int32), at) > 0) & ~state.done
+    memory, compute, supply, is_real = lookup(times, jnp.where(inside, slots, instance.num_instructions)).T
+    is_slot = (is_real > 0) & ~state.done
     blocks = (state.begin[:, None] <= slots) & (slots < state.end[:, None])  # [A, W]
-    wants = stays[:, None] & (state.end[:, None] <= slots) & (slots <= next_use(state)[:, None])
+    wants = stays[:, None] & (state.end[:, None] <= slots) & (slots <= uses[:, None])
     comes = is_open[:, None] & (instance.time[:, None] == slots)
     width = instance.width[:, None]
-    compute, memory, supply = (lookup(field, at) for field in (instance.compute, state.memory, state.supply))
     columns = [
         supply * tick,
         jnp.maximum(compute, memory) * tick,
@@ -100,33 +103,34 @@ def observe(state: MapState) -> GraphObservation:
         comes.sum(0, dtype=jnp.int32) * DISTANCE,
         (slots - now) * DISTANCE,
         slots == now,
-        lookup(jnp.where(choices.legal[COPY] | choices.writes_back, choices.taken, 0), at) * tick,
     ]
     padding = ((0, len(values) - len(columns)), (0, 0))
     nodes = jnp.concatenate([_stack(values, shown), jnp.pad(_stack(columns, is_slot), padding)], 1).T
 
-    # The three actions.
-    taken = choices.taken.sum(dtype=jnp.int32)
-    lone_out = out & (state.ready == NEVER)
-    is_fast = jnp.array([True, True, False])
-    comes_in = jnp.stack([jnp.array(True), take(instance.is_write, position), jnp.array(False)])
+    # The three actions; those that bring the value in may push others out.
+    taken, none = choices.taken.sum(dtype=jnp.int32), jnp.zeros((), jnp.int32)
+    is_fast = jnp.array([1, 1, 0], jnp.int32)
+    comes_in = jnp.stack([none + 1, is_write.astype(jnp.int32), none])
+    lost = jnp.stack(
+        [instance.width, jnp.where(state.ready == NEVER, instance.width, 0), lookup(gain, instance.following)]
+    )
+    lost = jnp.where(out, lost, 0).sum(-1, dtype=jnp.int32)
     pair = [
         is_fast * choices.gain * tick,
         is_fast * take(saved, position) * tick,
-        jnp.stack([taken, jnp.zeros_like(taken), choices.writes_back * taken]) * tick,
+        jnp.stack([taken, none, choices.writes_back * taken]) * tick,
         (choices.end - choices.begin) * DISTANCE,
-        comes_in * jnp.where(out, instance.width, 0).sum(dtype=jnp.int32) * unit,
-        comes_in * jnp.where(lone_out, instance.width, 0).sum(dtype=jnp.int32) * unit,
-        comes_in * jnp.where(out, gain[instance.following], 0).sum(dtype=jnp.int32) * tick,
-        jnp.broadcast_to(jnp.where(take(instance.following, position) == position, 0, 1), (3,)),
-        jnp.stack([choices.begin[COPY] - now, now * 0, now * 0]) * DISTANCE,
+        comes_in * lost[0] * unit,
+        comes_in * lost[1] * unit,
+        comes_in * lost[2] * tick,
+        jnp.broadcast_to(take(instance.following, position) != position, (3,)),
     ]
-    pair = _clip(jnp.stack([jnp.asarray(row, jnp.float32) for row in pair], -1), choices.legal[:, None])
+    pair = _stack(pair, choices.legal).T
 
     # Edges from values to slots and back, then between slots.
     weights = of.astype(jnp.float32)
     holds = (weights @ (blocks & (index < state.position)[:, None]).astype(jnp.float32) > 0).ravel()
-    uses = (weights @ comes.astype(jnp.float32) > 0).ravel()
+    read = (weights @ comes.astype(jnp.float32) > 0).ravel()
     value_end, slot_end = np.divmod(np.arange(num_values * num_slots), num_slots)
     slot_end = num_values + slot_end
     one, other = num_values + np.arange(num_slots - 1), num_values + np.arange(1, num_slots)
@@ -141,11 +145,10 @@ def observe(state: MapState) -> GraphObservation:
         ),
         node_mask=jnp.concatenate([shown, is_slot]),
         node_kind=jnp.asarray(np.repeat(np.array([VALUE, SLOT], np.int32), [num_values, num_slots])),
-        edge_mask=jnp.concatenate([holds | uses, holds | uses, jnp.ones((2 * len(one),), jnp.bool_)]),
+        edge_mask=jnp.concatenate([holds | read, holds | read, jnp.ones((2 * len(one),), jnp.bool_)]),
         edge_kind=jnp.concatenate([kind, kind, chain]),
-        action_node=jnp.full((3,), 1, jnp.int32) * take(instance.value, position),
-        action_resource=num_values
-        + jnp.stack([jnp.where(choices.legal[COPY], start, PAST), start * 0 + PAST, start * 0 + PAST]),
+        action_node=jnp.broadcast_to(take(instance.value, position), (3,)),
+        action_resource=num_values + jnp.where(choices.legal & (jnp.arange(3) == COPY), start, PAST).astype(jnp.int32),
         action_kind=jnp.arange(3, dtype=jnp.int32),
         action_features=pair,
         action_mask=choices.legal,
@@ -157,8 +160,5 @@ def observe(state: MapState) -> GraphObservation:
 
 def _stack(features: list[Array], mask: Array) -> Array:
     """f32[F, nodes], clipped, 0 where the node is not real."""
-    return _clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
-
-
-def _clip(features: Array, mask: Array) -> Array:
-    return jnp.where(mask, lax.clamp(-LIMIT, features, LIMIT), 0.0)
+    features = [feature.astype(jnp.float32) for feature in features]
+    return jnp.where(mask, lax.clamp(-LIMIT, jnp.stack(features), LIMIT), 0.0)

@@ -143,9 +143,7 @@ def padded_instance(program: Program) -> tuple[MapInstance, Scale]:
     return pad_to(instance, shapes), scale
 
 
-def _finish(
-    program: Program, state: Any, scale: Scale, lower: int | None, method: str, began: float
-) -> MapPlan:
+def _finish(program: Program, state: Any, scale: Scale, lower: int | None, method: str, began: float) -> MapPlan:
     state = jax.device_get(state)
     if lower is None:
         lower = int(_lower_bound(state.instance))

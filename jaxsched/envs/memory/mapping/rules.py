@@ -23,9 +23,22 @@ def init(instance: MapInstance) -> MapState:
     elapsed = jnp.maximum(instance.compute, memory)
     row, zero = jnp.zeros_like(instance.time), jnp.zeros((), jnp.int32)
     total, false = elapsed.sum(dtype=jnp.int32), jnp.zeros((), jnp.bool_)
-    none = Choices(jnp.zeros((3,), jnp.bool_), *[jnp.zeros((3,), jnp.int32)] * 4, elapsed, false, zero)
+    three, none = jnp.zeros((3,), jnp.int32), jnp.zeros((3,), jnp.bool_)
+    choices = Choices(none, three, three, three, three, elapsed, writes_back=false, gain=zero)
     state = MapState(
-        instance, zero, row, row, row, row, row, elapsed, memory, latency=total, baseline=total, choices=none, dead=false
+        instance,
+        zero,
+        row,
+        row,
+        row,
+        row,
+        row,
+        elapsed,
+        memory,
+        latency=total,
+        baseline=total,
+        choices=choices,
+        dead=false,
     )
     return look(state)
 

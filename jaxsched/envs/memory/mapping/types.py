@@ -44,7 +44,7 @@ class Program:
     """A straight-line program on a machine with a small fast and a large slow memory; `Program.from_dict` checks it.
 
     Instruction t takes `max(compute[t], sum of size * cost over its accesses)`, where the cost per byte is `fast_cost`
-    for a value in fast memory and `slow_cost` otherwise. `copy_cost` per byte is what a copy between the memories takes.
+    for a value in fast memory and `slow_cost` otherwise. A copy between the memories takes `copy_cost` per byte.
     """
 
     value_ids: tuple[Hashable, ...]
@@ -73,9 +73,7 @@ class Program:
         the same instruction, and outputs that nobody writes.
         """
         _fields(program, _PROGRAM, ("alignment",), "the program")
-        numbers = {
-            name: _integer(program.get(name, 1), name, least=int(name == "alignment")) for name in _PROGRAM[2:]
-        }
+        numbers = {name: _integer(program.get(name, 1), name, least=int(name == "alignment")) for name in _PROGRAM[2:]}
         if numbers["fast_cost"] > numbers["slow_cost"]:
             raise InstanceError(f"fast_cost {numbers['fast_cost']} is above slow_cost {numbers['slow_cost']}")
         values = [_value(row, f"value number {i}") for i, row in enumerate(_rows(program["values"], "values"))]
@@ -112,7 +110,9 @@ class Program:
         ]
         for access in self.accesses:
             row = {"value": self.value_ids[access.value], "kind": "write" if access.is_write else "read"}
-            instructions[access.time]["accesses"].append(row | ({} if access.alias is None else {"alias": access.alias}))
+            instructions[access.time]["accesses"].append(
+                row | ({} if access.alias is None else {"alias": access.alias})
+            )
         return {"values": values, "instructions": instructions} | {name: getattr(self, name) for name in _PROGRAM[2:]}
 
     def __repr__(self) -> str:
@@ -260,7 +260,9 @@ def map_instance(program: Program) -> tuple[MapInstance, Scale]:
     if num > MAX_ACCESSES:
         raise InstanceError(f"{num} accesses, more than {MAX_ACCESSES}: map parts of the program")
     size = [program.size[access.value] for access in accesses]
-    slow, fast, demand = ([s * cost for s in size] for cost in (program.slow_cost, program.fast_cost, program.copy_cost))
+    slow, fast, demand = (
+        [s * cost for s in size] for cost in (program.slow_cost, program.fast_cost, program.copy_cost)
+    )
     width = [program.width(access.value) for access in accesses]
     tick = math.gcd(*program.compute, *slow, *fast, *demand) or 1
     unit = math.gcd(*width) or program.alignment

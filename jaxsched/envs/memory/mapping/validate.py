@@ -7,7 +7,7 @@ is not legal; `verify_mapping` and `validate_mapping` judge finished plans by it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -215,10 +215,9 @@ def problem_of(program: Program) -> Problem:
     """The program in its own units."""
     uses = []
     for access in program.accesses:
-        size = program.size[access.value]
-        costs = (size * cost for cost in (program.slow_cost, program.fast_cost, program.copy_cost))
-        is_output = program.is_output[access.value]
-        uses.append(Use(*access, is_output, *costs, program.width(access.value)))
+        size, is_output = program.size[access.value], program.is_output[access.value]
+        slow, fast, demand = (size * cost for cost in (program.slow_cost, program.fast_cost, program.copy_cost))
+        uses.append(Use(*access, is_output, slow, fast, demand, program.width(access.value)))
     inputs = frozenset(i for i, is_input in enumerate(program.is_input) if is_input)
     return Problem(uses, inputs, program.compute, program.capacity)
 
@@ -243,7 +242,9 @@ def measure_mapping(instance: MapInstance, plan: MapPlan) -> int:
 
 def _problem_of_instance(instance: MapInstance) -> Problem:
     columns = [np.asarray(instance.value), np.asarray(instance.time), np.asarray(instance.is_write)]
-    columns += [np.asarray(getattr(instance, name)) for name in ("leader", "is_output", "slow", "fast", "demand", "width")]
+    columns += [
+        np.asarray(getattr(instance, name)) for name in ("leader", "is_output", "slow", "fast", "demand", "width")
+    ]
     real = int(np.asarray(instance.access_mask).sum())
     uses = [Use(*row) for row in zip(*(column[:real].tolist() for column in columns), strict=True)]
     inputs = frozenset(np.flatnonzero(np.asarray(instance.is_input)).tolist())
@@ -264,7 +265,9 @@ def _judge(problem: Problem, plan: MapPlan) -> list[str]:
     if not replay.is_over and not is_dead:
         return [f"{len(problem.uses)} accesses, but {len(actions)} actions"]
     if plan.feasible == is_dead:
-        faults.append(f"feasible is {plan.feasible}, but the actions {'end at a dead end' if is_dead else 'are complete'}")
+        faults.append(
+            f"feasible is {plan.feasible}, but the actions {'end at a dead end' if is_dead else 'are complete'}"
+        )
     latency = replay.baseline if is_dead else replay.latency
     if plan.latency != latency:
         faults.append(f"the latency is given as {plan.latency}, but it is {latency}")
