@@ -30,8 +30,7 @@ def play_all(instances: memory.MapInstance) -> tuple[jax.Array, ...]:
 
     states = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(jnp.arange(len(NAMES)), instances)
     return tuple(
-        jnp.stack(leaves)
-        for leaves in zip(*((s.action, s.position, s.dead, s.latency) for s in states), strict=True)
+        jnp.stack(leaves) for leaves in zip(*((s.action, s.position, s.dead, s.latency) for s in states), strict=True)
     )
 
 

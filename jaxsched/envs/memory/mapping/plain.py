@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -49,11 +50,11 @@ def map_program(
     * `all_drop`, `greedy`, `greedy_copy`, `greedy_keep`, `belady`, `msa` (`mapping/heuristics.py`): alone they may end
       at a dead end, and the plan is not `feasible` then; with `+drop_backup` they never do.
     * `search`: a beam over the accesses, wider and wider, never worse than the best heuristic (`mapping/exact.py`).
-    * `exact`: exhaustive search with bounds, `plan.proved` where it got through within `time_limit` seconds and its
-      memory.
+    * `exact`: exhaustive search; `plan.proved` where it got through within half of `time_limit` seconds and its memory,
+      else the bound is that of CP-SAT where OR-Tools is installed (`exact.solver_bound`).
     * `policy`: one episode of `policy(key, state, observation) -> action`.
 
-    `seed` is for the policy. Raises `InstanceError` for malformed programs and those beyond int32 after scaling,
+    `seed` is for the policy and the solver. Raises `InstanceError` for malformed programs and those beyond int32 after scaling,
     `UnknownNameError` for another method.
     """
     if method not in MAP_METHODS:
@@ -74,7 +75,12 @@ def map_program(
         state = _episode(policy, instance, seed)
     else:
         starts = [_play(SCORES[name], True, instance) for name in ("all_drop", "belady", "msa", "greedy")]
-        state, lower = exact.search(instance, starts, exhaustive=method == "exact", deadline=began + time_limit)
+        is_exact = method == "exact"
+        deadline = began + (time_limit / 2 if is_exact else time_limit)
+        state, lower = exact.search(instance, starts, exhaustive=is_exact, deadline=deadline)
+        if is_exact and lower < int(state.latency) and find_spec("ortools"):
+            left = began + time_limit - time.perf_counter()
+            lower = max(lower, exact.solver_bound(program, time_limit=left, seed=seed) // scale.time)
     return _finish(program, state, scale, lower, method, began)
 
 
