@@ -54,8 +54,8 @@ def map_program(
       else the bound is that of CP-SAT where OR-Tools is installed (`exact.solver_bound`).
     * `policy`: one episode of `policy(key, state, observation) -> action`.
 
-    `seed` is for the policy and the solver. Raises `InstanceError` for malformed programs and those beyond int32 after scaling,
-    `UnknownNameError` for another method.
+    `seed` is for the policy and the solver. Raises `InstanceError` for malformed programs and those beyond int32 after
+    scaling, `UnknownNameError` for another method.
     """
     if method not in MAP_METHODS:
         raise UnknownNameError("method", method, MAP_METHODS)

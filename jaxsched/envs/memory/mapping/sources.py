@@ -132,7 +132,8 @@ def graph_program(
 ) -> Program:
     """A graph of `graphs.py` as a program: operators in their order, tensors as values, random machine.
 
-    Tensors that are there before the program are inputs, those that no operator reads are outputs. `capacity` is in
+    Tensors that are there before the program are inputs, those that no operator reads are outputs. All times are
+    multiples of 64, as sizes are. `capacity` is in
     per cent of the largest live size of the others, at least 64 bytes; `ratio` and `compute` as in `random_programs`.
     """
 
@@ -153,7 +154,7 @@ def graph_program(
         writes = [{"value": tensor, "kind": "write"} for tensor in op["outputs"]]
         memory = sum(size[access["value"]] for access in reads + writes) * slow_cost
         share = draw(compute)
-        instructions.append({"id": op["id"], "compute": memory * share // 100, "accesses": reads + writes})
+        instructions.append({"id": op["id"], "compute": memory // 64 * share // 100 * 64, "accesses": reads + writes})
     most = lower_bound(live_ranges(graph))
     return Program.from_dict(
         {
