@@ -11,6 +11,7 @@ from jaxsched.envs.memory.draw import memory_map, memory_map_svg
 from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_ranges, series_parallel, u_net
 from jaxsched.envs.memory.io import read_csv, write_csv
 from jaxsched.envs.memory.mapping.backup import drop_backup
+from jaxsched.envs.memory.mapping.draw import mapping_chart, mapping_svg
 from jaxsched.envs.memory.mapping.env import MemoryMap
 from jaxsched.envs.memory.mapping.plain import MAP_METHODS, Stalls, map_program, replay_program, stalls
 from jaxsched.envs.memory.mapping.sources import draw_mapping, graph_program, random_programs
@@ -45,6 +46,8 @@ __all__ = [
     "lower_bound",
     "map_instance",
     "map_program",
+    "mapping_chart",
+    "mapping_svg",
     "memory_map",
     "memory_map_svg",
     "random_lives",
