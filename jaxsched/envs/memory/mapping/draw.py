@@ -131,7 +131,7 @@ def mapping_chart(program: Program, plan: MapPlan, axes: tuple[Axes, Axes] | Non
     below.set_xlim(0, max(len(supply), 1))
     below.set_xlabel("instruction")
     below.set_ylabel("ticks")
-    below.legend(loc="upper right")
+    below.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return above, below

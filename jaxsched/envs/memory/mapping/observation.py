@@ -1,8 +1,8 @@
 """The observation of memory mapping: values still needed, and the instructions around the current one.
 
 Nodes are the V values, then a window of instructions ("slots"), whatever the size of the program. A value is joined
-with the slots at which it holds fast memory or has accesses to come, each slot with the next. Ticks are in units of the
-mean time of an instruction with everything slow, widths in units of the capacity, distances in sixteenths of
+with the slots of its last block of fast memory and of its next access, each slot with the next. Ticks are in units of
+the mean time of an instruction with everything slow, widths in units of the capacity, distances in sixteenths of
 instructions and relative to the current one. The README of the family lists the features.
 """
 
@@ -56,8 +56,8 @@ def observe(state: MapState) -> GraphObservation:
     last, leader, due, width, saving, demand, gain_next, output, write = lookup(columns, upcoming).T
     due = due - now
     is_begun = last != upcoming
-    columns = jnp.stack([state.end, state.ready, stays.astype(jnp.int32), out.astype(jnp.int32)], -1)
-    end, ready, stays_now, out_now = lookup(columns, last).T
+    columns = jnp.stack([state.begin, state.end, state.ready, stays.astype(jnp.int32), out.astype(jnp.int32)], -1)
+    begin, end, ready, stays_now, out_now = lookup(columns, last).T
     shown = instance.value_mask & has_next & (is_begun | (due <= AHEAD)) & ~state.done
     was_fast = is_begun & (end > 0)
     is_bound = (leader != upcoming) & (leader < state.position)
@@ -128,9 +128,8 @@ def observe(state: MapState) -> GraphObservation:
     pair = _stack(pair, choices.legal).T
 
     # Edges from values to slots and back, then between slots.
-    weights = of.astype(jnp.float32)
-    holds = (weights @ (blocks & (index < state.position)[:, None]).astype(jnp.float32) > 0).ravel()
-    read = (weights @ comes.astype(jnp.float32) > 0).ravel()
+    holds = (is_begun[:, None] & (begin[:, None] <= slots) & (slots < end[:, None])).ravel()
+    read = ((due + now)[:, None] == slots).ravel()
     value_end, slot_end = np.divmod(np.arange(num_values * num_slots), num_slots)
     slot_end = num_values + slot_end
     one, other = num_values + np.arange(num_slots - 1), num_values + np.arange(1, num_slots)
