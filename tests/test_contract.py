@@ -421,6 +421,11 @@ class BoundSinks(OneMachine):
         return super().bound(state) + 100 * state.left.sum(dtype=jnp.int32)
 
 
+@broken("bounds")
+class GrowsInsteadOfImproving(OneMachine):
+    improves = True
+
+
 @broken("heuristics")
 class HeuristicOfMinusInfinity(OneMachine):
     @property
