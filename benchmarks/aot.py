@@ -38,8 +38,9 @@ from jaxsched.envs.job_shop.blocking import blocking, interrupted
 from jaxsched.envs.job_shop.blocking import rules as blocking_rules
 from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 from jaxsched.envs.job_shop.sources import uniform
-from jaxsched.envs.memory import random_lives
+from jaxsched.envs.memory import random_lives, random_programs
 from jaxsched.envs.memory.allocation import rules as allocation_rules
+from jaxsched.envs.memory.mapping import rules as mapping_rules
 from jaxsched.envs.soc import rules as soc_rules
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
@@ -48,6 +49,7 @@ SOC_BATCH = 1024  # its state is larger
 SIZES = ((10, 10), (30, 20))
 FLEXIBLE_SIZES = ((10, 5), (20, 10))  # of SD1
 BUFFERS = (64, 154)
+INSTRUCTIONS = (20,)
 SYSTEMS = {
     "3 PEs": {"cap": 3},
     "16 PEs": {"platform": "ds3_multiple_bal", "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"), "cap": 12},  # data folder
@@ -248,6 +250,21 @@ def allocation_programs(num_buffers: int) -> Iterator[tuple[str, Callable, tuple
         yield name, changing(jax.vmap(step), *args), args
 
 
+def mapping_programs(num_instructions: int) -> Iterator[tuple[str, Callable, tuple]]:
+    """The same of memory mapping."""
+    env, source = jaxsched.make("MemoryMap-v0"), random_programs(num_instructions)
+
+    def arguments(key):
+        return key, env.reset(key, source(key))[0], jnp.int32(0)
+
+    def given(key, state, action):
+        return mapping_rules.apply(state, action, jnp.ones((), jnp.bool_))
+
+    args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
+    for name, step in {"mapping: rules, action given": given, "mapping: env.step": env.step}.items():
+        yield name, changing(jax.vmap(step), *args), args
+
+
 def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
     """Size, name, function and arguments of all of them."""
     for jobs, machines in SIZES:
@@ -261,6 +278,9 @@ def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
     for num_buffers in BUFFERS:
         for program in allocation_programs(num_buffers):
             yield f"{num_buffers} buffers", *program
+    for num_instructions in INSTRUCTIONS:
+        for program in mapping_programs(num_instructions):
+            yield f"{num_instructions} instr.", *program
     for size, settings in SYSTEMS.items():
         try:
             for program in soc_programs(settings):

@@ -443,9 +443,15 @@ def clock(subject: _Subject) -> None:
 
 
 def bounds(subject: _Subject) -> None:
-    """The running bound only grows; neither random play nor a heuristic beats `lower_bound`."""
+    """The running bound only grows, or falls while feasible where the environment `improves`; neither random play nor a
+    heuristic beats `lower_bound`.
+    """
     play = subject.play
-    _everywhere(play.bound[:, 1:] >= play.bound[:, :-1], "the running bound decreases")
+    if subject.env.improves:
+        falls = (play.bound[:, 1:] <= play.bound[:, :-1]) | ~play.feasible[:, 1:]
+        _everywhere(falls, "the objective of a solution that decisions improve grows")
+    else:
+        _everywhere(play.bound[:, 1:] >= play.bound[:, :-1], "the running bound decreases")
     _everywhere((play.objective >= play.lower_bound) | ~play.feasible[:, -1], "random play beats lower_bound")
     for name, objective in zip(subject.env.heuristics, subject.rules[1], strict=True):
         _everywhere(objective >= play.lower_bound, f"the heuristic {name} beats lower_bound")
@@ -619,7 +625,7 @@ def _search(env: Environment, exact: Sequence[tuple[Instance, int]]) -> list[flo
     def prune(found, ids):
         """Record the finished states, keep the promising ones."""
         states, illegal, bound, objective, done, feasible = found
-        keep = ~illegal & feasible & (bound <= optima[ids])
+        keep = ~illegal & feasible & (env.improves | (bound <= optima[ids]))
         np.minimum.at(reached, ids[keep & done], objective[keep & done])
         chosen = np.flatnonzero(keep & ~done)
         return jax.tree.map(lambda leaf: leaf[chosen], states), ids[chosen]

@@ -24,11 +24,13 @@ from tests import shapes
 from tests.envs.job_shop.blocking import cases as blocking_cases
 from tests.envs.job_shop.flexible import cases as flexible_cases
 from tests.envs.memory import cases as memory_cases
+from tests.envs.memory import map_cases
 from tests.envs.soc import cases as soc_cases
 from tests.reference import allocation as allocation_reference
 from tests.reference import blocking as blocking_reference
 from tests.reference import flexible as flexible_reference
 from tests.reference import job_shop as reference
+from tests.reference import mapping as mapping_reference
 
 
 def job_shop_cases() -> tuple[Pool, list]:
@@ -84,6 +86,17 @@ def allocation_cases() -> tuple[Pool, list]:
     return Pool(memory_cases.stacked(pool)), exact
 
 
+def mapping_cases() -> tuple[Pool, list]:
+    """Programs with alias groups and tight memory; small ones with their optima."""
+    rng = random.Random(4)
+    pool = map_cases.stacked([map_cases.random_program(rng) for _ in range(32)])
+    exact = []
+    for program in (map_cases.small_program(rng) for _ in range(8)):
+        scale = memory.map_instance(memory.Program.from_dict(program))[1]
+        exact.append((map_cases.instance_of(program), mapping_reference.optimum(program)[0] // scale.time))
+    return Pool(pool), exact
+
+
 def soc_pool() -> tuple[Pool, list]:
     """Streams on platforms of different sizes."""
     return Pool(soc_cases.stack([soc_cases.to_instance(case) for case in soc_cases.random_cases(1, 16)])), []
@@ -106,6 +119,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]
     "BlockingJobShop-v0": ([{}], blocking_pool),
     "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
     "FlexibleJobShop-v0": ([{"candidates": "any"}], flexible_job_shop_cases),
+    "MemoryMap-v0": ([{}], mapping_cases),
     "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
     "SoC-v0": ([{}], soc_pool),
 }
@@ -462,6 +476,11 @@ class LowerBoundTooHigh(OneMachine):
 class BoundSinks(OneMachine):
     def bound(self, state):
         return super().bound(state) + 100 * state.left.sum(dtype=jnp.int32)
+
+
+@broken("bounds")
+class GrowsInsteadOfImproving(OneMachine):
+    improves = True
 
 
 @broken("heuristics")

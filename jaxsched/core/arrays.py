@@ -62,11 +62,12 @@ def put_add(array: Array, value, *index) -> Array:
 
 def _masked_lookup(table: Array, ids: Array) -> Array:
     hit = ids[:, None] == jnp.arange(table.shape[0], dtype=ids.dtype)
-    return jnp.where(hit, table, jnp.zeros((), table.dtype)).sum(-1, dtype=table.dtype)
+    hit = hit.reshape(*hit.shape, *[1] * (table.ndim - 1))
+    return jnp.where(hit, table, jnp.zeros((), table.dtype)).sum(1, dtype=table.dtype)
 
 
 def lookup(table: Array, ids: Array) -> Array:
-    """`table[ids]` for a table [M] and ids i32[J]; 0 where out of range."""
+    """`table[ids]` for a table [M, ...] and ids i32[J]; 0 where out of range."""
     return lax.platform_dependent(
         table, ids, cpu=lambda t, i: jnp.asarray(t).at[i].get(mode="fill", fill_value=0), default=_masked_lookup
     )
@@ -116,6 +117,16 @@ def put_row(table: Array, values: Array, row: Array) -> Array:
 def _hit_row(table: Array, row: Array) -> Array:
     """bool[M, 1]: true at `row`."""
     return jnp.arange(table.shape[0], dtype=jnp.int32)[:, None] == row
+
+
+def cumulate(values: Array) -> Array:
+    """Running sums of `values` i32[N], each entry included; pairwise in one kernel where that is faster."""
+    index = jnp.arange(values.shape[0], dtype=jnp.int32)
+    return lax.platform_dependent(
+        values,
+        cpu=lambda v: jnp.cumsum(v, dtype=v.dtype),
+        default=lambda v: jnp.where(index <= index[:, None], v, 0).sum(-1, dtype=v.dtype),
+    )
 
 
 def segment_sum(values: Array, ids: Array, num: int) -> Array:

@@ -67,6 +67,8 @@ class Environment(abc.ABC):
 
     id: ClassVar[str]
     family: ClassVar[str]
+    # Whether decisions improve a complete solution: `bound` is its objective then, and falls.
+    improves: ClassVar[bool] = False
 
     # What a family provides.
 
@@ -107,7 +109,10 @@ class Environment(abc.ABC):
 
     @abc.abstractmethod
     def bound(self, state: State) -> Array:
-        """i32[]: running lower bound on the objective; equals it at the end. Its decrease is the reward."""
+        """i32[]: running lower bound on the objective; equals it at the end. Its decrease is the reward.
+
+        Where the environment `improves`: the objective of the solution so far, which only falls.
+        """
 
     @abc.abstractmethod
     def clock(self, state: State) -> Array:

@@ -68,6 +68,17 @@ def test_lookup():
     assert found.dtype == jnp.int32
 
 
+def test_lookup_of_rows():
+    found = arrays.lookup(jnp.asarray(TABLE), jnp.array([2, 5, 0], jnp.int32))
+    np.testing.assert_array_equal(found, [TABLE[2], [0] * 4, TABLE[0]])
+
+
+def test_cumulate():
+    found = arrays.cumulate(jnp.asarray(LINE))
+    np.testing.assert_array_equal(found, [7, 5, 5, 14])
+    assert found.dtype == jnp.int32
+
+
 @pytest.mark.parametrize("columns", [[0, 3, 1], [3, 4, 2], [2**31 - 1, 0, 5]])
 def test_take_column(columns):
     expected = [row[c] if c < 4 else 0 for row, c in zip(TABLE, columns, strict=True)]

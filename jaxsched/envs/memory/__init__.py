@@ -1,4 +1,6 @@
-"""The memory family. `StaticAllocation-v0` gives buffers their addresses; the README in this folder states it."""
+"""The memory family: `MemoryMap-v0` says which accesses are served from fast memory, `StaticAllocation-v0` gives
+buffers their addresses. The README in this folder states the problems.
+"""
 
 from jaxsched.envs.memory.allocation.env import StaticAllocation
 from jaxsched.envs.memory.allocation.heuristics import HEURISTICS
@@ -8,28 +10,52 @@ from jaxsched.envs.memory.allocation.types import AllocationInstance, Allocation
 from jaxsched.envs.memory.draw import memory_map, memory_map_svg
 from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_ranges, series_parallel, u_net
 from jaxsched.envs.memory.io import read_csv, write_csv
+from jaxsched.envs.memory.mapping.backup import drop_backup
+from jaxsched.envs.memory.mapping.draw import mapping_chart, mapping_svg
+from jaxsched.envs.memory.mapping.env import MemoryMap
+from jaxsched.envs.memory.mapping.plain import MAP_METHODS, Stalls, map_program, replay_program, stalls
+from jaxsched.envs.memory.mapping.sources import draw_mapping, graph_program, random_programs
+from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Step, map_instance
 from jaxsched.envs.memory.types import Buffers, Plan, lower_bound
 from jaxsched.envs.memory.validate import verify
 
 __all__ = [
     "ALLOCATION_METHODS",
     "HEURISTICS",
+    "MAP_METHODS",
     "AllocationInstance",
     "AllocationState",
     "Buffers",
+    "MapInstance",
+    "MapPlan",
+    "MapState",
+    "MemoryMap",
     "Plan",
+    "Program",
+    "Stalls",
     "StaticAllocation",
+    "Step",
     "allocate",
     "attention",
+    "draw_mapping",
     "draw_program",
+    "drop_backup",
+    "graph_program",
     "layered",
     "live_ranges",
     "lower_bound",
+    "map_instance",
+    "map_program",
+    "mapping_chart",
+    "mapping_svg",
     "memory_map",
     "memory_map_svg",
     "random_lives",
+    "random_programs",
     "read_csv",
+    "replay_program",
     "series_parallel",
+    "stalls",
     "to_instance",
     "u_net",
     "verify",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jaxsched.envs.memory.allocation.validate import verify_allocation
+from jaxsched.envs.memory.mapping.types import Program
+from jaxsched.envs.memory.mapping.validate import verify_mapping
 from jaxsched.envs.memory.types import Buffers
 
 
@@ -14,5 +16,10 @@ def verify(problem: Any, plan: Any) -> list[str]:
     `problem` is `Buffers` with the plan of `allocate`, or a list of dicts that `Buffers` takes: every buffer has an
     integer offset from 0 on, a multiple of its alignment and of the plan's, pinned ones stay, no two that are live at a
     common time overlap, the peak is the highest end, and no claim about the optimum contradicts the largest live size.
+
+    `Program` with the plan of `map_program`: every action is legal where it is taken, latency and baseline are what
+    they say, all accesses are decided, or where the plan says that it is not feasible it ends at a dead end.
     """
+    if isinstance(problem, Program):
+        return verify_mapping(problem, plan)
     return verify_allocation(problem if isinstance(problem, Buffers) else Buffers(problem), plan)

@@ -1,0 +1,196 @@
+"""Rules of memory mapping as pure functions of one state: what COPY, NOCOPY and DROP do at the current access.
+
+Copies share the time of the instructions they overlap: each instruction supplies the ticks that it takes with
+everything slow, and a copy takes its demand from whole instructions strictly before its use. All decisions are made
+before the program runs, access by access in program order; addresses follow from them by best fit.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsched.core.arrays import cumulate, put, put_add, segment_sum, take
+from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, Choices, MapInstance, MapState
+
+HIGHEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over units
+
+
+def init(instance: MapInstance) -> MapState:
+    """Nothing is decided: every access is slow."""
+    slow = jnp.where(instance.access_mask, instance.slow, 0)
+    memory = segment_sum(slow, instance.time, instance.num_instructions)
+    elapsed = jnp.maximum(instance.compute, memory)
+    row, zero = jnp.zeros_like(instance.time), jnp.zeros((), jnp.int32)
+    total, false = elapsed.sum(dtype=jnp.int32), jnp.zeros((), jnp.bool_)
+    three, none = jnp.zeros((3,), jnp.int32), jnp.zeros((3,), jnp.bool_)
+    choices = Choices(none, three, three, three, three, elapsed, writes_back=false, gain=zero)
+    state = MapState(
+        instance,
+        zero,
+        row,
+        row,
+        row,
+        row,
+        row,
+        elapsed,
+        memory,
+        latency=total,
+        baseline=total,
+        choices=choices,
+        dead=false,
+    )
+    return look(state)
+
+
+def apply(state: MapState, action: Array, legal: Array) -> MapState:
+    """Take `action` (i32[]) at the current access; the same state where not `legal`."""
+    instance, choices = state.instance, state.choices
+    access = jnp.where(legal, state.position, instance.num_accesses)  # out of range: nothing is written
+    is_fast = action != DROP
+    takes = (action == COPY) | ((action == DROP) & choices.writes_back)
+    saved = jnp.where(is_fast, take(instance.slow, access) - take(instance.fast, access), 0)
+    after = state.replace(
+        position=state.position + legal,
+        action=put(state.action, action, access),
+        begin=put(state.begin, take(choices.begin, action), access),
+        end=put(state.end, take(choices.end, action), access),
+        offset=put(state.offset, take(choices.offset, action), access),
+        ready=put(state.ready, take(choices.ready, action), access),
+        supply=state.supply - jnp.where(legal & takes, choices.taken, 0),
+        memory=put_add(state.memory, -saved, take(instance.time, access)),
+        latency=state.latency - jnp.where(legal & is_fast, choices.gain, 0),
+    )
+    return look(after)
+
+
+def look(state: MapState) -> MapState:
+    """The state with the choices at its position."""
+    instance, position = state.instance, state.position
+    time, width, demand = (take(field, position) for field in (instance.time, instance.width, instance.demand))
+    is_write, leader = take(instance.is_write, position), take(instance.leader, position)
+    now = time + 1
+    # The value after its last access; zeros, an undecided row, where this is the first.
+    previous = take(instance.previous, position)
+    end, offset, ready = (take(field, previous) for field in (state.end, state.offset, state.ready))
+    is_lone = ready == NEVER  # fast memory has the only copy
+
+    # Its alias group is bound to slow memory or to an offset as soon as one of it is decided.
+    is_bound = leader != position
+    is_slow = take(state.action, leader) == DROP
+    bound_slow, bound_fast = is_bound & is_slow, is_bound & ~is_slow
+
+    # Supply between the last time it was there and now: a copy takes the latest, a write-back the earliest.
+    slots = jnp.arange(instance.num_instructions, dtype=jnp.int32)
+    earliest = jnp.where(is_lone, end, jnp.maximum(ready, end))
+    supply = jnp.where((earliest <= slots) & (slots < time), state.supply, 0)
+    until, total = cumulate(supply), supply.sum(dtype=jnp.int32)
+    before = jnp.where(is_lone, until - supply, total - until)  # what the copy can take elsewhere first
+    taken = jnp.clip(demand - before, 0, supply)
+    start = jnp.where(is_write, time, jnp.where(taken > 0, slots, time).min())
+    written = jnp.where(taken > 0, slots + 1, end).max()  # the write-back is over before this instruction
+    is_met = total >= demand
+
+    # Addresses: best fit, or that of the group, from the first instruction of the copy; its own for those that stay.
+    fit, fits = _best_fit(state, start, now, width)
+    bound_offset = take(state.offset, leader)
+    bound_fits = _is_free(state, start, now, bound_offset, width) & (bound_offset + width <= instance.capacity)
+    fit, fits = jnp.where(bound_fast, bound_offset, fit), jnp.where(bound_fast, bound_fits, fits)
+    stays = _is_free(state, end, now, offset, width)
+    is_held = _is_free(state, end, written, offset, width)
+
+    may_read = ready <= time
+    copy = ~is_write & may_read & (end < now) & is_met & fits
+    keep = (end > 0) & stays & (~bound_fast | (offset == bound_offset))
+    no_copy = jnp.where(is_write, fits & ~take(instance.is_output, position), keep)
+    drop = is_write | may_read | (is_lone & is_met & is_held & (written <= time))
+    is_open = take(instance.access_mask, position)
+    legal = jnp.stack([copy & ~bound_slow, no_copy & ~bound_slow, drop & ~bound_fast]) & is_open
+
+    memory, compute = take(state.memory, time), take(instance.compute, time)
+    saved = take(instance.slow, position) - take(instance.fast, position)
+    choices = Choices(
+        legal=legal,
+        begin=jnp.stack([start, jnp.where(is_write, time, end), end]),
+        end=jnp.stack([now, now, jnp.where(is_lone, written, end)]),
+        offset=jnp.stack([fit, jnp.where(is_write, fit, offset), offset]),
+        ready=jnp.stack(
+            [ready, jnp.where(is_write, NEVER, ready), jnp.where(is_write, now, jnp.where(is_lone, written, ready))]
+        ),
+        taken=taken,
+        writes_back=is_lone,
+        gain=jnp.maximum(compute, memory) - jnp.maximum(compute, memory - saved),
+    )
+    return state.replace(choices=choices, dead=is_open & ~legal.any())
+
+
+def bound(state: MapState) -> Array:
+    """i32[]: latency with undecided accesses slow, which falls with every decision; at a dead end the baseline."""
+    return jnp.where(state.dead, state.baseline, state.latency)
+
+
+def slow_time(instance: MapInstance) -> Array:
+    """i32[]: ticks that all accesses take from slow memory, hidden by computation or not."""
+    return jnp.where(instance.access_mask, instance.slow, 0).sum(dtype=jnp.int32)
+
+
+def memory_time(state: MapState) -> Array:
+    """i32[]: ticks that all accesses take, undecided ones slow; at a dead end all slow."""
+    return jnp.where(state.dead, slow_time(state.instance), state.memory.sum(dtype=jnp.int32))
+
+
+def lower_bound(instance: MapInstance) -> Array:
+    """i32[]: every access that can be fast at all is, whatever that does to the others."""
+    return optimistic(init(instance))
+
+
+def optimistic(state: MapState) -> Array:
+    """i32[]: no completion of the mapping is faster."""
+    instance = state.instance
+    index = jnp.arange(instance.num_accesses, dtype=jnp.int32)
+    is_open = (index >= state.position) & instance.access_mask & attainable(instance)
+    saved = jnp.where(is_open, instance.slow - instance.fast, 0)
+    memory = state.memory - segment_sum(saved, instance.time, instance.num_instructions)
+    return jnp.maximum(instance.compute, memory).sum(dtype=jnp.int32)
+
+
+def attainable(instance: MapInstance) -> Array:
+    """bool[A]: accesses that some mapping has fast.
+
+    Not writes of outputs, nor what is wider than fast memory, nor reads for which a copy would come too late: inputs
+    and outputs enter fast memory by copies only, which take all supply since they are there at most.
+    """
+    memory = segment_sum(jnp.where(instance.access_mask, instance.slow, 0), instance.time, instance.num_instructions)
+    passed = jnp.cumsum(jnp.maximum(instance.compute, memory), dtype=jnp.int32)
+    passed = jnp.concatenate([jnp.zeros((1,), jnp.int32), passed])  # [T + 1]
+    same = (instance.value[:, None] == instance.value) & instance.access_mask
+    write = jnp.where(same & instance.is_write, instance.time + 1, 0).max(-1)  # 0 for inputs
+    is_late = passed[instance.time] - passed[write] < instance.demand
+    by_copy = instance.is_output | ~(same & instance.is_write).any(-1)
+    return (instance.width <= instance.capacity) & ~(by_copy & is_late) & ~(instance.is_write & instance.is_output)
+
+
+def _blocks(state: MapState, begin: Array, end: Array) -> Array:
+    """bool[A]: blocks that are held at some instruction of `[begin, end)`."""
+    return jnp.maximum(state.begin, begin) < jnp.minimum(state.end, end)
+
+
+def _is_free(state: MapState, begin: Array, end: Array, offset: Array, width: Array) -> Array:
+    """bool[]: no block is in the way of `[begin, end)` x `[offset, offset + width)`."""
+    beside = (offset < state.offset + state.instance.width) & (state.offset < offset + width)
+    return ~(_blocks(state, begin, end) & beside).any()
+
+
+def _best_fit(state: MapState, begin: Array, end: Array, width: Array) -> tuple[Array, Array]:
+    """The start of the smallest gap that holds `width` over `[begin, end)`, the lowest of equal ones; whether any does.
+
+    Gaps start at 0 or where a block ends, and reach to the lowest block that ends above, or the capacity.
+    """
+    blocks = _blocks(state, begin, end)
+    low, high = state.offset, state.offset + state.instance.width
+    starts = jnp.concatenate([jnp.zeros((1,), jnp.int32), jnp.where(blocks, high, 0)])
+    above = blocks & (high > starts[:, None])
+    gap = jnp.where(above, low, state.instance.capacity).min(-1) - starts  # negative inside a block
+    gap = jnp.where(gap >= width, gap, HIGHEST)
+    smallest = gap.min()
+    return jnp.where(gap == smallest, starts, HIGHEST).min(), smallest < HIGHEST
