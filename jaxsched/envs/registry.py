@@ -14,6 +14,7 @@ from jaxsched.core.errors import UnknownNameError
 ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
     "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
     "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
+    "TensorReplacement-v0": "jaxsched.envs.memory.replacement.env:TensorReplacement",
     "SoC-v0": "jaxsched.envs.soc.env:make_soc",
 }
 

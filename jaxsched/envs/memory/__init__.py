@@ -1,4 +1,5 @@
-"""The memory family. `StaticAllocation-v0` gives buffers their addresses; the README in this folder states it."""
+"""The memory family. `StaticAllocation-v0` gives buffers their addresses, `TensorReplacement-v0` decides what stays in
+a small fast memory; the README in this folder states them."""
 
 from jaxsched.envs.memory.allocation.env import StaticAllocation
 from jaxsched.envs.memory.allocation.heuristics import HEURISTICS
@@ -8,6 +9,16 @@ from jaxsched.envs.memory.allocation.types import AllocationInstance, Allocation
 from jaxsched.envs.memory.draw import memory_map, memory_map_svg
 from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_ranges, series_parallel, u_net
 from jaxsched.envs.memory.io import read_csv, write_csv
+from jaxsched.envs.memory.replacement.env import TensorReplacement
+from jaxsched.envs.memory.replacement.heuristics import Capacities, capacities, min_peak_order, peak_footprint
+from jaxsched.envs.memory.replacement.sources import programs
+from jaxsched.envs.memory.replacement.types import (
+    Graph,
+    ReplacementInstance,
+    ReplacementPlan,
+    ReplacementState,
+    replacement_instance,
+)
 from jaxsched.envs.memory.types import Buffers, Plan, lower_bound
 from jaxsched.envs.memory.validate import verify
 
@@ -17,18 +28,29 @@ __all__ = [
     "AllocationInstance",
     "AllocationState",
     "Buffers",
+    "Capacities",
+    "Graph",
     "Plan",
+    "ReplacementInstance",
+    "ReplacementPlan",
+    "ReplacementState",
     "StaticAllocation",
+    "TensorReplacement",
     "allocate",
     "attention",
+    "capacities",
     "draw_program",
     "layered",
     "live_ranges",
     "lower_bound",
     "memory_map",
     "memory_map_svg",
+    "min_peak_order",
+    "peak_footprint",
+    "programs",
     "random_lives",
     "read_csv",
+    "replacement_instance",
     "series_parallel",
     "to_instance",
     "u_net",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jaxsched.envs.memory.allocation.validate import verify_allocation
+from jaxsched.envs.memory.replacement.types import Graph
+from jaxsched.envs.memory.replacement.validate import verify_replacement
 from jaxsched.envs.memory.types import Buffers
 
 
@@ -14,5 +16,8 @@ def verify(problem: Any, plan: Any) -> list[str]:
     `problem` is `Buffers` with the plan of `allocate`, or a list of dicts that `Buffers` takes: every buffer has an
     integer offset from 0 on, a multiple of its alignment and of the plan's, pinned ones stay, no two that are live at a
     common time overlap, the peak is the highest end, and no claim about the optimum contradicts the largest live size.
+    A `Graph` (or the dict of one) with the plan of `replace`: see `replacement/validate.py`.
     """
+    if isinstance(problem, Graph) or (isinstance(problem, dict) and "ops" in problem):
+        return verify_replacement(problem if isinstance(problem, Graph) else Graph.from_dict(problem), plan)
     return verify_allocation(problem if isinstance(problem, Buffers) else Buffers(problem), plan)
