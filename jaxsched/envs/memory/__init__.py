@@ -11,6 +11,7 @@ from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_r
 from jaxsched.envs.memory.io import read_csv, write_csv
 from jaxsched.envs.memory.replacement.env import TensorReplacement
 from jaxsched.envs.memory.replacement.heuristics import Capacities, capacities, min_peak_order, peak_footprint
+from jaxsched.envs.memory.replacement.plain import REPLACEMENT_METHODS, replace
 from jaxsched.envs.memory.replacement.sources import programs
 from jaxsched.envs.memory.replacement.types import (
     Graph,
@@ -25,6 +26,7 @@ from jaxsched.envs.memory.validate import verify
 __all__ = [
     "ALLOCATION_METHODS",
     "HEURISTICS",
+    "REPLACEMENT_METHODS",
     "AllocationInstance",
     "AllocationState",
     "Buffers",
@@ -50,6 +52,7 @@ __all__ = [
     "programs",
     "random_lives",
     "read_csv",
+    "replace",
     "replacement_instance",
     "series_parallel",
     "to_instance",

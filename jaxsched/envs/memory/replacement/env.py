@@ -15,7 +15,7 @@ from jaxsched.core.environment import Environment, Scores, Source
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
 from jaxsched.envs.memory.replacement import rules as rules
-from jaxsched.envs.memory.replacement.heuristics import SCORES
+from jaxsched.envs.memory.replacement.heuristics import SCORES, Played
 from jaxsched.envs.memory.replacement.observation import observe
 from jaxsched.envs.memory.replacement.sources import default_programs
 from jaxsched.envs.memory.replacement.types import (
@@ -140,16 +140,7 @@ def plan(state: ReplacementState, schedule: str, placement: str) -> ReplacementP
     if state.stuck or state.left_to_run:
         raise ValueError(f"the plan is not finished: {int(state.left_to_run)} operators are left")
     instance, graph = state.instance, to_graph(state.instance)
-    num_ops = len(graph.op_ids)
-    order = np.argsort(state.ran_at[:num_ops]).tolist()
-    retrieved = [instance.slot[op][state.retrieved[op]].tolist() for op in order]
-    address = None
-    if placement == "address":
-        mine = [instance.slot_mask[op] for op in order]
-        address = [
-            dict(zip(instance.slot[op][m].tolist(), state.address[op][m].tolist(), strict=True))
-            for op, m in zip(order, mine, strict=True)
-        ]
+    order, retrieved, address = played(state, placement)
     traffic, compulsory = traffic_of(graph, retrieved)
     lower = int(rules.lower_bound(jax.tree.map(jnp.asarray, instance), schedule == "free"))
     return ReplacementPlan(
@@ -163,3 +154,14 @@ def plan(state: ReplacementState, schedule: str, placement: str) -> ReplacementP
         compulsory=compulsory,
         method="policy",
     )
+
+
+def played(state: ReplacementState, placement: str) -> Played:
+    """What a finished, unbatched state on the host records, in indices and units."""
+    slot, mask = state.instance.slot, state.instance.slot_mask
+    order = np.argsort(state.ran_at[state.instance.op_mask]).tolist()
+    retrieved = [slot[op][state.retrieved[op]].tolist() for op in order]
+    address = [
+        dict(zip(slot[op][mask[op]].tolist(), state.address[op][mask[op]].tolist(), strict=True)) for op in order
+    ]
+    return Played(order, retrieved, address if placement == "address" else None)

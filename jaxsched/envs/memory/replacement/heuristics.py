@@ -6,7 +6,7 @@ cost: of the tensors that free enough alone the one that costs least to spill an
 with a copy off-chip, which cost half as much per byte, before the others, and large before small. Inputs of the
 operator that waits come last in both. Further ties go to the tensor that comes first.
 
-Orders: the one given, or `min_peak_order`, one with the smallest peak footprint, which COSMA (Zhang et al. 2023)
+Orders: the one given, or `min_peak_order`, one with the smallest peak footprint, which COSMA (arXiv 2311.18246)
 combines with Belady. Inside jit the same rules are scores of a state of `TensorReplacement-v0`, in the order given;
 `lean` chooses the operator that fits best instead.
 """

@@ -293,25 +293,11 @@ def assemble(
     A tensor is kept from a use to the next one that it is not retrieved for; a tensor that is retrieved again is
     spilled after the last use before that. `address[t]` has the inputs and outputs of step t.
     """
-    time_of_use: dict[int, list[int]] = {}  # tensor -> steps that make or read it
-    for t, op in enumerate(order):
-        for a in (*graph.inputs[op], *graph.outputs[op]):
-            time_of_use.setdefault(a, []).append(t)
     fetched = [set(ids) for ids in retrieved]
-    keep: list[list[int]] = [[] for _ in order]
-    spill: list[list[int]] = [[] for _ in order]
-    where: list[dict[int, int]] = [dict(mine) for mine in address or ()]
-    for a, times in time_of_use.items():
-        copied = graph.backed[a]
-        for before, after in itertools.pairwise(times):
-            if a not in fetched[after]:
-                for t in range(before + 1, after + 1):
-                    keep[t].append(a)
-                    if where:
-                        where[t][a] = where[before][a]
-            elif not copied:
-                spill[before + 1].append(a)
-                copied = True
+    keep, spill = residency(graph, order, fetched)
+    where: list[dict[int, int]] = []
+    for t, mine in enumerate(address or ()):
+        where.append({a: where[t - 1][a] for a in keep[t]} | dict(mine))
     id = graph.tensor_ids
 
     def named(tensors: Iterable[int]) -> list[Hashable]:
@@ -327,6 +313,29 @@ def assemble(
         }
         for t, op in enumerate(order)
     ]
+
+
+def residency(
+    graph: Graph, order: Sequence[int], retrieved: Sequence[Iterable[int]]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Per step, the tensors that are kept since the step before and those spilled before it, see `assemble`."""
+    uses: dict[int, list[int]] = {}  # tensor -> steps that make or read it
+    for t, op in enumerate(order):
+        for a in (*graph.inputs[op], *graph.outputs[op]):
+            uses.setdefault(a, []).append(t)
+    fetched = [set(ids) for ids in retrieved]
+    keep: list[list[int]] = [[] for _ in order]
+    spill: list[list[int]] = [[] for _ in order]
+    for a, times in uses.items():
+        copied = graph.backed[a]
+        for before, after in itertools.pairwise(times):
+            if a not in fetched[after]:
+                for t in range(before + 1, after + 1):
+                    keep[t].append(a)
+            elif not copied:
+                spill[before + 1].append(a)
+                copied = True
+    return keep, spill
 
 
 def traffic_of(graph: Graph, retrieved: Sequence[Iterable[int]]) -> tuple[int, int]:
