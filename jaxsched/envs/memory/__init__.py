@@ -12,7 +12,7 @@ from jaxsched.envs.memory.io import read_csv, write_csv
 from jaxsched.envs.memory.replacement.env import TensorReplacement
 from jaxsched.envs.memory.replacement.heuristics import Capacities, capacities, min_peak_order, peak_footprint
 from jaxsched.envs.memory.replacement.plain import REPLACEMENT_METHODS, replace
-from jaxsched.envs.memory.replacement.sources import programs
+from jaxsched.envs.memory.replacement.sources import draw_graph, programs
 from jaxsched.envs.memory.replacement.types import (
     Graph,
     ReplacementInstance,
@@ -41,6 +41,7 @@ __all__ = [
     "allocate",
     "attention",
     "capacities",
+    "draw_graph",
     "draw_program",
     "layered",
     "live_ranges",

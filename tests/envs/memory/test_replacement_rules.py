@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxsched
+from jaxsched.core import greedy
 from jaxsched.envs import memory
 from jaxsched.envs.memory.replacement.types import PLACEMENTS, SCHEDULES
 from tests.envs.memory.replacement_cases import (
@@ -121,14 +122,116 @@ def check_steps(schedule: str, placement: str, seed: int) -> int:
 
 @pytest.mark.parametrize(("schedule", "placement"), MODES)
 def test_every_step_equals_the_simulator(schedule, placement):
-    decisions = sum(check_steps(schedule, placement, seed) for seed in range(3))
+    decisions = sum(check_steps(schedule, placement, seed) for seed in range(4))
     assert decisions > 5_000
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("schedule", "placement"), MODES)
 def test_every_step_equals_the_simulator_250000(schedule, placement):
-    decisions, seed = 0, 3
+    decisions, seed = 0, 4
     while decisions < 250_000:
         decisions += check_steps(schedule, placement, seed)
         seed += 1
+
+
+# ------------------------------------------------------------------------------------------------ invariants
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def random_play(env: jaxsched.Environment, instances: memory.ReplacementInstance, key: jax.Array):
+    """Whole episodes of random legal actions, with what must hold after every step, [batch, T]."""
+
+    def episode(key, instance):
+        state, _ = env.reset(key, instance)
+        num_ops, size = instance.num_ops, instance.size
+
+        def step(state, key):
+            mask = env.action_mask(state)
+            action = jax.random.categorical(key, jnp.where(mask, 0.0, -jnp.inf))
+            after, _ = env.step(key, state, action)
+            used = jnp.where(after.resident, size, 0).sum()
+            low, high = after.offset, after.offset + size
+            clash = (low[:, None] < high) & (low < high[:, None]) & after.resident[:, None] & after.resident
+            clash &= ~jnp.eye(len(low), dtype=bool) & (env.placement == "address")
+            ran = after.ran & ~state.ran
+            inputs = (instance.reads & ran[:, None]).any(0)
+            entered = after.resident & ~state.resident
+            left = state.resident & ~after.resident
+            victim = jnp.arange(len(low)) == action - num_ops  # an input may enter again at once, elsewhere
+            return after, {
+                "overflow": used > instance.capacity,
+                "overlap": clash.any(),
+                "outside": (after.resident & (high > instance.capacity)).any(),
+                "moved": (after.resident & state.resident & ~victim & (after.offset != state.offset)).any(),
+                "dead": (after.resident & (after.left == 0)).any(),
+                "unmade": (inputs & ~(state.created | instance.backed)).any(),
+                "lost": (inputs & ~state.resident & ~state.copied & ~instance.backed).any(),
+                "early": entered.any() & ~ran.any(),
+                "idle": mask.any() & ~ran.any() & ((action >= num_ops) & ~left.any() | ~after.evicting),
+                "cheap": env.bound(after) < env.bound(state),
+                "decision": mask.any(),
+                "several": ran.sum() > 1,
+                "late": (action >= num_ops) & ~state.evicting & mask.any(),
+            }
+
+        final, seen = jax.lax.scan(step, state, jax.random.split(key, env.max_steps(instance)))
+        num_steps = seen.pop("decision").sum(dtype=jnp.int32)
+        return seen | {"open": ~final.done}, env.clock(final), num_steps
+
+    return jax.vmap(episode)(jax.random.split(key, instances.capacity.shape[0]), instances)
+
+
+def check_invariants(schedule: str, placement: str, seed: int) -> int:
+    """Returns how many decisions were taken."""
+    pool = memory.programs(64, 12, 24).instances
+    env = memory.TensorReplacement(schedule, placement)
+    seen, ran, num_steps = jax.device_get(random_play(env, pool, jax.random.key(seed)))
+    assert (ran == np.asarray(pool.op_mask).sum(-1)).all()
+    for name, values in seen.items():
+        assert not values.any(), f"{name} in episode {np.argwhere(values)[0][0]} of seed {seed}"
+    return int(num_steps.sum())
+
+
+def test_random_steps_keep_the_invariants_20000():
+    assert sum(check_invariants("free", "address", seed) for seed in range(9)) >= 20_000
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("schedule", "placement"), MODES)
+def test_random_steps_keep_the_invariants_1000000(schedule, placement):
+    steps, seed = 0, 9
+    while steps < 1_000_000:
+        steps += check_invariants(schedule, placement, seed)
+        seed += 1
+
+
+# ------------------------------------------------------------------------------------------------------ scores
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def play_rules(env: jaxsched.Environment, names: tuple[str, ...], instances: memory.ReplacementInstance) -> jax.Array:
+    """Traffic i32[rule, batch] of every rule, played greedily."""
+    policies = [greedy(env.heuristics[name]) for name in names]
+
+    def traffic(rule, instance):
+        def policy(key, state, observation):
+            return jnp.stack([policy(key, state, observation) for policy in policies])[rule]
+
+        return jaxsched.rollout(env, jax.random.key(0), instance, policy).objective
+
+    return jax.vmap(jax.vmap(traffic, (None, 0)), (0, None))(jnp.arange(len(names)), instances)
+
+
+def test_scores_equal_the_simulator():
+    schedule, placement = "free", "bytes"
+    rng, names = random.Random(7), ("belady", "greedy", "lean")
+    graphs = [random_graph(rng) for _ in range(BATCH)]
+    limits = [random_capacity(rng, graph) for graph in graphs]
+    pairs = list(zip(graphs, limits, strict=True))
+    env = memory.TensorReplacement(schedule, placement)
+    found = jax.device_get(play_rules(env, names, stacked([memory.replacement_instance(*pair) for pair in pairs])))
+    for r, name in enumerate(names):
+        for i, (graph, limit) in enumerate(pairs):
+            sim = reference.play(to_reference(graph, limit), schedule, placement, name)
+            assert found[r, i] * memory.Graph.from_dict(graph).unit == sim.traffic(), (name, graph, limit)
