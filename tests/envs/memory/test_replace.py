@@ -48,7 +48,7 @@ def test_heuristics_equal_the_simulator(schedule, placement):
         capacity = random_capacity(rng, graph)
         problem = to_reference(graph, capacity)
         names = [row["id"] for row in graph["ops"]]
-        methods = {"belady": None, "greedy": None}
+        methods: dict[str, list[int] | None] = {"belady": None, "greedy": None}
         if schedule == "free":
             order, peak, proved = memory.min_peak_order(memory.Graph.from_dict(graph))
             assert proved

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.replacement.heuristics import Played
@@ -122,7 +123,7 @@ def solve_window(
     inside = set(ops)
 
     model = cp_model.CpModel()
-    hints: list[tuple] = []
+    hints: list[tuple[Any, int]] = []
 
     def boolean(name: str, hint: bool):
         variable = model.new_bool_var(name)
@@ -153,7 +154,7 @@ def solve_window(
     stays: dict[int, list] = {}
     fetch: dict[int, list] = {}
     there: dict[int, list] = {}
-    lost: dict[int, object] = {}
+    lost: dict[int, Any] = {}
     cost = []
     for a in tensors:
         maker = runs[producer[a]] if producer.get(a) in inside else [0] * num_steps
@@ -240,11 +241,11 @@ def solve_window(
     return (new if traffic_of(graph, new.retrieved)[0] < known else plan), min(bound, known)
 
 
-def _offsets(graph: Graph, plan: Played, begin: int, end: int) -> dict:
+def _offsets(graph: Graph, plan: Played, begin: int, end: int) -> dict[Any, dict[int, int]]:
     """Where tensors are in each step of a window, by number, and where those are that are kept into and beyond it."""
     assert plan.address is not None
     keep, _ = residency(graph, plan.order, plan.retrieved)
-    found: dict = {"entry": {}, "exit": {}}
+    found: dict[Any, dict[int, int]] = {"entry": {}, "exit": {}}
     now: dict[int, int] = {}
     for t, own in enumerate(plan.address):
         kept: Iterable[int] = keep[t]

@@ -248,20 +248,21 @@ def replacement_instance(graph: Graph | Mapping[str, Any], capacity: int) -> Rep
         slot[op, : len(mine)], slot_mask[op, : len(mine)] = mine, True
     read_op, read_tensor = np.nonzero(reads)
     producer = graph.producer
-    return ReplacementInstance(
-        size=np.array(size, np.int32),
-        backed=np.array(graph.backed, np.bool_),
-        producer=np.array([producer.get(a, 0) for a in range(num_tensors)], np.int32),
-        tensor_mask=np.ones((num_tensors,), np.bool_),
-        reads=reads,
-        op_mask=np.ones((num_ops,), np.bool_),
-        read_op=read_op.astype(np.int32),
-        read_tensor=read_tensor.astype(np.int32),
-        read_mask=np.ones(read_op.shape, np.bool_),
-        slot=slot,
-        slot_mask=slot_mask,
-        capacity=np.asarray(min(int(capacity) // unit, INT32_MAX), np.int32),
-    )  # pyright: ignore[reportArgumentType]  host arrays
+    fields: dict[str, Any] = {
+        "size": np.array(size, np.int32),
+        "backed": np.array(graph.backed, np.bool_),
+        "producer": np.array([producer.get(a, 0) for a in range(num_tensors)], np.int32),
+        "tensor_mask": np.ones((num_tensors,), np.bool_),
+        "reads": reads,
+        "op_mask": np.ones((num_ops,), np.bool_),
+        "read_op": read_op.astype(np.int32),
+        "read_tensor": read_tensor.astype(np.int32),
+        "read_mask": np.ones(read_op.shape, np.bool_),
+        "slot": slot,
+        "slot_mask": slot_mask,
+        "capacity": np.asarray(min(int(capacity) // unit, INT32_MAX), np.int32),
+    }
+    return ReplacementInstance(**fields)
 
 
 def slots_of(graph: Graph, op: int) -> list[int]:
