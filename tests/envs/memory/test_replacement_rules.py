@@ -135,6 +135,16 @@ def test_every_step_equals_the_simulator_250000(schedule, placement):
         seed += 1
 
 
+def test_sources_are_drawn_inside_jit():
+    """Twice: the pool that the first trace makes must not belong to that trace."""
+    default = jaxsched.make("TensorReplacement-v0").default_source
+    for source in (default, memory.replacement.PRESETS["smoke"].source):
+        one, other = (
+            jax.jit(lambda key, k=k, source=source: source(key).capacity + k)(jax.random.key(0)) for k in (0, 1)
+        )
+        assert int(other) == int(one) + 1
+
+
 # ------------------------------------------------------------------------------------------------ invariants
 
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxsched.core.sources import Pool
@@ -55,7 +56,8 @@ def draw_instance(rng: np.random.Generator, least: int, most: int) -> Replacemen
 def programs(num_instances: int, least: int, most: int, seed: int = 0) -> Pool:
     """A pool of `num_instances` instances of `draw_instance`; the distribution is ours."""
     rng = np.random.default_rng(seed)
-    return Pool([draw_instance(rng, least, most) for _ in range(num_instances)])
+    with jax.ensure_compile_time_eval():  # the first call may come from a function that is traced
+        return Pool([draw_instance(rng, least, most) for _ in range(num_instances)])
 
 
 def default_programs() -> Pool:
