@@ -38,9 +38,11 @@ from jaxsched.envs.job_shop.blocking import blocking, interrupted
 from jaxsched.envs.job_shop.blocking import rules as blocking_rules
 from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 from jaxsched.envs.job_shop.sources import uniform
+from jaxsched.envs.memory import programs as replacement_pool
 from jaxsched.envs.memory import random_lives, random_programs
 from jaxsched.envs.memory.allocation import rules as allocation_rules
 from jaxsched.envs.memory.mapping import rules as mapping_rules
+from jaxsched.envs.memory.replacement import rules as replacement_rules
 from jaxsched.envs.soc import rules as soc_rules
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
@@ -50,6 +52,7 @@ SIZES = ((10, 10), (30, 20))
 FLEXIBLE_SIZES = ((10, 5), (20, 10))  # of SD1
 BUFFERS = (64, 154)
 INSTRUCTIONS = (20,)
+OPERATORS = (12, 24)  # least and most of the programs of tensor replacement
 SYSTEMS = {
     "3 PEs": {"cap": 3},
     "16 PEs": {"platform": "ds3_multiple_bal", "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"), "cap": 12},  # data folder
@@ -265,6 +268,23 @@ def mapping_programs(num_instructions: int) -> Iterator[tuple[str, Callable, tup
         yield name, changing(jax.vmap(step), *args), args
 
 
+def replacement_programs() -> Iterator[tuple[str, Callable, tuple]]:
+    """The same of tensor replacement, in bytes and with addresses."""
+    pool = replacement_pool(8, *OPERATORS)
+    for placement in ("bytes", "address"):
+        env = jaxsched.make("TensorReplacement-v0", placement=placement)
+
+        def arguments(key, env=env):
+            return key, env.reset(key, pool(key))[0], jnp.int32(0)
+
+        def given(key, state, action, addressed=placement == "address"):
+            return replacement_rules.apply(state, action, action >= 0, addressed)
+
+        args = jax.eval_shape(lambda one=arguments: jax.vmap(one)(jax.random.split(jax.random.key(0), BATCH)))
+        for name, step in {"rules, action given": given, "env.step": env.step}.items():
+            yield f"replacement, {placement}: {name}", changing(jax.vmap(step), *args), args
+
+
 def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
     """Size, name, function and arguments of all of them."""
     for jobs, machines in SIZES:
@@ -281,6 +301,8 @@ def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
     for num_instructions in INSTRUCTIONS:
         for program in mapping_programs(num_instructions):
             yield f"{num_instructions} instr.", *program
+    for program in replacement_programs():
+        yield f"{OPERATORS[0]}-{OPERATORS[1]} operators", *program
     for size, settings in SYSTEMS.items():
         try:
             for program in soc_programs(settings):

@@ -24,13 +24,14 @@ from tests import shapes
 from tests.envs.job_shop.blocking import cases as blocking_cases
 from tests.envs.job_shop.flexible import cases as flexible_cases
 from tests.envs.memory import cases as memory_cases
-from tests.envs.memory import map_cases
+from tests.envs.memory import map_cases, replacement_cases
 from tests.envs.soc import cases as soc_cases
 from tests.reference import allocation as allocation_reference
 from tests.reference import blocking as blocking_reference
 from tests.reference import flexible as flexible_reference
 from tests.reference import job_shop as reference
 from tests.reference import mapping as mapping_reference
+from tests.reference import replacement as replacement_reference
 
 
 def job_shop_cases() -> tuple[Pool, list]:
@@ -97,6 +98,24 @@ def mapping_cases() -> tuple[Pool, list]:
     return Pool(pool), exact
 
 
+def replacement_cases_of(schedule: str) -> tuple[Pool, list]:
+    """Random graphs at tight capacities; small ones with their optima in bytes, which addresses cannot beat."""
+    rng = random.Random(4)
+
+    def draw(most):
+        graph = replacement_cases.random_graph(rng, most)
+        return graph, replacement_cases.random_capacity(rng, graph)
+
+    pool = [memory.replacement_instance(*draw(replacement_cases.NUM_OPS)) for _ in range(32)]
+    exact = []
+    for graph, capacity in (draw(4) for _ in range(4)):
+        unit = memory.Graph.from_dict(graph).unit
+        best = replacement_reference.optimum(replacement_cases.to_reference(graph, capacity), schedule, "bytes")
+        assert best is not None
+        exact.append((replacement_cases.padded(memory.replacement_instance(graph, capacity)), best // unit))
+    return Pool(replacement_cases.stacked(pool)), exact
+
+
 def soc_pool() -> tuple[Pool, list]:
     """Streams on platforms of different sizes."""
     return Pool(soc_cases.stack([soc_cases.to_instance(case) for case in soc_cases.random_cases(1, 16)])), []
@@ -122,6 +141,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]
     "MemoryMap-v0": ([{}], mapping_cases),
     "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
     "SoC-v0": ([{}], soc_pool),
+    "TensorReplacement-v0": ([{}], lambda: replacement_cases_of("free")),
 }
 
 
@@ -157,6 +177,25 @@ def test_flexible_non_delay_keeps_the_contract():
     env = jaxsched.make("FlexibleJobShop-v0", candidates="non_delay")
     checks = ["episodes_end", "legal_actions", "illegal_actions", "rewards", "clock", "same_world", "optimum"]
     check_environment(env, source, exact=exact, checks=checks)
+
+
+def test_replacement_in_a_fixed_order_reaches_the_optimum():
+    source, exact = replacement_cases_of("fixed")
+    check_environment(memory.TensorReplacement("fixed"), source, exact=exact, checks=["structure", "optimum"])
+
+
+def test_replacement_with_addresses_keeps_the_contract():
+    """The checks that do not take long to compile; all of them are played nightly."""
+    source, _ = replacement_cases_of("fixed")
+    checks = ["structure", "episodes_end", "rewards", "observation"]
+    check_environment(memory.TensorReplacement("fixed", "address"), source, num_instances=6, checks=checks)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("schedule", "placement"), [("fixed", "bytes"), ("fixed", "address"), ("free", "address")])
+def test_replacement_modes_keep_the_contract(schedule: str, placement: str):
+    source, exact = replacement_cases_of(schedule)
+    check_environment(memory.TensorReplacement(schedule, placement), source, exact=exact)
 
 
 @pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])

@@ -94,7 +94,7 @@ def test_a_family_shows_code(path: pathlib.Path):
 def test_every_family_has_a_readme():
     families = {path.parent for path in (ROOT / "jaxsched" / "envs").rglob("*env.py")}
     assert families
-    assert families == {path.parent for path in FAMILY_READMES}
+    assert families <= {path.parent for path in FAMILY_READMES}
 
 
 def test_breaches_are_found():

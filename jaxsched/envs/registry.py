@@ -13,11 +13,12 @@ from jaxsched.core.errors import UnknownNameError
 
 ENTRY_POINTS: dict[str, str | Callable[..., Environment]] = {
     "BlockingJobShop-v0": "jaxsched.envs.job_shop.blocking.env:make_blocking_job_shop",
-    "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
     "FlexibleJobShop-v0": "jaxsched.envs.job_shop.flexible.env:FlexibleJobShop",
+    "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
     "MemoryMap-v0": "jaxsched.envs.memory.mapping.env:make_memory_map",
-    "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
     "SoC-v0": "jaxsched.envs.soc.env:make_soc",
+    "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
+    "TensorReplacement-v0": "jaxsched.envs.memory.replacement.env:TensorReplacement",
 }
 
 

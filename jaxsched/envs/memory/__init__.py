@@ -1,5 +1,7 @@
-"""The memory family: `MemoryMap-v0` says which accesses are served from fast memory, `StaticAllocation-v0` gives
-buffers their addresses. The README in this folder states the problems.
+"""The memory family: where the values of a program are kept. The README in this folder says which problems there are.
+
+`MemoryMap-v0` says which accesses are served from fast memory, `StaticAllocation-v0` gives buffers their addresses,
+`TensorReplacement-v0` decides what stays in a small fast memory.
 """
 
 from jaxsched.envs.memory.allocation.env import StaticAllocation
@@ -16,6 +18,17 @@ from jaxsched.envs.memory.mapping.env import MemoryMap
 from jaxsched.envs.memory.mapping.plain import MAP_METHODS, Stalls, map_program, replay_program, stalls
 from jaxsched.envs.memory.mapping.sources import draw_mapping, graph_program, random_programs
 from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Step, map_instance
+from jaxsched.envs.memory.replacement.env import TensorReplacement
+from jaxsched.envs.memory.replacement.heuristics import Capacities, capacities, min_peak_order, peak_footprint
+from jaxsched.envs.memory.replacement.plain import REPLACEMENT_METHODS, replace
+from jaxsched.envs.memory.replacement.sources import draw_graph, programs
+from jaxsched.envs.memory.replacement.types import (
+    Graph,
+    ReplacementInstance,
+    ReplacementPlan,
+    ReplacementState,
+    replacement_instance,
+)
 from jaxsched.envs.memory.types import Buffers, Plan, lower_bound
 from jaxsched.envs.memory.validate import verify
 
@@ -23,20 +36,29 @@ __all__ = [
     "ALLOCATION_METHODS",
     "HEURISTICS",
     "MAP_METHODS",
+    "REPLACEMENT_METHODS",
     "AllocationInstance",
     "AllocationState",
     "Buffers",
+    "Capacities",
+    "Graph",
     "MapInstance",
     "MapPlan",
     "MapState",
     "MemoryMap",
     "Plan",
     "Program",
+    "ReplacementInstance",
+    "ReplacementPlan",
+    "ReplacementState",
     "Stalls",
     "StaticAllocation",
     "Step",
+    "TensorReplacement",
     "allocate",
     "attention",
+    "capacities",
+    "draw_graph",
     "draw_mapping",
     "draw_program",
     "drop_backup",
@@ -50,9 +72,14 @@ __all__ = [
     "mapping_svg",
     "memory_map",
     "memory_map_svg",
+    "min_peak_order",
+    "peak_footprint",
+    "programs",
     "random_lives",
     "random_programs",
     "read_csv",
+    "replace",
+    "replacement_instance",
     "replay_program",
     "series_parallel",
     "stalls",

@@ -7,6 +7,8 @@ from typing import Any
 from jaxsched.envs.memory.allocation.validate import verify_allocation
 from jaxsched.envs.memory.mapping.types import Program
 from jaxsched.envs.memory.mapping.validate import verify_mapping
+from jaxsched.envs.memory.replacement.types import Graph
+from jaxsched.envs.memory.replacement.validate import verify_replacement
 from jaxsched.envs.memory.types import Buffers
 
 
@@ -19,7 +21,11 @@ def verify(problem: Any, plan: Any) -> list[str]:
 
     `Program` with the plan of `map_program`: every action is legal where it is taken, latency and baseline are what
     they say, all accesses are decided, or where the plan says that it is not feasible it ends at a dead end.
+
+    `Graph`, or the dict of one, with the plan of `replace`: `replacement/validate.py` lists what is judged.
     """
     if isinstance(problem, Program):
         return verify_mapping(problem, plan)
+    if isinstance(problem, Graph) or (isinstance(problem, dict) and "ops" in problem):
+        return verify_replacement(problem if isinstance(problem, Graph) else Graph.from_dict(problem), plan)
     return verify_allocation(problem if isinstance(problem, Buffers) else Buffers(problem), plan)

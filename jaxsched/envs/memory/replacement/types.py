@@ -1,0 +1,455 @@
+"""Data of `TensorReplacement-v0`: graphs and plans on the host, the instance, and the state of a partial plan.
+
+Shapes: `N` operators in default order, `A` tensors, `R` reads (pairs of an operator and a tensor it reads), `K` tensors
+of one operator, inputs and outputs together; all padded with zeros and a False mask. Sizes, offsets and traffic are
+bytes in units of the greatest common divisor of all sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import operator
+import reprlib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flax import struct
+from jax import Array
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.envs.memory.types import INT32_MAX
+
+MAX_CELLS = 2**26  # operators times tensors, or tensors squared
+SCHEDULES = ("fixed", "free")
+PLACEMENTS = ("bytes", "address")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+    """Operators in an order that runs, and the tensors they read and make; tensors and operators count from 0 inside.
+
+    A tensor is made by one operator, or is `backed`: a copy of it lies off-chip from the start (inputs, weights).
+    """
+
+    tensor_ids: tuple[Hashable, ...]
+    size: tuple[int, ...]  # bytes
+    backed: tuple[bool, ...]
+    op_ids: tuple[Hashable, ...]
+    op_names: tuple[str, ...]
+    inputs: tuple[tuple[int, ...], ...]  # per operator
+    outputs: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def from_dict(cls, graph: Mapping[str, Any]) -> Graph:
+        """`{"tensors": [{"id", "size", "backed"}], "ops": [{"id", "name", "inputs": [id], "outputs": [id]}]}`.
+
+        `backed` is False and `name` the id unless given. Raises `InstanceError`, naming tensor or operator, for
+        unknown or missing fields, duplicate ids, sizes below 1 or beyond int32 in units of their greatest common
+        divisor, unknown tensors, tensors made twice, made though backed, or never, cycles, and reads before writes.
+        """
+        _fields(graph, "the graph", ("tensors", "ops"))
+        tensors, ops = (_rows(graph[name], name) for name in ("tensors", "ops"))
+        index: dict[Hashable, int] = {}
+        size, backed = [], []
+        for row in tensors:
+            what = _named("tensor", row)
+            _fields(row, what, ("id", "size"), ("backed",))
+            _new(row["id"], what, index)
+            size.append(_size(row["size"], what))
+            if not isinstance(row.get("backed", False), bool | np.bool_):
+                raise InstanceError(f"{what}: backed {reprlib.repr(row['backed'])} is not True or False")
+            backed.append(bool(row.get("backed", False)))
+        unit = math.gcd(*size)
+        for row, bytes_ in zip(tensors, size, strict=True):
+            if bytes_ // unit > INT32_MAX:
+                raise InstanceError(
+                    f"{_named('tensor', row)}: size {bytes_} exceeds int32 in units of the greatest common divisor, "
+                    f"{unit}"
+                )
+        names: dict[Hashable, int] = {}
+        lists: dict[str, list[tuple[int, ...]]] = {"inputs": [], "outputs": []}
+        for row in ops:
+            what = _named("operator", row)
+            _fields(row, what, ("id", "inputs", "outputs"), ("name",))
+            _new(row["id"], what, names)
+            for field, found in lists.items():
+                found.append(_tensors(row[field], what, field, index))
+        if not ops:
+            raise InstanceError("the graph has no operators")
+        made = cls(
+            tuple(index),
+            tuple(size),
+            tuple(backed),
+            tuple(names),
+            tuple(str(row.get("name", row["id"])) for row in ops),
+            tuple(lists["inputs"]),
+            tuple(lists["outputs"]),
+        )
+        _check_order(made)
+        return made
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """What `from_dict` takes."""
+        tensors = zip(self.tensor_ids, self.size, self.backed, strict=True)
+        ops = zip(self.op_ids, self.op_names, self.inputs, self.outputs, strict=True)
+        id = self.tensor_ids
+        return {
+            "tensors": [{"id": id, "size": size, "backed": backed} for id, size, backed in tensors],
+            "ops": [
+                {"id": op, "name": name, "inputs": [id[a] for a in reads], "outputs": [id[a] for a in makes]}
+                for op, name, reads, makes in ops
+            ],
+        }
+
+    def __repr__(self) -> str:
+        return f"Graph({len(self.op_ids)} operators, {len(self.tensor_ids)} tensors, {sum(self.size)} bytes)"
+
+    @property
+    def unit(self) -> int:
+        """Greatest common divisor of the sizes."""
+        return math.gcd(*self.size) or 1
+
+    @property
+    def producer(self) -> dict[int, int]:
+        """The operator that makes each tensor that is not backed."""
+        return {a: op for op, outputs in enumerate(self.outputs) for a in outputs}
+
+    def readers(self) -> list[list[int]]:
+        """The operators that read each tensor, ascending."""
+        found: list[list[int]] = [[] for _ in self.size]
+        for op, inputs in enumerate(self.inputs):
+            for a in inputs:
+                found[a].append(op)
+        return found
+
+    def working_set(self, op: int) -> int:
+        """Bytes of the inputs and outputs of an operator."""
+        return sum(self.size[a] for a in (*self.inputs[op], *self.outputs[op]))
+
+    def largest_working_set(self) -> int:
+        """M_R: the smallest capacity within which every operator runs at all."""
+        return max(map(self.working_set, range(len(self.op_ids))))
+
+    def reordered(self, order: Sequence[int]) -> Graph:
+        """The same graph with its operators in another order that runs."""
+        fields = {
+            name: tuple(getattr(self, name)[op] for op in order) for name in ("op_ids", "op_names", "inputs", "outputs")
+        }
+        return dataclasses.replace(self, **fields)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReplacementPlan:
+    """An order of the operators and what is moved before each. `bound <= optimum <= traffic`; `proved`: they meet.
+
+    `steps[t]` is a dict: `op`; `spill`, copied out before it, of what was resident in the step before; `retrieve`,
+    copied in for it, first loads of backed tensors included; `keep`, resident since the step before; `address`, the
+    offset of everything resident while it runs, `keep`, `retrieve` and its outputs (None with `placement="bytes"`).
+    """
+
+    steps: list[dict[str, Any]]
+    traffic: int  # bytes spilled + retrieved, without the first load of each backed tensor
+    bound: int  # no plan of this schedule and placement moves less
+    proved: bool
+    capacity: int  # bytes
+    schedule: str
+    placement: str
+    compulsory: int  # bytes of first loads of backed tensors
+    method: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.traffic} bytes moved, lower bound {self.bound}{' (optimal)' if self.proved else ''}, and "
+            f"{self.compulsory} of first loads, {self.method} in {self.seconds:.2f} s"
+        )
+
+
+class ReplacementInstance(struct.PyTreeNode):
+    """A graph and a capacity."""
+
+    size: Array  # i32[A]  units; 0 in padding
+    backed: Array  # bool[A]
+    producer: Array  # i32[A]  the operator that makes it; 0 where backed or padding
+    tensor_mask: Array  # bool[A]  real tensors
+    reads: Array  # bool[N, A]  the operator reads the tensor
+    op_mask: Array  # bool[N]  real operators
+    read_op: Array  # i32[R]
+    read_tensor: Array  # i32[R]
+    read_mask: Array  # bool[R]  real reads
+    slot: Array  # i32[N, K]  the tensors of an operator, largest first, of equal ones the first
+    slot_mask: Array  # bool[N, K]
+    capacity: Array  # i32[]  units
+
+    @property
+    def num_ops(self) -> int:
+        """Padded number of operators, a static Python int."""
+        return self.reads.shape[-2]
+
+    @property
+    def num_tensors(self) -> int:
+        """Padded number of tensors, a static Python int."""
+        return self.reads.shape[-1]
+
+
+class ReplacementState(struct.PyTreeNode):
+    """A partial plan: what ran, what is resident, and the operator that waits for room."""
+
+    instance: ReplacementInstance
+    ran_at: Array  # i32[N]  the step at which the operator ran; 0 where it has not (yet)
+    ran: Array  # bool[N]
+    created: Array  # bool[A]  it was in fast memory at some time; backed tensors: loaded once
+    resident: Array  # bool[A]
+    copied: Array  # bool[A]  a copy lies off-chip
+    left: Array  # i32[A]  readers that have not run
+    offset: Array  # i32[A]  units; where it is, or was last; 0 with `placement="bytes"`
+    current: Array  # i32[]  the operator that waits for room; meaningless otherwise
+    evicting: Array  # bool[]  an operator waits for room
+    traffic: Array  # i32[]  units; spills, and retrieves that have become certain
+    retrieved: Array  # bool[N, K]  record: the tensor in this slot was copied in for the operator
+    address: Array  # i32[N, K]  record: its offset while the operator ran; 0 with `placement="bytes"`
+    baseline: Array  # i32[]  0: the bound before the first decision
+    left_to_run: Array  # i32[]
+    stuck: Array  # bool[]  the working set of some operator exceeds the capacity
+
+    @property
+    def done(self) -> Array:
+        """bool[]: every operator ran, or never all can."""
+        return (self.left_to_run == 0) | self.stuck
+
+
+def replacement_instance(graph: Graph | Mapping[str, Any], capacity: int) -> ReplacementInstance:
+    """The graph as an instance, on the host; `capacity` in bytes.
+
+    Raises `InstanceError` for a malformed graph, where traffic could exceed int32 in units of the greatest common
+    divisor of the sizes, or for more than 2**26 pairs of operators and tensors, or of tensors.
+    """
+    graph = graph if isinstance(graph, Graph) else Graph.from_dict(graph)
+    num_ops, num_tensors, unit = len(graph.op_ids), len(graph.size), graph.unit
+    size = [value // unit for value in graph.size]
+    readers = graph.readers()
+    worst = sum(size) + sum(2 * s * len(r) for s, r in zip(size, readers, strict=True))
+    if worst > INT32_MAX:
+        raise InstanceError(
+            f"traffic may reach {worst} in units of {unit}, beyond int32: round sizes to a larger unit, or use the "
+            "host methods of `replace`"
+        )
+    if num_tensors * max(num_ops, num_tensors) > MAX_CELLS:
+        raise InstanceError(f"{num_ops} operators and {num_tensors} tensors: too many, more than {MAX_CELLS} pairs")
+    reads = np.zeros((num_ops, num_tensors), np.bool_)
+    slots = [slots_of(graph, op) for op in range(num_ops)]
+    slot = np.zeros((num_ops, max(map(len, slots))), np.int32)
+    slot_mask = np.zeros(slot.shape, np.bool_)
+    for op, mine in enumerate(slots):
+        reads[op, list(graph.inputs[op])] = True
+        slot[op, : len(mine)], slot_mask[op, : len(mine)] = mine, True
+    read_op, read_tensor = np.nonzero(reads)
+    producer = graph.producer
+    fields: dict[str, Any] = {
+        "size": np.array(size, np.int32),
+        "backed": np.array(graph.backed, np.bool_),
+        "producer": np.array([producer.get(a, 0) for a in range(num_tensors)], np.int32),
+        "tensor_mask": np.ones((num_tensors,), np.bool_),
+        "reads": reads,
+        "op_mask": np.ones((num_ops,), np.bool_),
+        "read_op": read_op.astype(np.int32),
+        "read_tensor": read_tensor.astype(np.int32),
+        "read_mask": np.ones(read_op.shape, np.bool_),
+        "slot": slot,
+        "slot_mask": slot_mask,
+        "capacity": np.asarray(min(int(capacity) // unit, INT32_MAX), np.int32),
+    }
+    return ReplacementInstance(**fields)
+
+
+def slots_of(graph: Graph, op: int) -> list[int]:
+    """The tensors of an operator in the order in which they are placed: largest first, of equal ones the first."""
+    return sorted((*graph.inputs[op], *graph.outputs[op]), key=lambda a: (-graph.size[a], a))
+
+
+def to_graph(instance: ReplacementInstance) -> Graph:
+    """The graph of an instance on the host, in units; operators and tensors are their own ids. Padding is dropped."""
+    ops, tensors = np.flatnonzero(instance.op_mask).tolist(), np.flatnonzero(instance.tensor_mask).tolist()
+    backed, producer = np.asarray(instance.backed), np.asarray(instance.producer)
+    reads = np.asarray(instance.reads)
+    return Graph(
+        tuple(tensors),
+        tuple(np.asarray(instance.size)[tensors].tolist()),
+        tuple(backed[tensors].tolist()),
+        tuple(ops),
+        tuple(map(str, ops)),
+        tuple(tuple(np.flatnonzero(reads[op]).tolist()) for op in ops),
+        tuple(tuple(a for a in tensors if producer[a] == op and not backed[a]) for op in ops),
+    )
+
+
+def assemble(
+    graph: Graph, order: Sequence[int], retrieved: Sequence[Iterable[int]], address: Sequence[Mapping[int, int]] | None
+) -> list[dict[str, Any]]:
+    """The steps of a plan from its order of operators and, per step, the inputs copied in and the offsets of its own.
+
+    A tensor is kept from a use to the next one that it is not retrieved for; a tensor that is retrieved again is
+    spilled after the last use before that. `address[t]` has the inputs and outputs of step t.
+    """
+    fetched = [set(ids) for ids in retrieved]
+    keep, spill = residency(graph, order, fetched)
+    where: list[dict[int, int]] = []
+    for t, mine in enumerate(address or ()):
+        where.append({a: where[t - 1][a] for a in keep[t]} | dict(mine))
+    id = graph.tensor_ids
+
+    def named(tensors: Iterable[int]) -> list[Hashable]:
+        return [id[a] for a in sorted(tensors)]
+
+    return [
+        {
+            "op": graph.op_ids[op],
+            "spill": named(spill[t]),
+            "retrieve": named(fetched[t]),
+            "keep": named(keep[t]),
+            "address": {id[a]: low for a, low in sorted(where[t].items())} if where else None,
+        }
+        for t, op in enumerate(order)
+    ]
+
+
+def residency(
+    graph: Graph, order: Sequence[int], retrieved: Sequence[Iterable[int]]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Per step, the tensors that are kept since the step before and those spilled before it, see `assemble`."""
+    uses: dict[int, list[int]] = {}  # tensor -> steps that make or read it
+    for t, op in enumerate(order):
+        for a in (*graph.inputs[op], *graph.outputs[op]):
+            uses.setdefault(a, []).append(t)
+    fetched = [set(ids) for ids in retrieved]
+    keep: list[list[int]] = [[] for _ in order]
+    spill: list[list[int]] = [[] for _ in order]
+    for a, times in uses.items():
+        copied = graph.backed[a]
+        for before, after in itertools.pairwise(times):
+            if a not in fetched[after]:
+                for t in range(before + 1, after + 1):
+                    keep[t].append(a)
+            elif not copied:
+                spill[before + 1].append(a)
+                copied = True
+    return keep, spill
+
+
+def traffic_of(graph: Graph, retrieved: Sequence[Iterable[int]]) -> tuple[int, int]:
+    """Bytes spilled and retrieved, and bytes of first loads, of a plan that copies in these tensors per step."""
+    count = [0] * len(graph.size)
+    for ids in retrieved:
+        for a in ids:
+            count[a] += 1
+    moved = sum(
+        size * (times - 1 if backed else times + 1)
+        for size, times, backed in zip(graph.size, count, graph.backed, strict=True)
+        if times
+    )
+    return moved, sum(size for size, n, backed in zip(graph.size, count, graph.backed, strict=True) if n and backed)
+
+
+# --------------------------------------------------------------------------------------------- checks of a dict
+
+
+def _fields(row: Any, what: str, needed: Sequence[str], optional: Sequence[str] = ()) -> None:
+    if not isinstance(row, Mapping):
+        raise InstanceError(f"{what}: expected a dict with {', '.join(needed)}, got {reprlib.repr(row)}")
+    for name in row:
+        if name not in (*needed, *optional):
+            raise InstanceError(f"{what}: unknown field {reprlib.repr(name)}; known: {', '.join((*needed, *optional))}")
+    for name in needed:
+        if name not in row:
+            raise InstanceError(f"{what}: no field {name!r}")
+
+
+def _rows(value: Any, name: str) -> list[Any]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise InstanceError(f"{name} must be a list of dicts, got {reprlib.repr(value)}")
+    return list(value)
+
+
+def _named(kind: str, row: Any) -> str:
+    return f"{kind} {reprlib.repr(row['id']) if isinstance(row, Mapping) and 'id' in row else reprlib.repr(row)}"
+
+
+def _new(id: Any, what: str, index: dict[Hashable, int]) -> None:
+    if not isinstance(id, Hashable):
+        raise InstanceError(f"{what}: the id is not hashable")
+    if id in index:
+        raise InstanceError(f"{what}: another one has the same id")
+    index[id] = len(index)
+
+
+def _size(value: Any, what: str) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InstanceError(f"{what}: size {reprlib.repr(value)} is not an integer") from None
+    if number < 1:
+        raise InstanceError(f"{what}: size must be at least 1, got {number}")
+    return number
+
+
+def _tensors(value: Any, what: str, field: str, index: dict[Hashable, int]) -> tuple[int, ...]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise InstanceError(f"{what}: {field} must be a list of ids, got {reprlib.repr(value)}")
+    found = []
+    for id in value:
+        if not isinstance(id, Hashable) or id not in index:
+            raise InstanceError(f"{what}: {field} has the unknown tensor {reprlib.repr(id)}")
+        if index[id] in found:
+            raise InstanceError(f"{what}: {field} has tensor {reprlib.repr(id)} twice")
+        found.append(index[id])
+    return tuple(found)
+
+
+def _check_order(graph: Graph) -> None:
+    """Every tensor has one origin, there is no cycle, and the operators run in the order given."""
+    tensor, op_name = ([reprlib.repr(id) for id in ids] for ids in (graph.tensor_ids, graph.op_ids))
+    producer: dict[int, int] = {}
+    for op, outputs in enumerate(graph.outputs):
+        if not (outputs or graph.inputs[op]):
+            raise InstanceError(f"operator {op_name[op]}: it has neither inputs nor outputs")
+        for a in outputs:
+            if graph.backed[a]:
+                raise InstanceError(f"operator {op_name[op]}: it makes tensor {tensor[a]}, which is backed")
+            if a in producer:
+                raise InstanceError(
+                    f"operator {op_name[op]}: it makes tensor {tensor[a]}, which operator {op_name[producer[a]]} makes"
+                )
+            producer[a] = op
+    for op, inputs in enumerate(graph.inputs):
+        for a in inputs:
+            if not graph.backed[a] and a not in producer:
+                raise InstanceError(
+                    f"operator {op_name[op]}: it reads tensor {tensor[a]}, which nobody makes and which is not backed"
+                )
+    for a in range(len(graph.size)):
+        if not graph.backed[a] and a not in producer:
+            raise InstanceError(f"tensor {tensor[a]}: nobody makes it, and it is not backed")
+
+    early = [(op, a) for op, inputs in enumerate(graph.inputs) for a in inputs if producer.get(a, -1) >= op]
+    if not early:
+        return
+    waits = [{producer[a] for a in inputs if a in producer} for inputs in graph.inputs]
+    left = set(range(len(waits)))
+    while ready := {op for op in left if not waits[op] & left}:
+        left -= ready
+    if left:
+        path = [min(left)]
+        while path[-1] not in path[:-1]:
+            path.append(min(waits[path[-1]] & left))
+        cycle = path[path.index(path[-1]) :]
+        raise InstanceError(f"operators {' -> '.join(op_name[op] for op in reversed(cycle))} form a cycle")
+    op, a = early[0]
+    raise InstanceError(
+        f"operator {op_name[op]}: it reads tensor {tensor[a]} before operator {op_name[producer[a]]} makes it; "
+        "list the operators in an order that runs"
+    )
