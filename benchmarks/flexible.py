@@ -289,7 +289,7 @@ def main() -> None:
     elif arguments.command == "train":
         learn(arguments.preset, arguments.updates, arguments.work)
     elif arguments.command == "smoke":
-        learn("standard", 12, arguments.work)
+        learn("standard", 8, arguments.work)
     elif arguments.command == "throughput":
         throughput(arguments.batch, arguments.seconds)
     else:
