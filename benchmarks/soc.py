@@ -191,7 +191,8 @@ def compare(stage: str, group: str, worlds: int, num_jobs: int) -> None:
         for rule in ("met", "heft_rt", "eft", "etf"):
             report = evaluation.evaluate(scheduler_env(rule, **common), drawn, rule)
             latency[rule] = np.array([row.objective for row in report.rows]) / num_jobs
-        env = jaxsched.make("SoC-v0", **common)
+        played = soc.PRESETS[stage].settings if stage in soc.PRESETS else {}
+        env = jaxsched.make("SoC-v0", **{**played, **common, "record": True})
         apply, params = load_policy(policy, env)
         report = evaluation.evaluate(env, drawn, functools.partial(greedy_policy, apply), params=params)
         latency["policy"] = np.array([row.objective for row in report.rows]) / num_jobs
