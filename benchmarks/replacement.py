@@ -143,7 +143,7 @@ def measure() -> dict[str, Any]:
 def simulate(placement: str) -> float:
     """Random legal actions per CPU second of the plain-Python simulator of the tests."""
     rng, steps, began = random.Random(0), 0, time.process_time()
-    graph = memory.draw_graph(np.random.default_rng(SEED), 18, 18)
+    graph = memory.draw_graph(np.random.default_rng(SEED), 16, 20)
     ops = [(list(reads), list(makes)) for reads, makes in zip(graph.inputs, graph.outputs, strict=True)]
     problem = Problem(list(graph.size), list(graph.backed), ops, memory.capacities(graph).M_H)
     while (seconds := time.process_time() - began) < 3.0:

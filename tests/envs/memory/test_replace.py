@@ -469,6 +469,11 @@ def test_unknown_names_are_refused(settings, message):
             memory.TensorReplacement(**settings)
 
 
+def test_a_range_without_programs_is_refused():
+    with pytest.raises(ValueError, match="found no program of 1 to 1 operators in which something must move"):
+        memory.draw_graph(np.random.default_rng(0), 1, 1)
+
+
 def test_settings_that_contradict_each_other_are_refused():
     graph, _ = moving_case()
     with pytest.raises(ValueError, match="it needs schedule='free'"):

@@ -32,8 +32,11 @@ KINDS: dict[str, Callable[[np.random.Generator, int, bool], dict[str, Any]]] = {
 
 
 def draw_graph(rng: np.random.Generator, least: int, most: int) -> Graph:
-    """A program of a random kind, half of them with gradients, with `least` to `most` operators and M_R < M_P."""
-    while True:
+    """A program of a random kind, half of them with gradients, with `least` to `most` operators and M_R < M_P.
+
+    Raises `ValueError` where a thousand draws find none: the range is too narrow.
+    """
+    for _ in range(1000):
         kind = sorted(KINDS)[int(rng.integers(len(KINDS)))]
         drawn = KINDS[kind](rng, int(rng.integers(least, most + 1)), bool(rng.integers(2)))
         if not least <= len(drawn["ops"]) <= most:
@@ -42,6 +45,7 @@ def draw_graph(rng: np.random.Generator, least: int, most: int) -> Graph:
         limits = capacities(graph)
         if limits.M_R < limits.M_P:
             return graph
+    raise ValueError(f"found no program of {least} to {most} operators in which something must move")
 
 
 def draw_instance(rng: np.random.Generator, least: int, most: int) -> ReplacementInstance:
