@@ -144,7 +144,7 @@ def makespans(env: Any, states: Any, worlds: Any, checked: int = 20) -> np.ndarr
 def interval(values: np.ndarray, draws: int = 10_000) -> list[float]:
     """95 % bootstrap interval of the mean, resampling worlds."""
     ids = np.random.Generator(np.random.PCG64(0)).integers(len(values), size=(draws, len(values)))
-    return [round(float(x), 2) for x in np.percentile(values[ids].mean(1), [2.5, 97.5])]
+    return [round(float(x), 4) for x in np.percentile(values[ids].mean(1), [2.5, 97.5])]
 
 
 def paired(ours: np.ndarray, theirs: np.ndarray, draws: int = 10_000) -> list[float]:
@@ -170,7 +170,7 @@ def rules(cases: list[str], count: int) -> None:
             for rule in env.heuristics:
                 values = relative(makespans(env, play(env, rule, worlds, keys), worlds), names)
                 row = {"case": case, "p": probability, "rule": rule, "worlds": len(names)}
-                row |= {"mean": round(float(values.mean()), 4), "95 %": [round(x, 4) for x in interval(values)]}
+                row |= {"mean": round(float(values.mean()), 4), "95 %": interval(values)}
                 rows.append(row)
                 print(json.dumps(row), flush=True)
             _write("rules", {"seed": SEED, "count": count, "rows": rows})
@@ -221,7 +221,7 @@ def compare(stage: str, cases: list[str], count: int) -> None:
             keys = random.split(random.key(SEED + 1), len(names))
             ours = relative(makespans(env, play_policy(env, apply, params, worlds), worlds), names)
             row: dict[str, Any] = {"case": case, "p": probability, "worlds": len(names)}
-            row |= {"policy": round(float(ours.mean()), 4), "95 %": [round(x, 4) for x in interval(ours)]}
+            row |= {"policy": round(float(ours.mean()), 4), "95 %": interval(ours)}
             over = {}
             for rule in env.heuristics:
                 theirs = relative(makespans(env, play(env, rule, worlds, keys), worlds), names)

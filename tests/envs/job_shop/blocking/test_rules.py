@@ -250,8 +250,10 @@ def test_a_million_random_steps_break_no_invariant():
             )
             return good.all(), counts.sum(), final.done
 
+        shops = cases.stack([cases.to_instance(cases.random_case(rng)) for _ in range(num)])
         while steps < (seed + 1) * 250_000:
-            batch = cases.stack([cases.to_instance(cases.random_case(rng)) for _ in range(num)])
+            worlds = shops.failures.replace(noise_key=jax.random.split(jax.random.key(steps + 1), num))
+            batch = shops.replace(failures=worlds)
             good, counts, done = run(jax.random.split(jax.random.key(steps), num), batch)
             assert good.all()
             assert done.all()
