@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -242,7 +243,8 @@ def evaluate_exact(
     solve = offered(env, "solve_exact")
     if solve is None:
         raise InstanceError(f"{env.id} has no exact solver")
-    aim = {name: value for name, value in env.settings.items() if name == "objective"}  # where there are several
+    known = inspect.signature(solve).parameters
+    aim = {name: value for name, value in env.settings.items() if name in known}  # settings that change the problem
     hints = hints or {}
     rows = []
     for name, instance in instances.items():
