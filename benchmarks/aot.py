@@ -34,7 +34,7 @@ import jaxsched
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.job_shop import flexible, rules
-from jaxsched.envs.job_shop.blocking import blocking, interrupted
+from jaxsched.envs.job_shop.blocking import interrupted, unbuffered
 from jaxsched.envs.job_shop.blocking import rules as blocking_rules
 from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 from jaxsched.envs.job_shop.sources import uniform
@@ -198,7 +198,9 @@ def blocking_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, C
     env = jaxsched.make("BlockingJobShop-v0")
     for failing in (False, True):
         source = (
-            interrupted(uniform(num_jobs, num_machines), 0.1) if failing else blocking(uniform(num_jobs, num_machines))
+            interrupted(uniform(num_jobs, num_machines), 0.1)
+            if failing
+            else unbuffered(uniform(num_jobs, num_machines))
         )
 
         def arguments(key, source=source):

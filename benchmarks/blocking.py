@@ -241,7 +241,7 @@ def throughput(batch: int, rounds: int) -> None:
     env, rows = jaxsched.make("BlockingJobShop-v0"), []
     for size, shape in {"10x10": (10, 10), "30x20": (30, 20)}.items():
         for probability in (None, 0.1):
-            source = blocking.blocking(uniform(*shape)) if probability is None else None
+            source = blocking.unbuffered(uniform(*shape)) if probability is None else None
             source = source or blocking.interrupted(uniform(*shape), probability or 0.0)
             worlds = jax.jit(jax.vmap(source))(random.split(random.key(SEED), batch))
 

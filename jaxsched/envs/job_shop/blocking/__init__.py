@@ -7,7 +7,7 @@ from jaxsched.envs.job_shop.blocking.io import bounds, from_jobs, load
 from jaxsched.envs.job_shop.blocking.plain import dispatch
 from jaxsched.envs.job_shop.blocking.preset import PRESETS
 from jaxsched.envs.job_shop.blocking.sequences import earliest_starts, sequence_deadlock
-from jaxsched.envs.job_shop.blocking.sources import blocking, interrupt, interrupted
+from jaxsched.envs.job_shop.blocking.sources import interrupt, interrupted, unbuffered
 from jaxsched.envs.job_shop.blocking.types import Failures, Instance, Interruptions, Schedule, State, Windows
 from jaxsched.envs.job_shop.blocking.validate import measure, validate
 from jaxsched.envs.job_shop.io import expand, instance_sets
@@ -21,7 +21,6 @@ __all__ = [
     "Schedule",
     "State",
     "Windows",
-    "blocking",
     "bounds",
     "dispatch",
     "earliest_starts",
@@ -36,5 +35,6 @@ __all__ = [
     "measure",
     "sequence_deadlock",
     "solve_exact",
+    "unbuffered",
     "validate",
 ]

@@ -18,7 +18,7 @@ from jaxsched.envs.job_shop.blocking import rules
 from jaxsched.envs.job_shop.blocking.heuristics import RULES, WAITING_RULES
 from jaxsched.envs.job_shop.blocking.observation import frontier_observation
 from jaxsched.envs.job_shop.blocking.realised import downtimes
-from jaxsched.envs.job_shop.blocking.sources import blocking
+from jaxsched.envs.job_shop.blocking.sources import unbuffered
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.blocking.validate import measure, validate
 from jaxsched.envs.job_shop.sources import uniform
@@ -83,7 +83,7 @@ class BlockingJobShop(Environment):
     @property
     def default_source(self) -> Source:
         """10 x 10, durations uniform 1 to 99, random routes, never interrupted."""
-        return blocking(uniform(10, 10))
+        return unbuffered(uniform(10, 10))
 
     @property
     def heuristics(self) -> Mapping[str, Scores]:

@@ -40,7 +40,7 @@ class Interrupted:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plain:
+class Unbuffered:
     """A source of classic job shops as blocking ones."""
 
     source: Callable[[Array], classic.Instance]
@@ -49,9 +49,9 @@ class Plain:
         return of(self.source(key))
 
 
-def blocking(source: Callable[[Array], classic.Instance]) -> Plain:
+def unbuffered(source: Callable[[Array], classic.Instance]) -> Unbuffered:
     """The shops of a classic source without buffers, never interrupted."""
-    return Plain(source)
+    return Unbuffered(source)
 
 
 def interrupted(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxsched import cli
 from jaxsched.core import InstanceError, UnknownNameError
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import blocking
@@ -314,3 +315,16 @@ def test_the_chart_with_matplotlib():
     axes = blocking.gantt(instance, blocking.Schedule([[0, 9], [0]], 11, [[(1, 2)], []]))
     assert len(axes.patches) == 5
     assert any(patch.get_hatch() for patch in axes.patches)
+
+
+@pytest.mark.parametrize("swap", ["true", "false"])
+def test_the_command_line_solves_the_shop_that_is_set(swap: str, capsys, tmp_path):
+    pytest.importorskip("ortools")
+    pytest.importorskip("tyro")
+    shop = tmp_path / "two.txt"
+    shop.write_text("2 2\n0 2 1 5\n1 2 0 5\n")
+    chart = tmp_path / "two.svg"
+    options = ["--env", "BlockingJobShop-v0", "--settings", f"swap={swap}", "--gantt", str(chart), "--num-workers", "1"]
+    assert cli.main(["solve", str(shop), *options]) == 0
+    assert f"objective   {7 if swap == 'true' else 14}" in capsys.readouterr().out
+    assert chart.exists()
