@@ -261,7 +261,8 @@ class _Reader:
             if key not in known:
                 close = difflib.get_close_matches(str(key)[:50], known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-                raise Fault(f"unknown key {reprlib.repr(key)}; {hint}", *path, *([key] if isinstance(key, str) else []))
+                named = [key] if isinstance(key, str) and key.isprintable() else []  # the message is one line
+                raise Fault(f"unknown key {reprlib.repr(key)}; {hint}", *path, *named)
         return value
 
     def array(self, *path: str | int) -> Sequence[Any]:

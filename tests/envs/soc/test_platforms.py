@@ -341,6 +341,12 @@ def test_sizes_that_would_fill_the_memory_are_refused():
         load_job({"name": "long", "tasks": [{"name": str(i)} for i in range(5000)], "edges": []})
 
 
+def test_an_unknown_key_with_a_line_end_is_one_line():
+    data = copy.deepcopy(VALID["job"])
+    data["edges"][0] = {"\n": None}
+    assert "\n" not in refusal(LOADERS["job"], data)
+
+
 @given(st.data())
 @settings(max_examples=300)
 def test_no_value_anywhere_crashes_a_loader(data):
