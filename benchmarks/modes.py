@@ -1,12 +1,12 @@
 """One table for the candidate modes and observations of the job shop: rules and policies on la and ta, by size.
 
-    python benchmarks/modes.py train l2d --updates 60       # L2D's observation, candidates insert
+    python benchmarks/modes.py train l2d --updates 170      # L2D's observation, candidates insert
     python benchmarks/modes.py train tassel --updates 440   # Tassel's observation, candidates event
     python benchmarks/modes.py table                        # every rule under every mode, and the policies
     python benchmarks/modes.py show                         # that table as Markdown, from the results
 
-Both are trained by the `quick` preset's self-labelling with the same network width, about 30 minutes each on two CPU
-cores, compilation included; the number of updates is what fits. Resumable. The third policy is seed 0 of ppo_seeds.py
+Both are trained by the `quick` preset's self-labelling with the same network width; the committed runs took 85 and 27
+minutes, the first on cores that other work shared. Resumable. The third policy is seed 0 of ppo_seeds.py
 (frontier observation, candidates any, 35 minutes). la needs `JAXSCHED_DATA`. Results: benchmarks/results/modes/.
 """
 
