@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
 RUN_EXTRAS = train,viz,solvers
-DEV_EXTRAS = $(RUN_EXTRAS),dev
+DEV_EXTRAS = $(RUN_EXTRAS),search,dev
 
 # The pins for this interpreter's version, where there are some.
 CONSTRAINTS = $(wildcard constraints/py$(shell $(BIN)/python -c 'import sys; print("%d%d" % sys.version_info[:2])').txt)

@@ -2,13 +2,13 @@
 
     python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--policy FOLDER] [--search-seconds 0]
     python benchmarks/mapping.py throughput
-    python benchmarks/mapping.py train [--folder runs/mapping] [--seed 0]
+    python benchmarks/mapping.py train imitate    # then standard, then expert: each starts from the one before
 
 `compare` plays every heuristic, with drop-backup and without, on programs of 20 instructions, and on small ones of 4,
 where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the larger programs
 less the lower bound, so that shares there are understated. Shares are of the sums over all programs; intervals are 95 %
-by bootstrap over programs. `train` is the preset `standard`. Each of the first two rewrites its part of
-`results/mapping.json`.
+by bootstrap over programs. `train` runs the preset of that name, resumable, and keeps its log, curve and weights in
+`results/mapping/NAME`. Each of the first two rewrites its part of `results/mapping.json`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import time
 from importlib import metadata
 from typing import Any
@@ -33,9 +34,17 @@ from jaxsched.envs import memory
 from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import SCORES
+from jaxsched.envs.memory.mapping.preset import PRESETS
 from jaxsched.evaluation import throughput
+from jaxsched.policies import greedy_policy
+from jaxsched.policies.io import load_policy
+from jaxsched.training import train as run_training
+from jaxsched.training.config import from_dict
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
+TRAINED = RESULTS.parent / "mapping"
+START = {"standard": "imitate", "expert": "standard"}  # stage -> the one whose weights it starts from
+SEED, HELD_OUT = 999, 100  # programs of the curves
 LARGE, SMALL = 20, 4  # instructions
 CHUNK = 100
 NAMES = [name for name in SCORES if name != "random"]
@@ -78,9 +87,6 @@ def share(baseline: np.ndarray, latency: np.ndarray, best: np.ndarray, seed: int
 
 def policy_latency(folder: pathlib.Path, num_instructions: int, keys: jax.Array) -> np.ndarray:
     """Latency of a trained policy, played greedily, the baseline at a dead end."""
-    from jaxsched.policies import greedy_policy
-    from jaxsched.policies.io import load_policy
-
     env, source = jaxsched.make("MemoryMap-v0"), memory.random_programs(num_instructions)
     apply, params = load_policy(folder, env)
 
@@ -176,16 +182,44 @@ def measure() -> dict[str, Any]:
     return found
 
 
-def train(folder: pathlib.Path, seed: int) -> None:
-    from jaxsched.cli import main
+def learn(stage: str, work: pathlib.Path, seed: int) -> None:
+    """One stage of training (a preset); its curve is what the greedy policy saves on held-out programs."""
+    preset = PRESETS[stage]
+    env = jaxsched.make("MemoryMap-v0", **preset.settings)
+    keys = jax.random.split(jax.random.key(SEED), HELD_OUT)
 
-    arguments = ["train", "MemoryMap-v0", "--preset", "standard", "--out", str(folder), "--seed", str(seed)]
-    raise SystemExit(main(arguments))
+    @functools.partial(jax.jit, static_argnums=0)
+    def played(apply, params):
+        policy = greedy_policy(apply, params)
+        run = jax.vmap(lambda key: rollout(env, key, preset.source(key), policy))(keys)
+        return run.objective, run.feasible, jax.vmap(lambda key: env.baseline(preset.source(key)))(keys)
+
+    def evaluate(apply, params):
+        latency, feasible, baseline = (np.asarray(x) for x in played(apply, params))
+        return {
+            "saved, %": round(100 * (baseline - latency).sum() / baseline.sum(), 2),
+            "dead ends, %": round(100 * np.mean(~feasible), 1),
+        }
+
+    start = None
+    if stage in START:
+        before = work / START[stage]
+        start = load_policy(before if before.exists() else TRAINED / START[stage], env)[1]
+    folder = work / stage
+    resume = (folder / "config.json").exists()
+    config = from_dict(dict(preset.training))
+    options: dict[str, Any] = {"evaluate": evaluate, "evaluate_every": 10, "checkpoint_every": 10}
+    run_training(env, preset.source, config, run_dir=folder, resume=resume, initial=start, seed=seed, **options)
+    target = TRAINED / stage
+    target.mkdir(parents=True, exist_ok=True)
+    for file in ("config.json", "log.jsonl", "curve.png", "policy.safetensors"):
+        shutil.copy(folder / file, target / file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("compare", "throughput", "train"))
+    parser.add_argument("stage", nargs="?", choices=("imitate", "standard", "expert"), help="of `train`")
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--small", type=int, default=100)
     parser.add_argument("--policy", type=pathlib.Path, help="folder of a trained policy")
@@ -194,7 +228,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.command == "train":
-        train(arguments.folder, arguments.seed)
+        if arguments.stage is None:
+            parser.error("train which? imitate, standard or expert")
+        learn(arguments.stage, arguments.folder, arguments.seed)
+        return
     if arguments.command == "compare":
         part = compare(arguments.programs, arguments.small, arguments.policy, arguments.search_seconds)
     else:

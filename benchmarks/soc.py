@@ -210,7 +210,9 @@ def learn(stage: str, work: Path, seed: int) -> None:
     env = jaxsched.make("SoC-v0", **preset.settings)
     if stage == "platform":
         keys = random.split(random.key(SEED - 1), 8)
-        worlds = {name: jax.vmap(soc.streams(num_jobs=12, **case))(keys) for name, case in CASES["platform"].items()}
+        # From an empty system: `cap` jobs at time 0 would be all of these, whatever the gap.
+        streams = {name: soc.streams(num_jobs=12, steady=False, **case) for name, case in CASES["platform"].items()}
+        worlds = {name: jax.vmap(source)(keys) for name, source in streams.items()}
     else:
         keys = random.split(random.key(SEED - 1), 24)
         worlds = {f"cap {cap}": jax.vmap(soc.streams(num_jobs=30, cap=cap))(keys) for cap in (3, 4, 5)}
@@ -244,7 +246,7 @@ def learn(stage: str, work: Path, seed: int) -> None:
 def platform_preset() -> Any:
     """Short streams on the 16 PEs of DS3, which is read from the data folder, so it is no preset of the package."""
     standard = soc.PRESETS["standard"]
-    source = soc.streams(num_jobs=6, **DS3, scale=(25.0, 50.0, 100.0, 200.0))
+    source = soc.streams(num_jobs=8, **DS3, scale=(25.0, 50.0, 100.0, 200.0), steady=False)
     training = {**standard.training, "num_updates": 30, "num_envs": 4, "num_samples": 16, "learning_rate": 3e-4}
     return dataclasses.replace(standard, source=source, settings={"record": False}, training=training)
 

@@ -66,7 +66,24 @@ class ImitationConfig(TrainConfig):
             raise ValueError(f"num_own must be 1 to num_envs {self.num_envs}, got {self.num_own}")
 
 
-ALGORITHMS = {"ppo": PPOConfig, "self_labeling": SelfLabelingConfig, "imitation": ImitationConfig}
+@dataclasses.dataclass(frozen=True)
+class ExpertIterationConfig(TrainConfig):
+    """Expert iteration: imitate a Gumbel search with the true simulator (Danihelka et al., ICLR 2022)."""
+
+    num_simulations: int = 32  # per decision
+    num_considered: int = 16  # actions at the root
+    value_scale: float = 0.1  # weight of values against logits in the search
+    value_weight: float = 0.5
+    gamma: float = 1.0  # per decision
+    reward_scale: float = 1.0  # rewards are fractions of the baseline
+
+
+ALGORITHMS = {
+    "ppo": PPOConfig,
+    "self_labeling": SelfLabelingConfig,
+    "imitation": ImitationConfig,
+    "expert_iteration": ExpertIterationConfig,
+}
 
 
 def algorithm_of(config: TrainConfig) -> str:

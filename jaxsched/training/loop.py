@@ -18,10 +18,17 @@ from jax.sharding import Mesh
 from jaxsched.core.environment import Environment, Source
 from jaxsched.policies.io import FILE_NAME, CheckpointMismatchError, describe, difference, named, save_policy
 from jaxsched.policies.network import Apply, Params
-from jaxsched.training import imitation, ppo, self_labeling
+from jaxsched.training import expert_iteration, imitation, ppo, self_labeling
 from jaxsched.training.checkpoint import Checkpoints
 from jaxsched.training.common import TrainState, Update, init_state, make_optimizer
-from jaxsched.training.config import ImitationConfig, PPOConfig, SelfLabelingConfig, TrainConfig, to_dict
+from jaxsched.training.config import (
+    ExpertIterationConfig,
+    ImitationConfig,
+    PPOConfig,
+    SelfLabelingConfig,
+    TrainConfig,
+    to_dict,
+)
 
 Evaluate = Callable[[Apply, Params], dict[str, float]]
 
@@ -54,6 +61,8 @@ def make_training(
             return self_labeling.make_update(env, source, apply, optimizer, config, mesh)
         if isinstance(config, ImitationConfig):
             return imitation.make_update(env, source, apply, optimizer, config, mesh)
+        if isinstance(config, ExpertIterationConfig):
+            return expert_iteration.make_update(env, source, apply, optimizer, config, mesh)
         raise TypeError(f"no algorithm for {type(config).__name__}")
 
     return init, make

@@ -15,7 +15,7 @@ from jax import random
 import jaxsched
 from jaxsched.envs import job_shop
 from jaxsched.policies import MaskedCategorical, NetworkConfig, greedy_policy
-from jaxsched.training import ImitationConfig, PPOConfig, SelfLabelingConfig, make_training, ppo
+from jaxsched.training import ExpertIterationConfig, ImitationConfig, PPOConfig, SelfLabelingConfig, make_training, ppo
 from jaxsched.training.common import episode_keys, init_state, make_optimizer, revisit
 
 ENV = jaxsched.make("JobShop-v0")
@@ -24,6 +24,7 @@ NETWORK = NetworkConfig(width=16, num_layers=1, num_heads=2)
 PPO = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=2, num_updates=30, network=NETWORK)
 LABELS = SelfLabelingConfig(num_envs=4, num_samples=8, num_minibatches=2, num_updates=30, network=NETWORK)
 RULE = ImitationConfig(num_envs=8, num_own=4, num_minibatches=2, num_updates=30, network=NETWORK, teacher="mwkr")
+PLANS = ExpertIterationConfig(num_envs=8, num_simulations=8, num_minibatches=2, num_updates=30, network=NETWORK)
 
 
 def oracle_advantages(reward, value, mask, discount, last_value, gamma, gae_lambda):
@@ -60,7 +61,9 @@ def test_advantages_against_the_definition(gamma, tick_gamma):
     np.testing.assert_allclose(np.asarray(got)[mask], expected[mask], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [PPO, LABELS, RULE], ids=["ppo", "self_labeling", "imitation"])
+@pytest.mark.parametrize(
+    "config", [PPO, LABELS, RULE, PLANS], ids=["ppo", "self_labeling", "imitation", "expert_iteration"]
+)
 def test_training_beats_its_start(config):
     """Thirty updates on 3 x 3 shops improve the greedy policy on held-out instances."""
     init, make = make_training(ENV, SOURCE, config)

@@ -3,6 +3,8 @@
 from jaxsched.core.environment import Preset
 from jaxsched.envs.memory.mapping.sources import random_programs
 
+NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4}
+
 PRESETS = {
     "smoke": Preset(
         about="MemoryMap-v0: a few seconds, to see that everything works",
@@ -15,18 +17,51 @@ PRESETS = {
             "network": {"width": 16, "num_layers": 1, "num_heads": 2},
         },
     ),
+    # Three stages, each from the weights of the one before.
+    "imitate": Preset(
+        about="MemoryMap-v0, first stage: the rule `belady` on random programs of 20 instructions with 60 accesses",
+        source=random_programs(20),
+        training={
+            "algorithm": "imitation",
+            "teacher": "belady",
+            "num_updates": 30,
+            "num_envs": 64,
+            "num_own": 32,
+            "num_minibatches": 8,
+            "learning_rate": 2e-3,
+            "network": NETWORK,
+        },
+    ),
     "standard": Preset(
-        about="MemoryMap-v0: PPO on random programs of 20 instructions with 60 accesses",
+        about="MemoryMap-v0, second stage: PPO on the same programs",
         source=random_programs(20),
         training={
             "algorithm": "ppo",
-            "num_updates": 300,
+            "num_updates": 120,
             "num_envs": 64,
             "num_minibatches": 4,
             "num_epochs": 2,
             "learning_rate": 1e-3,
             "gamma": 1.0,
-            "network": {"width": 32, "num_layers": 2, "num_heads": 4},
+            "gae_lambda": 0.95,
+            "reward_scale": 10.0,
+            "entropy_weight": 0.003,
+            "network": NETWORK,
+        },
+    ),
+    "expert": Preset(
+        about="MemoryMap-v0, third stage: expert iteration, 16 simulations per decision",
+        source=random_programs(20),
+        training={
+            "algorithm": "expert_iteration",
+            "num_updates": 40,
+            "num_envs": 32,
+            "num_simulations": 16,
+            "num_minibatches": 4,
+            "num_epochs": 2,
+            "learning_rate": 3e-4,
+            "reward_scale": 10.0,
+            "network": NETWORK,
         },
     ),
 }

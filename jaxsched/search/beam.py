@@ -1,0 +1,117 @@
+"""Beam search over whole episodes: every state of the beam takes every action, the most promising go on.
+
+Promising is a low estimate of the final objective, the running bound less what the network expects to gain. One scan,
+no host in the loop. The best of the last beam is at least as good as the greedy policy only if that stays in the beam,
+which is why its line is kept beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array, random
+
+from jaxsched.core.environment import Environment, State
+from jaxsched.core.rollout import masked_argmax
+from jaxsched.policies.network import Apply, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class BeamConfig:
+    """Settings of the search."""
+
+    width: int = 64
+    prior_weight: float = 0.0  # of the summed log-probability of the actions, in units of the reward scale
+    reward_scale: float = 1.0  # as in training: the network's values are in these units
+
+    def __post_init__(self):
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")
+
+
+class Found(struct.PyTreeNode):
+    """The best episode of a beam. T = `num_steps`."""
+
+    state: State  # the final state
+    action: Array  # i32[T]
+    objective: Array  # i32[]
+    feasible: Array  # bool[]  it ended, and well
+
+
+def beam_search(
+    env: Environment, apply: Apply, params: Params, key: Array, state: State, num_steps: int, config: BeamConfig
+) -> Found:
+    """From one unbatched `state`, `num_steps` decisions ahead; vmap it over states.
+
+    The simulator's chance, where there is any, is that of `state.instance` and of keys drawn from `key`, the same in
+    all lines: a plan for this one world. See `planning.rekey`.
+    """
+    width, instance, scale = config.width, state.instance, env.reward_scale(state)
+    num_actions = env.action_mask(state).shape[-1]
+    worst = jnp.float32(jnp.inf)
+
+    def judge(bare):
+        full = bare.replace(instance=instance)
+        observation = env.observe(full)
+        logits, value = apply(params, observation)
+        usable = env.feasible(full)
+        expected = jnp.where(full.done, 0, value / config.reward_scale * scale)
+        promise = jnp.where(usable, env.bound(full).astype(jnp.float32) - expected, worst)
+        return promise, logits, env.action_mask(full) & ~full.done
+
+    def expand(key, bare, action, mask):
+        full = bare.replace(instance=instance)
+        legal = mask[action]
+        after = env.apply(key, full, action, legal)
+        return after.replace(instance=None)
+
+    def body(carry, key):
+        beam, alive, prior, greedy, logits, mask = carry
+        log_probs = jnp.where(mask, jax.nn.log_softmax(jnp.where(mask, logits, -jnp.inf), -1), 0)
+        actions = jnp.arange(num_actions, dtype=jnp.int32)
+        # A line that is over, or passes an event, goes on by itself: as its action 0.
+        waits = ~mask.any(-1)
+        open_ = alive[:, None] & (mask | (waits[:, None] & (actions == 0)))  # [W, A]
+        children = jax.vmap(lambda bare, m: jax.vmap(lambda a: expand(key, bare, a, m))(actions))(beam, mask)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
+        promise, next_logits, next_mask = jax.vmap(judge)(flat)
+        child_prior = (prior[:, None] + log_probs).ravel()
+        is_greedy = (greedy[:, None] & (actions == masked_argmax(logits, mask)[:, None])).ravel()
+        cost = jnp.where(open_.ravel(), promise - config.prior_weight * scale * child_prior, worst)
+        rank = jnp.where(is_greedy, -worst, cost)
+        _, chosen = jax.lax.top_k(-rank, width)
+        take = lambda tree: jax.tree.map(lambda leaf: leaf[chosen], tree)  # noqa: E731
+        carry = (
+            take(flat),
+            take(cost) < worst,
+            take(child_prior),
+            take(is_greedy),
+            take(next_logits),
+            take(next_mask),
+        )
+        return carry, ((chosen // num_actions).astype(jnp.int32), (chosen % num_actions).astype(jnp.int32))
+
+    first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), state.replace(instance=None))
+    lead = jnp.arange(width) == 0
+    _, logits, mask = jax.vmap(judge)(first)
+    start = (first, lead, jnp.zeros((width,), jnp.float32), lead, logits, mask)
+    (beam, alive, *_), (parents, actions) = jax.lax.scan(body, start, random.split(key, num_steps))
+
+    def outcome(bare):
+        full = bare.replace(instance=instance)
+        return env.objective(full), full.done & env.feasible(full)
+
+    objective, usable = jax.vmap(outcome)(beam)
+    usable &= alive
+    best = jnp.argmin(jnp.where(usable, objective, jnp.iinfo(jnp.int32).max))
+
+    def back(line, step):
+        parent, action = step
+        return parent[line], action[line]
+
+    _, taken = jax.lax.scan(back, best, (parents, actions), reverse=True)
+    final = jax.tree.map(lambda leaf: leaf[best], beam).replace(instance=instance)
+    return Found(state=final, action=taken, objective=objective[best], feasible=usable[best])

@@ -1,0 +1,127 @@
+"""Planning and beam search against exhaustive play, and what they promise: legal, reproducible, blind to chance."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import random
+
+import jaxsched
+from jaxsched.envs import job_shop
+from jaxsched.envs.job_shop import blocking
+from jaxsched.policies import NetworkConfig, greedy_policy, init_network
+from jaxsched.policies.network import example_observation
+from jaxsched.search import BeamConfig, PlanningConfig, beam_search, plan, planning_policy, rekey
+
+ENV = jaxsched.make("JobShop-v0")
+SOURCE = job_shop.uniform(3, 2)  # 3 jobs of 2 operations: 90 orders
+NETWORK = NetworkConfig(width=16, num_layers=1, num_heads=2)
+COUNT = 16
+APPLY, PARAMS = init_network(random.key(0), example_observation(ENV, SOURCE), NETWORK)
+
+
+@functools.cache
+def instances():
+    return jax.device_get(jax.vmap(SOURCE)(random.split(random.key(1), COUNT)))
+
+
+@functools.cache
+def optima() -> np.ndarray:
+    """By playing all orders of the jobs' operations in one program."""
+    orders = {tuple(order) for order in _orders([2, 2, 2])}
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, None))
+    @functools.partial(jax.vmap, in_axes=(None, 0))
+    def makespan(instance, order):
+        state, _ = ENV.reset(random.key(0), instance)
+        body = lambda state, job: (ENV.apply(random.key(0), state, job, jnp.bool_(True)), None)  # noqa: E731
+        return ENV.objective(jax.lax.scan(body, state, order)[0])
+
+    return np.asarray(makespan(instances(), jnp.asarray(sorted(orders), jnp.int32))).min(1)
+
+
+def _orders(left):
+    if not any(left):
+        yield []
+    for job, count in enumerate(left):
+        if count:
+            rest = [*left[:job], count - 1, *left[job + 1 :]]
+            yield from ([job, *order] for order in _orders(rest))
+
+
+@functools.cache
+def beams(width: int):
+    config = BeamConfig(width=width)
+
+    @jax.jit
+    @jax.vmap
+    def run(instance):
+        state, _ = ENV.reset(random.key(0), instance)
+        found = beam_search(ENV, APPLY, PARAMS, random.key(0), state, ENV.max_steps(instance), config)
+        again, _ = jax.lax.scan(lambda s, a: (ENV.step(random.key(0), s, a)[0], None), state, found.action)
+        greedy = jaxsched.rollout(ENV, random.key(0), instance, greedy_policy(APPLY, PARAMS)).objective
+        return found.objective, found.feasible, ENV.objective(found.state), ENV.objective(again), greedy
+
+    return jax.device_get(run(instances()))
+
+
+def test_a_beam_as_wide_as_the_tree_finds_the_optimum():
+    objective, feasible, *_ = beams(90)
+    assert feasible.all()
+    np.testing.assert_array_equal(objective, optima())
+
+
+def test_a_beam_is_no_worse_than_the_greedy_policy_and_its_actions_replay():
+    objective, feasible, of_state, replayed, greedy = beams(4)
+    assert feasible.all()
+    assert (objective <= greedy).all()
+    assert (objective < greedy).any()
+    np.testing.assert_array_equal(objective, of_state)
+    np.testing.assert_array_equal(objective, replayed)
+
+
+def test_planning_through_the_whole_tree_is_near_the_optimum():
+    """An untrained network ranks actions at random, so what is good comes from the simulator."""
+    policy = planning_policy(ENV, APPLY, PARAMS, PlanningConfig(128, gumbel_scale=0.0, value_scale=1.0))
+    play = jax.jit(jax.vmap(lambda instance: jaxsched.rollout(ENV, random.key(0), instance, policy).objective))
+    found = np.asarray(play(instances()))
+    assert (found >= optima()).all()
+    assert (found == optima()).mean() >= 0.8
+    assert found.mean() < beams(4)[4].mean()  # of the greedy policy
+
+
+def test_plan_is_a_distribution_over_legal_actions():
+    state, timestep = jax.vmap(lambda instance: ENV.reset(random.key(0), instance))(instances())
+    config = PlanningConfig(num_simulations=4)
+    found = jax.jit(lambda key, state: plan(ENV, APPLY, PARAMS, key, state, config))(random.key(3), state)
+    mask = np.asarray(timestep.observation.action_mask)
+    assert mask[np.arange(COUNT), np.asarray(found.action)].all()
+    np.testing.assert_allclose(np.asarray(found.weights).sum(-1), 1, rtol=1e-5)
+    assert (np.asarray(found.weights)[~mask] == 0).all()
+    assert np.isfinite(found.value).all()
+
+
+def test_rekey_changes_chance_and_nothing_else():
+    instance = blocking.interrupted(blocking.unbuffered(SOURCE), 0.1)(random.key(0))
+    other = rekey(random.key(1), instance)
+    changed = []
+    for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(instance), jax.tree.leaves(other), strict=True):
+        if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
+            changed.append(path)
+            assert (random.key_data(old) != random.key_data(new)).any()
+        else:
+            np.testing.assert_array_equal(old, new)
+    assert changed
+    assert rekey(random.key(1), instances()) is not None  # without keys there is nothing to change
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        PlanningConfig(num_simulations=0)
+    with pytest.raises(ValueError, match="at least 1"):
+        BeamConfig(width=0)
