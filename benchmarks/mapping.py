@@ -1,13 +1,15 @@
-"""Memory mapping: heuristics and policies on generated programs, throughput.
+"""Memory mapping: heuristics, a policy and searches on generated programs, throughput, training.
 
-    python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--policy FOLDER] [--search-seconds 0]
+    python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--searched 200] [--seconds 10] [--policy DIR]
     python benchmarks/mapping.py throughput
     python benchmarks/mapping.py train imitate    # then standard, then expert: each starts from the one before
 
-`compare` plays every heuristic, with drop-backup and without, on programs of 20 instructions, and on small ones of 4,
-where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the larger programs
-less the lower bound, so that shares there are understated. Shares are of the sums over all programs; intervals are 95 %
-by bootstrap over programs. `train` runs the preset of that name, resumable, and keeps its log, curve and weights in
+`compare` plays every heuristic, with drop-backup and without, and the policy, on programs of 20 instructions, and on
+small ones of 4, where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the
+larger programs less the bound of CP-SAT, a relaxation, so that shares there are understated. The searches play the
+first `--searched` of the larger programs: evolution for `--seconds` each, with the network a beam, and planning before
+every decision. Shares are of the sums over all programs; intervals are 95 % by bootstrap over programs, `over` the best
+heuristic paired. `train` runs the preset of that name, resumable, and keeps its log, curve and weights in
 `results/mapping/NAME`. Each of the first two rewrites its part of `results/mapping.json`.
 """
 
@@ -32,12 +34,15 @@ import jaxsched
 from jaxsched.core import rollout
 from jaxsched.envs import memory
 from jaxsched.envs.memory.mapping import exact, rules
+from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import SCORES
+from jaxsched.envs.memory.mapping.plain import _play
 from jaxsched.envs.memory.mapping.preset import PRESETS
 from jaxsched.evaluation import throughput
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
+from jaxsched.search import BeamConfig, PlanningConfig, beam_search, planning_policy
 from jaxsched.training import train as run_training
 from jaxsched.training.config import from_dict
 
@@ -45,6 +50,7 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
 TRAINED = RESULTS.parent / "mapping"
 START = {"standard": "imitate", "expert": "standard"}  # stage -> the one whose weights it starts from
 SEED, HELD_OUT = 999, 100  # programs of the curves
+BEAM, SIMULATIONS = 64, 32
 LARGE, SMALL = 20, 4  # instructions
 CHUNK = 100
 NAMES = [name for name in SCORES if name != "random"]
@@ -85,24 +91,81 @@ def share(baseline: np.ndarray, latency: np.ndarray, best: np.ndarray, seed: int
     return {"share": round(saved.sum() / attainable.sum(), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
-def policy_latency(folder: pathlib.Path, num_instructions: int, keys: jax.Array) -> np.ndarray:
-    """Latency of a trained policy, played greedily, the baseline at a dead end."""
-    env, source = jaxsched.make("MemoryMap-v0"), memory.random_programs(num_instructions)
+def over(baseline: np.ndarray, latency: np.ndarray, other: np.ndarray, best: np.ndarray) -> list[float]:
+    """Share of the attainable saving that `latency` has over `other`: mean, and its paired bootstrap interval."""
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(latency), (2000, len(latency)))
+    gained, attainable = (other - latency).astype(float), (baseline - best).astype(float)
+    found = gained[draws].sum(1) / attainable[draws].sum(1)
+    return [round(float(x), 4) for x in (gained.sum() / attainable.sum(), *np.percentile(found, [2.5, 97.5]))]
+
+
+def in_chunks(run: Any, keys: jax.Array, size: int = CHUNK) -> list[np.ndarray]:
+    parts = [jax.device_get(run(keys[i : i + size])) for i in range(0, len(keys), size)]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def by_policy(folder: pathlib.Path, source: Any, keys: jax.Array) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Latency (the baseline at a dead end) and dead ends of a trained policy, greedy."""
+    env = jaxsched.make("MemoryMap-v0")
     apply, params = load_policy(folder, env)
 
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(keys, backup):
+        def one(key):
+            state, _ = play(source(key), lambda state: apply(params, env.observe(state))[0], backup)
+            return rules.bound(state), state.dead
+
+        return jax.vmap(one)(keys)
+
+    names = {"policy": False, "policy+drop_backup": True}
+    return {name: tuple(in_chunks(lambda keys, b=backup: run(keys, b), keys)) for name, backup in names.items()}
+
+
+def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds: float) -> dict[str, np.ndarray]:
+    """Latency of evolution from the heuristics and, with a network, of beams and planning."""
+    found: dict[str, list[int]] = {f"evolution, {seconds:g} s": []}
+    for key in keys:
+        instance = jax.device_get(source(key))
+        starts = [_play(SCORES[name], True, instance) for name in ("all_drop", "belady", "msa", "greedy")]
+        state = evolution.search(instance, starts, seed=0, deadline=time.perf_counter() + seconds)
+        found[f"evolution, {seconds:g} s"].append(int(state.latency))
+    columns = {name: np.array(column) for name, column in found.items()}
+    if folder is None:
+        return columns
+    env = jaxsched.make("MemoryMap-v0")
+    apply, params = load_policy(folder, env)
+    scale = PRESETS["expert"].training["reward_scale"]
+
     @jax.jit
-    def run(params, keys):
-        policy = greedy_policy(apply, params)
-        return jax.vmap(lambda key: rollout(env, key, source(key), policy).objective)(keys)
+    @jax.vmap
+    def beam(key):
+        instance = source(key)
+        config = BeamConfig(width=BEAM, reward_scale=scale)
+        state = env.init(key, instance)
+        found = beam_search(env, apply, params, key, state, env.max_steps(instance), config)
+        return (jnp.where(found.feasible, found.objective, env.baseline(instance)),)
 
-    return np.concatenate([run(params, part) for part in np.array_split(keys, max(len(keys) // CHUNK, 1))])
+    planner = planning_policy(env, apply, params, PlanningConfig(SIMULATIONS, gumbel_scale=0.0, reward_scale=scale))
+
+    @jax.jit
+    @jax.vmap
+    def planned(key):
+        return (rollout(env, key, source(key), planner).objective,)
+
+    columns[f"beam of {BEAM}"] = in_chunks(beam, keys, 10)[0]
+    columns[f"planning, {SIMULATIONS} simulations"] = in_chunks(planned, keys, 50)[0]
+    return columns
 
 
-def compare(num_programs: int, num_small: int, policy: pathlib.Path | None, search_seconds: float) -> dict[str, Any]:
+def compare(
+    num_programs: int, num_small: int, num_searched: int, seconds: float, policy: pathlib.Path | None
+) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for what, num_instructions, num in (("programs", LARGE, num_programs), ("small", SMALL, num_small)):
         keys = jax.random.split(jax.random.key(num_instructions), num)
         source = memory.random_programs(num_instructions)
+        draw = jax.jit(source)
         table: dict[str, Any] = {}
         columns = {}
         for backup in (False, True):
@@ -111,29 +174,36 @@ def compare(num_programs: int, num_small: int, policy: pathlib.Path | None, sear
             for r, name in enumerate(NAMES):
                 label = name + "+drop_backup" * backup
                 columns[label] = found["latency"][:, r]
-                table[label] = {"dead ends": int(found["dead"][:, r].sum()), "forced": int(found["forced"][:, r].sum())}
+                table[label] = {"dead ends": int(found["dead"][:, r].sum())}
+        best_rule = min(columns, key=lambda name: columns[name].sum())
         if policy is not None:
-            columns["policy"] = policy_latency(policy, num_instructions, keys)
+            for label, (latency, dead) in by_policy(policy, source, keys).items():
+                columns[label], table[label] = latency, {"dead ends": int(dead.sum())}
         baseline, best = found["baseline"], found["lower"]
-        if what == "small" or search_seconds > 0:
-            # The optimum of small programs; on the others a search for so long each, from the heuristics.
-            limit, states = 60.0 if what == "small" else search_seconds, []
-            for key in keys:
-                instance = jax.device_get(source(key))
-                start = jax.jit(rules.init)(instance)
-                start = start.replace(position=instance.access_mask.sum(dtype=np.int32), action=start.action + 2)
-                deadline = time.perf_counter() + limit
-                state, bound = exact.search(instance, [start], exhaustive=what == "small", deadline=deadline)
-                assert what != "small" or bound == state.latency, "not proved"
-                states.append(int(state.latency))
-            columns["optimum" if what == "small" else "search"] = np.array(states)
-            best = np.array(states) if what == "small" else best
+        instances = [jax.device_get(draw(key)) for key in keys]
+        if what == "small":
+            for i, instance in enumerate(instances):
+                start = _play(SCORES["all_drop"], True, instance)
+                state, bound = exact.search(instance, [start], deadline=time.perf_counter() + 60)
+                assert bound == state.latency, "not proved"
+                best[i] = bound
+        else:
+            began = time.perf_counter()
+            bounds = [exact.solver_bound(instance, time_limit=10, num_workers=1) for instance in instances]
+            best = np.maximum(best, bounds)
+            print(f"bounds: {time.perf_counter() - began:.0f} s", flush=True)
+            columns |= by_search(policy, draw, keys[:num_searched], seconds)
         for label, latency in columns.items():
-            table.setdefault(label, {})
-            table[label] |= share(baseline, latency, best)
-            table[label]["saved per cent"] = round(100 * (baseline - latency).sum() / baseline.sum(), 2)
+            some = slice(len(latency))  # the searches play the first programs only
+            row = table.setdefault(label, {}) | share(baseline[some], latency, best[some])
+            row["saved per cent"] = round(100 * (baseline[some] - latency).sum() / baseline[some].sum(), 2)
+            if len(latency) < num:
+                row["programs"] = len(latency)
+            if label not in SCORES and label.removesuffix("+drop_backup") not in SCORES:
+                row[f"over {best_rule}"] = over(baseline[some], latency, columns[best_rule][some], best[some])
             if what == "small":
-                table[label]["optimal per cent"] = round(100 * np.mean(latency == best), 1)
+                row["optimal per cent"] = round(100 * np.mean(latency == best), 1)
+            table[label] = row
         table["attainable"] = {"saved per cent": round(100 * (baseline - best).sum() / baseline.sum(), 2)}
         results[what] = {"number": num, "instructions": num_instructions, "methods": table}
         print(f"{what}: {num} programs of {num_instructions} instructions")
@@ -223,7 +293,8 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--small", type=int, default=100)
     parser.add_argument("--policy", type=pathlib.Path, help="folder of a trained policy")
-    parser.add_argument("--search-seconds", type=float, default=0.0, help="of the search on each larger program")
+    parser.add_argument("--searched", type=int, default=200, help="larger programs that the searches play")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of evolution on each")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/mapping"), help="of `train`")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -233,7 +304,8 @@ def main() -> None:
         learn(arguments.stage, arguments.folder, arguments.seed)
         return
     if arguments.command == "compare":
-        part = compare(arguments.programs, arguments.small, arguments.policy, arguments.search_seconds)
+        a = arguments
+        part = compare(a.programs, a.small, a.searched, a.seconds, a.policy)
     else:
         part = measure()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

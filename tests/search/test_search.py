@@ -11,6 +11,8 @@ import pytest
 from jax import random
 
 import jaxsched
+from jaxsched.core import greedy
+from jaxsched.core.evolution import UNUSABLE, EvolutionConfig, begin, evolve, play
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import blocking
 from jaxsched.policies import NetworkConfig, greedy_policy, init_network
@@ -120,7 +122,35 @@ def test_rekey_changes_chance_and_nothing_else():
     assert rekey(random.key(1), instances()) is not None  # without keys there is nothing to change
 
 
+def test_evolution_finds_the_optimum_and_never_forgets_the_best():
+    config, repair = EvolutionConfig(size=16, num_generations=6), ENV.heuristics["spt"]
+    world, seeds = random.key(0), jnp.full((1, 6), -1, jnp.int32)
+
+    @jax.jit
+    @jax.vmap
+    def run(instance):
+        first = begin(ENV, repair, config, world, instance, seeds)
+        last = evolve(ENV, repair, config, world, instance, random.key(1), first)
+        again = jax.vmap(functools.partial(play, ENV, repair, world, instance))(last.action)
+        rule = jaxsched.rollout(ENV, world, instance, greedy(repair)).objective
+        return first, last, again, rule
+
+    first, last, again, rule = jax.device_get(run(instances()))
+    real = last.cost < UNUSABLE
+    assert (first.cost[:, 0] == rule).all()
+    assert (last.cost[:, 0] <= first.cost[:, 0]).all()
+    assert (np.diff(last.cost, axis=1) >= 0).all()
+    np.testing.assert_array_equal(last.cost[real], again.cost[real])
+    np.testing.assert_array_equal(last.action, again.action)  # recorded as played
+    assert (last.length == 6).all()
+    for actions, mask in zip(last.action, real, strict=True):
+        assert len(np.unique(actions[mask], axis=0)) == mask.sum()
+    assert (last.cost[:, 0] == optima()).mean() >= 0.9
+
+
 def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="at least 2"):
+        EvolutionConfig(size=1)
     with pytest.raises(ValueError, match="at least 1"):
         PlanningConfig(num_simulations=0)
     with pytest.raises(ValueError, match="at least 1"):

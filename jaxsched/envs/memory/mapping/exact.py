@@ -19,40 +19,30 @@ import numpy as np
 
 from jaxsched.envs.memory.mapping import rules as rules
 from jaxsched.envs.memory.mapping.types import MapInstance, MapState, Program
-from jaxsched.envs.memory.mapping.validate import Use, problem_of
+from jaxsched.envs.memory.mapping.validate import Use, problem_of, problem_of_instance
 
 CHUNK = 256  # partial mappings expanded at once
-FIRST_WIDTH = 256
 MAX_CELLS = 2**26  # numbers in all partial mappings kept
 
 
-def search(
-    instance: MapInstance, starts: Sequence[MapState], *, exhaustive: bool, deadline: float
-) -> tuple[MapState, int]:
+def search(instance: MapInstance, starts: Sequence[MapState], *, deadline: float) -> tuple[MapState, int]:
     """The best mapping found, at least as good as each of `starts`, and a lower bound on the optimum.
 
-    The bound is the latency of the mapping where it is proved best. `deadline` is a time of `time.perf_counter`.
+    The bound is the latency of the mapping where it is proved best: where all partial mappings that may beat the best
+    found their place in memory, and `deadline`, a time of `time.perf_counter`, was not met.
     """
     starts = [jax.device_get(state) for state in starts if not state.dead]
     best = min(starts, key=lambda state: int(state.latency))
     lower = int(_lower_bound(instance))
-    most = max(MAX_CELLS // (5 * instance.num_accesses + 4 * instance.num_instructions), CHUNK)
-    width = most if exhaustive else min(FIRST_WIDTH, most)
-    while int(best.latency) > lower:
-        best, through, complete = _sweep(instance, best, width, deadline)
-        if complete:
-            return best, int(best.latency)
-        if not through or width == most:
-            break
-        width = min(2 * width, most)
+    if int(best.latency) > lower:
+        most = max(MAX_CELLS // (5 * instance.num_accesses + 4 * instance.num_instructions), CHUNK)
+        best, complete = _sweep(instance, best, most, deadline)
+        lower = int(best.latency) if complete else lower
     return best, lower
 
 
-def _sweep(instance: MapInstance, best: MapState, width: int, deadline: float) -> tuple[MapState, bool, bool]:
-    """One pass with at most `width` partial mappings per level.
-
-    Returns the best mapping, whether the pass got to the end in time, and whether it left nothing out.
-    """
+def _sweep(instance: MapInstance, best: MapState, width: int, deadline: float) -> tuple[MapState, bool]:
+    """One pass with at most `width` partial mappings per level: the best mapping, and whether nothing was left out."""
     frontier = jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(_bare(_init(instance))))
     complete = True
     for _ in range(int(np.asarray(instance.access_mask).sum())):
@@ -60,7 +50,7 @@ def _sweep(instance: MapInstance, best: MapState, width: int, deadline: float) -
         children, keys = [], []
         for first in range(0, num, CHUNK):
             if time.perf_counter() > deadline:
-                return best, False, False
+                return best, False
             rows = np.minimum(np.arange(first, first + CHUNK), num - 1)  # the last one fills the chunk
             found, legal, hope = jax.device_get(_expand(instance, _rows(frontier, rows)))
             real = np.arange(CHUNK)[:, None] < num - first
@@ -84,7 +74,7 @@ def _sweep(instance: MapInstance, best: MapState, width: int, deadline: float) -
         if not alive.size:
             break
         frontier = _rows(frontier, alive)
-    return best, True, complete
+    return best, complete
 
 
 def _rows(tree: Any, index: Any) -> Any:
@@ -112,8 +102,10 @@ def _expand(instance: MapInstance, states: MapState):
     return jax.vmap(lambda state: jax.vmap(functools.partial(child, state))(actions))(states)
 
 
-def solver_bound(program: Program, *, time_limit: float = 60.0, num_workers: int | None = None, seed: int = 0) -> int:
-    """A lower bound on the latency of any mapping, in the program's ticks, by CP-SAT.
+def solver_bound(
+    program: Program | MapInstance, *, time_limit: float = 60.0, num_workers: int | None = None, seed: int = 0
+) -> int:
+    """A lower bound on the latency of any mapping, in the ticks of the program or instance, by CP-SAT.
 
     A relaxation with free addresses: what is in fast memory at an instruction must fit by width only, copies and
     write-backs may take supply from any instruction since the value was written, and a value that is written back may
@@ -124,7 +116,7 @@ def solver_bound(program: Program, *, time_limit: float = 60.0, num_workers: int
     except ImportError:
         raise ImportError('the bound needs OR-Tools: pip install "jaxsched[solvers]"') from None
 
-    problem = problem_of(program)
+    problem = problem_of(program) if isinstance(program, Program) else problem_of_instance(program)
     model, num = cp_model.CpModel(), len(problem.compute)
     memory = [0] * num
     for use in problem.uses:

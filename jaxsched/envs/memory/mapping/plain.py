@@ -9,22 +9,24 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import random
 
+from jaxsched.core.arrays import put
 from jaxsched.core.environment import Policy, Scores
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_to
-from jaxsched.core.rollout import rollout
 from jaxsched.envs.memory.mapping import exact, rules
-from jaxsched.envs.memory.mapping.backup import drop_backup
+from jaxsched.envs.memory.mapping.backup import drop_backup, play
 from jaxsched.envs.memory.mapping.backup import step as backup_step
 from jaxsched.envs.memory.mapping.env import MemoryMap
 from jaxsched.envs.memory.mapping.heuristics import HEURISTICS, SCORES
+from jaxsched.envs.memory.mapping.search import search
 from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Scale, Step, map_instance
 from jaxsched.envs.memory.mapping.validate import Replay, problem_of
 
-MAP_METHODS = (*HEURISTICS, "search", "exact", "policy")
+MAP_METHODS = (*HEURISTICS, "search", "exact", "policy", "policy+drop_backup")
 
 
 class Stalls(NamedTuple):
@@ -49,17 +51,20 @@ def map_program(
 
     * `all_drop`, `greedy`, `greedy_copy`, `greedy_keep`, `belady`, `msa` (`mapping/heuristics.py`): alone they may end
       at a dead end, and the plan is not `feasible` then; with `+drop_backup` they never do.
-    * `search`: a beam over the accesses, wider and wider, never worse than the best heuristic (`mapping/exact.py`).
-    * `exact`: exhaustive search; `plan.proved` where it got through within half of `time_limit` seconds and its memory,
-      else the bound is that of CP-SAT where OR-Tools is installed (`exact.solver_bound`).
-    * `policy`: one episode of `policy(key, state, observation) -> action`.
+    * `search`: evolution of whole mappings until `time_limit` seconds are over or the bound is met, never worse than
+      the best of four heuristics (`mapping/search.py`).
+    * `exact`: exhaustive search; `plan.proved` where it got through within half of `time_limit` seconds and its memory.
+    * `policy`, `policy+drop_backup`: one episode of `policy(key, state, observation) -> action`.
 
-    `seed` is for the policy and the solver. Raises `InstanceError` for malformed programs and those beyond int32 after
-    scaling, `UnknownNameError` for another method.
+    The bound of `search`, and of `exact` where it is not proved, is that of CP-SAT where OR-Tools is installed
+    (`exact.solver_bound`), which gets a fifth of the time and half of it.
+
+    `seed` is for the policy, the search and the solver. Raises `InstanceError` for malformed programs and those beyond
+    int32 after scaling, `UnknownNameError` for another method.
     """
     if method not in MAP_METHODS:
         raise UnknownNameError("method", method, MAP_METHODS)
-    if (method == "policy") != (policy is not None):
+    if method.startswith("policy") != (policy is not None):
         raise ValueError("method 'policy' needs policy=, a function (key, state, observation) -> action; no other does")
     if not time_limit >= 0:
         raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
@@ -70,17 +75,24 @@ def map_program(
     if method in HEURISTICS:
         name, _, backup = method.partition("+")
         state = _play(SCORES[name], bool(backup), instance)
-    elif method == "policy":
-        assert policy is not None
-        state = _episode(policy, instance, seed)
+    elif policy is not None:
+        state = _episode(policy, method != "policy", instance, seed)
     else:
         starts = [_play(SCORES[name], True, instance) for name in ("all_drop", "belady", "msa", "greedy")]
-        is_exact = method == "exact"
-        deadline = began + (time_limit / 2 if is_exact else time_limit)
-        state, lower = exact.search(instance, starts, exhaustive=is_exact, deadline=deadline)
-        if is_exact and lower < int(state.latency) and find_spec("ortools"):
-            left = began + time_limit - time.perf_counter()
-            lower = max(lower, exact.solver_bound(program, time_limit=left, seed=seed) // scale.time)
+        lower = int(_lower_bound(instance))
+
+        def bound(share: float) -> int:
+            """By CP-SAT within a share of the whole time."""
+            left = min(share * time_limit, began + time_limit - time.perf_counter())
+            return exact.solver_bound(program, time_limit=left, seed=seed) // scale.time if find_spec("ortools") else 0
+
+        if method == "exact":
+            state, lower = exact.search(instance, starts, deadline=began + time_limit / 2)
+            if lower < int(state.latency):
+                lower = max(lower, bound(0.5))
+        else:
+            lower = max(lower, bound(0.2))
+            state = search(instance, starts, seed=seed, deadline=began + time_limit, target=lower)
     return _finish(program, state, scale, lower, method, began)
 
 
@@ -185,6 +197,12 @@ def _apply(state: MapState, scores: Any, forced: Any) -> MapState:
     return backup_step(state, scores, forced)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _episode(policy: Policy, instance: MapInstance, seed: int):
-    return rollout(MemoryMap(), random.key(seed), instance, policy).state
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _episode(policy: Policy, backup: bool, instance: MapInstance, seed: int) -> MapState:
+    env = MemoryMap()
+
+    def scores(state: MapState) -> jax.Array:
+        action = policy(random.fold_in(random.key(seed), state.position), state, env.observe(state))
+        return put(jnp.zeros((3,), jnp.int32), 1, action)
+
+    return play(instance, scores, backup)[0]

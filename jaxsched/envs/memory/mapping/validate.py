@@ -229,18 +229,19 @@ def verify_mapping(program: Program, plan: MapPlan) -> list[str]:
 
 def validate_mapping(instance: MapInstance, plan: MapPlan) -> list[str]:
     """Everything wrong with the plan of an instance, in its units."""
-    return _judge(_problem_of_instance(instance), plan)
+    return _judge(problem_of_instance(instance), plan)
 
 
 def measure_mapping(instance: MapInstance, plan: MapPlan) -> int:
     """The latency of a valid plan of an instance, in its ticks, from its actions alone."""
-    replay = Replay(_problem_of_instance(instance))
+    replay = Replay(problem_of_instance(instance))
     for action in plan.actions:
         replay.take(action)
     return replay.latency
 
 
-def _problem_of_instance(instance: MapInstance) -> Problem:
+def problem_of_instance(instance: MapInstance) -> Problem:
+    """The problem of an instance, in its units."""
     columns = [np.asarray(instance.value), np.asarray(instance.time), np.asarray(instance.is_write)]
     columns += [
         np.asarray(getattr(instance, name)) for name in ("leader", "is_output", "slow", "fast", "demand", "width")
