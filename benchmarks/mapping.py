@@ -2,7 +2,7 @@
 
     python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--searched 200] [--seconds 10] [--policy DIR]
     python benchmarks/mapping.py throughput
-    python benchmarks/mapping.py train imitate    # then standard, then expert: each starts from the one before
+    python benchmarks/mapping.py train imitate    # then standard, evolved, expert: each starts from the one before
 
 `compare` plays every heuristic, with drop-backup and without, and the policy, on programs of 20 instructions, and on
 small ones of 4, where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the
@@ -48,7 +48,11 @@ from jaxsched.training.config import from_dict
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
 TRAINED = RESULTS.parent / "mapping"
-START = {"standard": "imitate", "expert": "standard"}  # stage -> the one whose weights it starts from
+START = {
+    "standard": "imitate",
+    "evolved": "standard",
+    "expert": "evolved",
+}  # stage -> the one whose weights it starts from
 SEED, HELD_OUT = 999, 100  # programs of the curves
 BEAM, SIMULATIONS = 64, 32
 LARGE, SMALL = 20, 4  # instructions
@@ -119,7 +123,8 @@ def by_policy(folder: pathlib.Path, source: Any, keys: jax.Array) -> dict[str, t
         return jax.vmap(one)(keys)
 
     names = {"policy": False, "policy+drop_backup": True}
-    return {name: tuple(in_chunks(lambda keys, b=backup: run(keys, b), keys)) for name, backup in names.items()}
+    found = {name: in_chunks(lambda keys, b=backup: run(keys, b), keys) for name, backup in names.items()}
+    return {name: (latency, dead) for name, (latency, dead) in found.items()}
 
 
 def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds: float) -> dict[str, np.ndarray]:
@@ -289,7 +294,7 @@ def learn(stage: str, work: pathlib.Path, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("compare", "throughput", "train"))
-    parser.add_argument("stage", nargs="?", choices=("imitate", "standard", "expert"), help="of `train`")
+    parser.add_argument("stage", nargs="?", choices=("imitate", *START), help="of `train`")
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--small", type=int, default=100)
     parser.add_argument("--policy", type=pathlib.Path, help="folder of a trained policy")
@@ -300,7 +305,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command == "train":
         if arguments.stage is None:
-            parser.error("train which? imitate, standard or expert")
+            parser.error("train which stage?")
         learn(arguments.stage, arguments.folder, arguments.seed)
         return
     if arguments.command == "compare":
