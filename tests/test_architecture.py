@@ -126,7 +126,7 @@ BROKEN = [
     ("envs/job_shop/env.py", "from jraph import GraphsTuple"),
     ("envs/job_shop/draw.py", "import matplotlib.pyplot as plt"),
     ("envs/job_shop/draw.py", "class Chart:\n    from matplotlib import pyplot"),
-    ("cli.py", "try:\n    import tyro\nexcept ImportError:\n    tyro = None"),
+    ("cli/common.py", "try:\n    import tyro\nexcept ImportError:\n    tyro = None"),
     ("training/checkpoint.py", "def load(path):\n    import pickle"),
     ("training/checkpoint.py", "config = eval(text)"),
     ("training/checkpoint.py", "config = yaml.load(text)"),

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("tyro", reason="the command line is part of the extra `train`")
 
 from jaxsched import cli
+from jaxsched.cli.memory import amount
 from jaxsched.envs import memory
 
 
@@ -56,4 +57,4 @@ def test_errors_are_one_line(file, capsys, arguments, message):
 
 
 def test_amounts():
-    assert [cli._amount(text) for text in ("12", "1 KiB", "1MiB", "2gib")] == [12, 2**10, 2**20, 2**31]
+    assert [amount(text) for text in ("12", "1 KiB", "1MiB", "2gib")] == [12, 2**10, 2**20, 2**31]
