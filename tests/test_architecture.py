@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxsched"
 SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 
 # Optional or slow to import: only inside functions.
-LAZY = {"gymnasium", "matplotlib", "mctx", "orbax", "ortools", "rich", "safetensors", "tyro"}
+LAZY = {"gymnasium", "matplotlib", "mctx", "omnimalloc", "orbax", "ortools", "rich", "safetensors", "tyro"}
 # Reading these runs code from the file.
 UNSAFE_MODULES = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load"}

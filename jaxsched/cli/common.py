@@ -19,6 +19,7 @@ EXTRAS = {  # what the optional extras bring, by the names that are imported
     "viz": ("matplotlib",),
     "solvers": ("ortools",),
     "search": ("mctx",),
+    "omnimalloc": ("omnimalloc",),
 }
 
 
