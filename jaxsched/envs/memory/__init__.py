@@ -18,6 +18,7 @@ from jaxsched.envs.memory.mapping.env import MemoryMap
 from jaxsched.envs.memory.mapping.plain import MAP_METHODS, Stalls, map_program, replay_program, stalls
 from jaxsched.envs.memory.mapping.sources import draw_mapping, graph_program, random_programs
 from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Step, map_instance
+from jaxsched.envs.memory.replacement.draw import replacement_chart, replacement_svg
 from jaxsched.envs.memory.replacement.env import TensorReplacement
 from jaxsched.envs.memory.replacement.heuristics import Capacities, capacities, min_peak_order, peak_footprint
 from jaxsched.envs.memory.replacement.plain import REPLACEMENT_METHODS, replace
@@ -79,7 +80,9 @@ __all__ = [
     "random_programs",
     "read_csv",
     "replace",
+    "replacement_chart",
     "replacement_instance",
+    "replacement_svg",
     "replay_program",
     "series_parallel",
     "stalls",
