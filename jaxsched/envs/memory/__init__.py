@@ -11,7 +11,7 @@ from jaxsched.envs.memory.allocation.sources import random_lives
 from jaxsched.envs.memory.allocation.types import AllocationInstance, AllocationState, to_instance
 from jaxsched.envs.memory.draw import memory_map, memory_map_svg
 from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_ranges, series_parallel, u_net
-from jaxsched.envs.memory.io import read_csv, write_csv
+from jaxsched.envs.memory.io import read_csv, read_json, write_csv, write_json, write_plan
 from jaxsched.envs.memory.mapping.backup import drop_backup
 from jaxsched.envs.memory.mapping.draw import mapping_chart, mapping_svg
 from jaxsched.envs.memory.mapping.env import MemoryMap
@@ -79,6 +79,7 @@ __all__ = [
     "random_lives",
     "random_programs",
     "read_csv",
+    "read_json",
     "replace",
     "replacement_chart",
     "replacement_instance",
@@ -90,4 +91,6 @@ __all__ = [
     "u_net",
     "verify",
     "write_csv",
+    "write_json",
+    "write_plan",
 ]
