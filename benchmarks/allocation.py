@@ -23,12 +23,11 @@ from importlib import metadata
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 import jaxsched
 from jaxsched.core import Infeasible
 from jaxsched.envs import memory
-from jaxsched.evaluation import throughput
+from jaxsched.evaluation import step_cost, throughput
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "allocation.json"
 CAPACITY = 2**20
@@ -129,30 +128,10 @@ def measure() -> dict[str, Any]:
             skyline(rng, neighbours, instance.size.tolist())
             plans += 1
         row["plain Python, one core"] = {"steps_per_cpu_second": round(plans * num / seconds)}
-        row["one step, batch 1024"] = cost(env, source)
+        row["one step, batch 1024"] = step_cost(env, source)
         found[str(num)] = row
         print(num, json.dumps(row, indent=1))
     return found
-
-
-def cost(env: Any, source: Any) -> dict[str, float]:
-    """XLA's own estimate for one step of the batch, without and with the observation."""
-    keys = jax.random.split(jax.random.key(0), 1024)
-    state = jax.vmap(lambda key: env.reset(key, source(key))[0])(keys)
-    actions = jnp.zeros((1024,), jnp.int32)
-    steps = {
-        "rules": lambda key, state, action: env.apply(key, state, action, action >= 0).replace(instance=None),
-        "with observation": lambda key, state, action: jax.tree.map(jnp.asarray, env.step(key, state, action)[1]),
-    }
-    result = {}
-    for name, step in steps.items():
-        compiled = jax.jit(jax.vmap(step)).lower(keys, state, actions).compile()
-        analysis = compiled.cost_analysis() or {}
-        text = compiled.as_text() or ""
-        entry = text[text.index("ENTRY") :]
-        result[f"{name}: bytes per environment"] = round(analysis.get("bytes accessed", 0.0) / 1024)
-        result[f"{name}: instructions"] = sum(" = " in line and "parameter(" not in line for line in entry.splitlines())
-    return result
 
 
 def main() -> int:

@@ -29,8 +29,9 @@ import numpy as np
 import jaxsched
 from jaxsched.core import Pool, greedy, unstack
 from jaxsched.envs import memory
+from jaxsched.envs.memory.replacement.heuristics import play
 from jaxsched.envs.memory.replacement.types import PLACEMENTS, SCHEDULES
-from jaxsched.evaluation import throughput
+from jaxsched.evaluation import step_cost, throughput
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
 from tests.reference.replacement import Problem, Simulator
@@ -133,8 +134,11 @@ def measure() -> dict[str, Any]:
             }
             for name in ("episodes, rules only", "episodes with observation")
         }
+        # The simulator of the tests; with addresses it keeps a list of blocks.
         if placement == "bytes":  # with addresses the simulator counts cells one by one
             row["plain Python, one core"] = {"steps_per_cpu_second": round(simulate(placement))}
+        row["plain Python by Belady's rule, one core"] = {"steps_per_cpu_second": round(belady(placement))}
+        row["one step, batch 1024"] = step_cost(env, pool)
         found[placement] = row
         print(placement, json.dumps(row, indent=1))
     return found
@@ -155,6 +159,17 @@ def simulate(placement: str) -> float:
             else:
                 sim.evict(rng.choice(victims))
             steps += 1
+    return steps / seconds
+
+
+def belady(placement: str) -> float:
+    """Operators and evictions per CPU second of the rules on the host; what is evicted is retrieved once, later."""
+    graph = memory.draw_graph(np.random.default_rng(SEED), 16, 20)
+    order, capacity = list(range(len(graph.op_ids))), memory.capacities(graph).M_H
+    steps, began = 0, time.process_time()
+    while (seconds := time.process_time() - began) < 3.0:
+        retrieved = [a for ids in play(graph, capacity, order, "belady", placement).retrieved for a in ids]
+        steps += len(order) + len(retrieved) - len({a for a in retrieved if graph.backed[a]})
     return steps / seconds
 
 

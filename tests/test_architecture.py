@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxsched"
 SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 
 # Optional or slow to import: only inside functions.
-LAZY = {"gymnasium", "matplotlib", "mctx", "orbax", "ortools", "rich", "safetensors", "tyro"}
+LAZY = {"gymnasium", "matplotlib", "mctx", "omnimalloc", "orbax", "ortools", "rich", "safetensors", "tyro"}
 # Reading these runs code from the file.
 UNSAFE_MODULES = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load"}
@@ -126,7 +126,7 @@ BROKEN = [
     ("envs/job_shop/env.py", "from jraph import GraphsTuple"),
     ("envs/job_shop/draw.py", "import matplotlib.pyplot as plt"),
     ("envs/job_shop/draw.py", "class Chart:\n    from matplotlib import pyplot"),
-    ("cli.py", "try:\n    import tyro\nexcept ImportError:\n    tyro = None"),
+    ("cli/common.py", "try:\n    import tyro\nexcept ImportError:\n    tyro = None"),
     ("training/checkpoint.py", "def load(path):\n    import pickle"),
     ("training/checkpoint.py", "config = eval(text)"),
     ("training/checkpoint.py", "config = yaml.load(text)"),

@@ -10,6 +10,8 @@ the caller's error: JAX wraps them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -132,3 +134,26 @@ def cumulate(values: Array) -> Array:
 def segment_sum(values: Array, ids: Array, num: int) -> Array:
     """Sums of `values` per id: [num]; dtype kept. A scatter on every backend (used at reset only)."""
     return jax.ops.segment_sum(values, ids, num_segments=num)
+
+
+SUM, MAX, MIN = "sum", "max", "min"
+_COMBINE = {SUM: jnp.add, MAX: jnp.maximum, MIN: jnp.minimum}
+
+
+def reduce_together(parts: Sequence[tuple[str, Array]], axis: int) -> list[Array]:
+    """`[array.sum(axis), other.max(axis), ...]` for pairs of `SUM`, `MAX` or `MIN` and arrays of one shape, in a pass.
+
+    One by one, XLA writes every array to memory before it reduces it (on a CPU from 32 entries on), and starts a kernel
+    for each. Dtypes are kept: bool must become int32 before.
+    """
+    kinds, arrays = zip(*parts, strict=True)
+
+    def identity(kind: str, dtype: jnp.dtype) -> Array:
+        limits = jnp.iinfo(dtype) if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo(dtype)
+        return jnp.asarray({SUM: 0, MAX: limits.min, MIN: limits.max}[kind], dtype)
+
+    def combine(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(_COMBINE[kind](a, b) for kind, a, b in zip(kinds, one, other, strict=True))
+
+    initial = tuple(identity(kind, array.dtype) for kind, array in parts)
+    return list(lax.reduce(arrays, initial, combine, (axis,)))

@@ -24,7 +24,7 @@ from jaxsched.evaluation.evaluate import (
     rule_policy,
 )
 from jaxsched.evaluation.report import write_json
-from jaxsched.evaluation.throughput import Throughput, throughput
+from jaxsched.evaluation.throughput import Throughput, step_cost, throughput
 
 __all__ = [
     "InvalidSolutionError",
@@ -47,6 +47,7 @@ __all__ = [
     "randomised_rule",
     "rule_entries",
     "rule_policy",
+    "step_cost",
     "throughput",
     "write_json",
 ]

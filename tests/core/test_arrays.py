@@ -101,3 +101,15 @@ def test_segment_sum():
     found = arrays.segment_sum(jnp.asarray(LINE), jnp.array([2, 0, 1, 2], jnp.int32), 4)
     np.testing.assert_array_equal(found, [-2, 0, 16, 0])
     assert found.dtype == jnp.int32
+
+
+def test_reductions_in_one_pass_are_the_separate_ones():
+    rng = np.random.default_rng(4)
+    ints, floats = rng.integers(-9, 9, (5, 40), np.int32), rng.integers(-9, 9, (5, 40)).astype(np.float32)
+    for axis in (0, 1):
+        parts = [(arrays.SUM, ints), (arrays.MAX, floats), (arrays.MIN, ints), (arrays.SUM, floats)]
+        got = arrays.reduce_together([(kind, jnp.asarray(values)) for kind, values in parts], axis)
+        wanted = [ints.sum(axis), floats.max(axis), ints.min(axis), floats.sum(axis)]
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype in (np.int32, np.float32)

@@ -6,7 +6,7 @@ import pytest
 
 import jaxsched
 from jaxsched.envs import job_shop
-from jaxsched.evaluation import throughput
+from jaxsched.evaluation import step_cost, throughput
 
 
 def test_decisions_per_schedule_are_the_operations():
@@ -21,3 +21,9 @@ def test_decisions_per_schedule_are_the_operations():
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="batch must be at least 1"):
         throughput(jaxsched.make("JobShop-v0"), job_shop.uniform(4, 3), batch=0)
+
+
+def test_the_observation_costs_more_than_the_rules():
+    rules, observing = step_cost(jaxsched.make("JobShop-v0"), job_shop.uniform(4, 3), batch=3).values()
+    assert 0 < rules["bytes"] < observing["bytes"]
+    assert 0 < rules["operations"] < observing["operations"]

@@ -11,13 +11,14 @@ from jaxsched.envs.memory.allocation.sources import random_lives
 from jaxsched.envs.memory.allocation.types import AllocationInstance, AllocationState, to_instance
 from jaxsched.envs.memory.draw import memory_map, memory_map_svg
 from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_ranges, series_parallel, u_net
-from jaxsched.envs.memory.io import read_csv, write_csv
+from jaxsched.envs.memory.io import read_csv, read_json, write_csv, write_json, write_plan
 from jaxsched.envs.memory.mapping.backup import drop_backup
 from jaxsched.envs.memory.mapping.draw import mapping_chart, mapping_svg
 from jaxsched.envs.memory.mapping.env import MemoryMap
 from jaxsched.envs.memory.mapping.plain import MAP_METHODS, Stalls, map_program, replay_program, stalls
 from jaxsched.envs.memory.mapping.sources import draw_mapping, graph_program, random_programs
 from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Step, map_instance
+from jaxsched.envs.memory.replacement.draw import replacement_chart, replacement_svg
 from jaxsched.envs.memory.replacement.env import TensorReplacement
 from jaxsched.envs.memory.replacement.heuristics import Capacities, capacities, min_peak_order, peak_footprint
 from jaxsched.envs.memory.replacement.plain import REPLACEMENT_METHODS, replace
@@ -78,8 +79,11 @@ __all__ = [
     "random_lives",
     "random_programs",
     "read_csv",
+    "read_json",
     "replace",
+    "replacement_chart",
     "replacement_instance",
+    "replacement_svg",
     "replay_program",
     "series_parallel",
     "stalls",
@@ -87,4 +91,6 @@ __all__ = [
     "u_net",
     "verify",
     "write_csv",
+    "write_json",
+    "write_plan",
 ]

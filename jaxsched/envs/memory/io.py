@@ -16,10 +16,13 @@
 | `offset` | | optional; the buffer is pinned there, unless the cell is empty |
 
 Columns and rows come in any order. Nothing in a file is run, opened or looked up.
+
+Programs and graphs are JSON, what `Program.to_dict` and `Graph.to_dict` give; plans of theirs are written as CSV.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -27,7 +30,10 @@ from typing import Any
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.table import Row, Table, csv_cell
-from jaxsched.core.text import read_bytes, write_text
+from jaxsched.core.text import Json, Text, read_bytes, write_text
+from jaxsched.envs.memory.mapping.types import ACTIONS, MapPlan, Program
+from jaxsched.envs.memory.mapping.validate import Replay, problem_of
+from jaxsched.envs.memory.replacement.types import Graph, ReplacementPlan
 from jaxsched.envs.memory.types import Buffers, Fault, Plan, check
 
 _ALIASES = {"buffer": "id", "buffer_id": "id", "start": "lower", "begin": "lower", "end": "upper"}
@@ -109,3 +115,84 @@ def _rows(buffers: Buffers, plan: Plan | None) -> Iterator[Sequence[str]]:
         }
         life = str(buffers.start[i]), str(buffers.end[i]), str(buffers.size[i])
         yield [csv_cell(text), *life, *(cells[name] for name, given in extra.items() if given)]
+
+
+# ------------------------------------------------------------------------------------------- programs and graphs
+
+
+def read_json(path: str | os.PathLike[str]) -> Program | Graph:
+    """The program or graph in a JSON file, told by its keys `instructions` or `ops`; ids are texts or numbers.
+
+    Raises `InstanceError` with file and reason for what is neither, and for what `from_dict` refuses. Limit: 4 MiB.
+    """
+    text = Text(read_bytes(path), os.fspath(path))
+    file = Json(text, "a program (with instructions) or a graph (with ops)")
+    kinds = {"instructions": Program, "ops": Graph}
+    found = [kind for key, kind in kinds.items() if key in file.entry]
+    if len(found) != 1:
+        raise text.fail("neither a program (with instructions) nor a graph (with ops), one of them")
+    try:
+        return found[0].from_dict(file.entry)
+    except InstanceError as error:
+        raise text.fail(str(error)) from None
+
+
+def write_json(problem: Program | Graph, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Write a program or graph so that `read_json` reads it, a row of it a line.
+
+    Raises `FileExistsError` where the file exists and `overwrite` is False, `InstanceError` for ids that JSON does not
+    keep.
+    """
+    parts = []
+    for name, value in problem.to_dict().items():
+        for id in [row["id"] for row in value] if isinstance(value, list) else ():
+            if type(id) not in (str, int):
+                raise InstanceError(f"the id {str(id)[:40]!r} is neither a text nor an integer, JSON would change it")
+        rows = ",\n".join(f"  {json.dumps(row)}" for row in value) if isinstance(value, list) else None
+        parts.append(f" {json.dumps(name)}: " + (json.dumps(value) if rows is None else f"[\n{rows}\n ]"))
+    write_text(path, ["{\n" + ",\n".join(parts) + "\n}\n"], overwrite)
+
+
+def write_plan(
+    problem: Program | Graph, plan: MapPlan | ReplacementPlan, path: str | os.PathLike[str], overwrite: bool = False
+) -> None:
+    """Write a plan as CSV; `FileExistsError` where the file exists and `overwrite` is False.
+
+    Of a program a row per access: `access,instruction,value,kind,action,offset,saved`, the offset only where the value
+    is found in fast memory, the ticks saved by this action. Of a graph a row per tensor and step:
+    `step,operator,tensor,what,address` with `spill`, `retrieve`, `keep` or `make`, addresses where the plan has them;
+    spills come before the step, and have none.
+    """
+    rows = _actions(problem, plan) if isinstance(problem, Program) else _steps(problem, plan)
+    write_text(path, [",".join(map(_cell, row)) + "\n" for row in rows], overwrite)
+
+
+def _cell(value: object) -> str:
+    if re.search(r"[\r\n\0]", str(value)):
+        raise InstanceError(f"the id {str(value)[:40]!r} does not fit a cell")
+    return csv_cell(value)
+
+
+def _actions(program: Program, plan: Any) -> Iterator[Sequence[object]]:
+    yield "access", "instruction", "value", "kind", "action", "offset", "saved"
+    replay = Replay(problem_of(program))
+    for i, (access, action) in enumerate(zip(program.accesses, plan.actions, strict=False)):
+        reward, effect = replay.take(action)
+        kind, offset = "write" if access.is_write else "read", "" if effect.offset is None else effect.offset
+        names = program.instruction_ids[access.time], program.value_ids[access.value]
+        yield i, *names, kind, ACTIONS[action], offset, reward
+
+
+def _steps(graph: Graph, plan: Any) -> Iterator[Sequence[object]]:
+    yield "step", "operator", "tensor", "what", "address"
+    outputs = {op: [graph.tensor_ids[a] for a in made] for op, made in zip(graph.op_ids, graph.outputs, strict=True)}
+    for t, step in enumerate(plan.steps):
+        address = step["address"] or {}
+        for what, tensors in (
+            ("spill", step["spill"]),
+            ("retrieve", step["retrieve"]),
+            ("keep", step["keep"]),
+            ("make", outputs[step["op"]]),
+        ):
+            for id in tensors:
+                yield t, step["op"], id, what, "" if what == "spill" else address.get(id, "")

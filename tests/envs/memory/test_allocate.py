@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import sys
 import time
 
 import jax
@@ -224,8 +225,43 @@ def test_bad_arguments_are_refused():
         memory.allocate([*rows, {"id": 1, "start": 3, "end": 1, "size": 1}])
 
 
+def test_omnimalloc_is_a_back_end(monkeypatch):
+    pytest.importorskip("omnimalloc", reason="OmniMalloc is an extra of its own")
+    heuristic = memory.allocation.heuristics.heuristic  # the worst one: all that is good comes from OmniMalloc
+    monkeypatch.setattr(memory.allocation.plain, "_best_heuristic", lambda buffers, _: heuristic(buffers, "no_reuse"))
+    rng, proved = random.Random(12), 0
+    for case in range(30):
+        buffers = memory.Buffers(random_rows(rng, 10, plain=True)).aligned(1 + case % 3)
+        plan = memory.allocate(buffers, method="omnimalloc", time_limit=5.0, num_workers=1)
+        best = memory.allocate(buffers, method="exact", time_limit=5.0, num_workers=1)
+        assert memory.verify(buffers, plan) == []
+        assert best.proved
+        assert plan.lower_bound <= best.peak <= plan.peak
+        assert plan.peak <= min(memory.allocate(buffers, method=rule).peak for rule in memory.HEURISTICS)
+        assert not plan.proved or plan.peak == best.peak
+        proved += plan.proved
+    assert proved == 30
+
+
+def test_omnimalloc_says_what_it_cannot_take(monkeypatch):
+    rows = [{"id": i, "start": i, "end": i + 3, "size": 3 + i} for i in range(3)] + [
+        {"id": 3, "start": 0, "end": 1, "size": 9},  # so that no heuristic reaches the lower bound
+    ]
+    monkeypatch.setattr(memory.allocation.plain, "_best_heuristic", lambda buffers, deadline: np.arange(4) * 100)
+    for change, why in (
+        ({"offset": 0}, "is pinned"),
+        ({"end": 9, "gaps": [(4, 5)]}, "has gaps"),
+        ({"alignment": 2}, "has an alignment"),
+    ):
+        with pytest.raises(InstanceError, match=f"sizes and lives only, but buffer 1 {why}"):
+            memory.allocate([rows[0], rows[1] | change, *rows[2:]], method="omnimalloc")
+    monkeypatch.setitem(sys.modules, "omnimalloc", None)
+    with pytest.raises(ImportError, match=r"jaxsched\[omnimalloc\]"):
+        memory.allocate(rows, method="omnimalloc")
+
+
 def test_no_buffers_need_no_memory():
-    for method in ("search", "exact", "xla", "no_reuse"):
+    for method in ("search", "exact", "omnimalloc", "xla", "no_reuse"):
         plan = memory.allocate([], method=method)
         assert (plan.offsets.tolist(), plan.peak, plan.lower_bound, plan.proved) == ([], 0, 0, True)
         assert memory.verify([], plan) == []

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsched.core.arrays import MAX, MIN, SUM, reduce_together
 from jaxsched.core.graph import GraphObservation, make_graph
 from jaxsched.envs.memory.allocation import rules as rules
 from jaxsched.envs.memory.allocation.types import AllocationState
@@ -27,25 +28,47 @@ def observe(state: AllocationState, mask: Array) -> GraphObservation:
     num_buffers, num_sections = instance.num_buffers, instance.num_sections
     waiting = instance.buffer_mask & ~state.placed & ~state.done
     live = instance.live & waiting[:, None]
-    busy = live.any(0)  # sections with something left
-    offset = rules.offsets(state)
-    base = jnp.where(waiting, offset, rules.HIGHEST).min(initial=rules.HIGHEST)
     bound = rules.bound(state)
     unit = 1.0 / jnp.maximum(bound, 1).astype(jnp.float32)
-
     size = jnp.where(waiting, instance.size, 0)
-    length = live.sum(-1, dtype=jnp.int32)  # sections of each buffer
+    many = live.astype(jnp.int32)
+
+    # Few passes over [N, S]: most of the time goes there.
+    crowd, busy = reduce_together([(SUM, many), (MAX, many)], 0)
+    busy = busy > 0  # sections with something left
+    length, floor, most, highest, summed, around = reduce_together(
+        [
+            (SUM, many),  # sections of each buffer
+            (MAX, jnp.where(live, state.top, 0)),
+            (MAX, jnp.where(live, state.left, 0)),  # what is left where most is
+            (MAX, jnp.where(live, state.top + state.left, 0)),
+            (SUM, jnp.where(live, state.left, 0).astype(jnp.float32)),
+            (MAX, jnp.where(live, crowd, 0)),
+        ],
+        1,
+    )
+    offset = rules.offsets(state, floor)
+    base = jnp.where(waiting, offset, rules.HIGHEST).min(initial=rules.HIGHEST)
+    # The section that a buffer rests on: the highest of its own, of equal ones the first.
+    section = jnp.arange(num_sections, dtype=jnp.int32)
+    hole, support = reduce_together(
+        [
+            (SUM, jnp.where(live, (offset[:, None] - state.top).astype(jnp.float32), 0)),
+            (MIN, jnp.where(live & (state.top == floor[:, None]), section, num_sections)),
+        ],
+        1,
+    )
+    support = jnp.where(support == num_sections, 0, support)
+    largest, lowest = reduce_together(
+        [(MAX, jnp.where(live, size[:, None], 0)), (MIN, jnp.where(live, offset[:, None], rules.HIGHEST))], 0
+    )
+    shares = instance.beside & waiting[:, None] & waiting
+
     num_waiting = jnp.maximum(waiting.sum(dtype=jnp.int32), 1).astype(jnp.float32)
     num_busy = jnp.maximum(busy.sum(dtype=jnp.int32), 1).astype(jnp.float32)
     length_or_one = jnp.maximum(length, 1).astype(jnp.float32)
     area = size.astype(jnp.float32) * length
-    hole = jnp.where(live, (offset[:, None] - state.top).astype(jnp.float32), 0).sum(-1)
-    left = jnp.where(live, state.left, 0)
-    top = jnp.where(live, state.top, 0)
-    most = left.max(-1)  # what is left where most is
     after = offset + most  # the bound in its own sections once it is placed
-    crowd = busy * live.sum(0, dtype=jnp.int32)
-    shares = instance.beside & waiting[:, None] & waiting
 
     buffers = [
         size * unit,
@@ -56,12 +79,12 @@ def observe(state: AllocationState, mask: Array) -> GraphObservation:
         hole / length_or_one * unit,
         hole / jnp.maximum(area, 1),
         most * unit,
-        left.astype(jnp.float32).sum(-1) / length_or_one * unit,
+        summed / length_or_one * unit,
         (after - bound) * unit,
-        (jnp.where(live, state.top + state.left, 0).max(-1) - bound) * unit,
-        (top.max(-1) - base) * unit,
+        (highest - bound) * unit,
+        (floor - base) * unit,
         shares.sum(-1, dtype=jnp.int32) / num_waiting,
-        jnp.where(live, crowd, 0).max(-1) / num_waiting,
+        around / num_waiting,
         jnp.broadcast_to(num_waiting / (num_waiting + num_busy), (num_buffers,)),
     ]
     sections = [
@@ -69,8 +92,8 @@ def observe(state: AllocationState, mask: Array) -> GraphObservation:
         state.left * unit,
         (state.top + state.left - bound) * unit,
         crowd / num_waiting,
-        jnp.where(live, size[:, None], 0).max(0, initial=0) * unit,
-        (jnp.where(live, offset[:, None], rules.HIGHEST).min(0, initial=rules.HIGHEST) - base) * unit,
+        largest * unit,
+        (lowest - base) * unit,
     ]
     section_features = jnp.pad(_stack(sections, busy), ((0, len(buffers) - len(sections)), (0, 0)))
     nodes = jnp.concatenate([_stack(buffers, waiting), section_features], 1).T
@@ -78,8 +101,6 @@ def observe(state: AllocationState, mask: Array) -> GraphObservation:
 
     receivers, senders = np.divmod(np.arange(num_buffers * num_buffers), num_buffers)
     one, other = num_buffers + np.arange(num_sections - 1), num_buffers + np.arange(1, num_sections)
-    # The section that a buffer rests on: the highest of its own, of equal ones the first.
-    support = jnp.argmax(jnp.where(live, state.top, -1), -1).astype(jnp.int32)
     return GraphObservation(
         graph=make_graph(nodes, np.concatenate([senders, one, other]), np.concatenate([receivers, other, one])),
         node_mask=jnp.concatenate([waiting, busy]),

@@ -16,13 +16,13 @@ from jax import random
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
 from jaxsched.core.rollout import rollout
-from jaxsched.envs.memory.allocation import exact, search
+from jaxsched.envs.memory.allocation import exact, search, supermalloc
 from jaxsched.envs.memory.allocation.env import StaticAllocation
 from jaxsched.envs.memory.allocation.heuristics import HEURISTICS, heuristic
 from jaxsched.envs.memory.allocation.types import AllocationInstance, to_instance
 from jaxsched.envs.memory.types import Buffers, Plan, live_sizes, lower_bound
 
-ALLOCATION_METHODS = (*HEURISTICS, "search", "exact", "policy")
+ALLOCATION_METHODS = (*HEURISTICS, "search", "exact", "omnimalloc", "policy")
 
 
 def allocate(
@@ -45,14 +45,17 @@ def allocate(
       installed, CP-SAT with one thread looks for a plan at the lower bound beside it. Stops at the lower bound, with a
       capacity at the first plan that fits, or after `time_limit` seconds.
     * `exact`: CP-SAT (`allocation/exact.py`) from the best heuristic plan, until the optimum is proved or time is up.
+    * `omnimalloc`: the best heuristic plan, or what OmniMalloc's SuperMalloc finds in `time_limit` seconds; sizes and
+      lives only (`allocation/supermalloc.py`).
     * `policy`: one episode of `policy(key, state, observation) -> action`: `core.greedy(rule)`, or a trained one.
 
     Sizes are rounded up to `alignment` and offsets are multiples of it. `seed` is for the search, the solver and the
-    policy, `num_workers` the threads of `exact` (default: all cores).
+    policy, `num_workers` the threads of `exact` and `omnimalloc` (default: all cores).
 
     Raises `Infeasible` where the plan does not fit the `capacity`: with the plan, the missing amount, the time at which
     most is live, and whether no plan can fit; `InstanceError` for malformed buffers, and in `policy` for those whose
-    offsets may exceed int32; `UnknownNameError` for another method; `ImportError` in `exact` without OR-Tools.
+    offsets may exceed int32; `UnknownNameError` for another method; `ImportError` in `exact` without OR-Tools
+    and in `omnimalloc` without OmniMalloc.
     """
     if method not in ALLOCATION_METHODS:
         raise UnknownNameError("method", method, ALLOCATION_METHODS)
@@ -140,6 +143,11 @@ def _improve(
     goal = lower if capacity is None or method == "exact" else capacity
     if best.peak <= goal:
         return best.offsets, lower
+    if method == "omnimalloc":
+        limit = deadline - time.perf_counter()
+        offsets, bound = supermalloc.solve(buffers, time_limit=max(limit, 0.01), num_workers=num_workers)
+        best.offer(offsets // buffers.unit)
+        return best.offsets, max(lower, bound)
     try:
         instance = to_instance(buffers, capacity)
     except InstanceError:

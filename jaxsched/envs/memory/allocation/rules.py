@@ -43,10 +43,11 @@ def legal(state: AllocationState) -> Array:
     return state.instance.buffer_mask & ~state.placed & (first | before) & ~state.done
 
 
-def offsets(state: AllocationState) -> Array:
-    """i32[N]: where each buffer would go now."""
+def offsets(state: AllocationState, floor: Array | None = None) -> Array:
+    """i32[N]: where each buffer would go now; `floor` i32[N] is the highest top of its sections where that is known."""
     instance = state.instance
-    floor = jnp.where(instance.live, state.top, 0).max(-1)
+    if floor is None:
+        floor = jnp.where(instance.live, state.top, 0).max(-1)
     return jax.vmap(clear, (None, 0, 0, 0, 0))(instance, floor, instance.size, instance.alignment, instance.live)
 
 

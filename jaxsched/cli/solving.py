@@ -1,0 +1,215 @@
+"""Instances solved, scored, read and drawn: `evaluate`, `solve`, `import`, `draw`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+from jaxsched.cli.common import draw_solution, load, make_environment, play
+
+
+def evaluate(
+    *,
+    instances: str,
+    policy: Path | None = None,
+    rule: str | None = None,
+    samples: int = 1,
+    temperature: float | None = None,
+    env: str = "JobShop-v0",
+    objective: str | None = None,
+    settings: tuple[str, ...] = (),
+    seed: int = 0,
+    out: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Score a policy or a rule on instances against the best known bounds; every solution is validated.
+
+    Args:
+        instances: Names, ranges, families and paths, separated by commas: ft06,ta01-ta10,la,shop.txt; or
+            generated:200, so many of the environment's source.
+        policy: Folder of a run, its policy.safetensors, or the name of a policy that comes with the package.
+        rule: Priority rule by name.
+        samples: Keep the best of so many episodes.
+        temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise 1 for a policy
+            and 0.3 for a rule.
+        env: Environment id.
+        objective: What to minimise, where the environment has a choice.
+        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
+        seed: Seed of the sampling.
+        out: Write the results to this JSON file.
+        force: Overwrite it where it exists.
+    """
+    from jaxsched import evaluation
+    from jaxsched.evaluation.report import instance_table, print_table, refuse_existing
+
+    refuse_existing(out, force)
+    environment = make_environment(env, settings, objective, plays_rule=rule is not None)
+    loaded, _ = evaluation.load_groups(environment, [instances], seed)
+    report = play(environment, loaded, policy, rule, samples, temperature, seed)
+    print_table(f"{report.label} on {instances}", *instance_table(report))
+    if out is not None:
+        evaluation.write_json(out, [report], overwrite=force)
+
+
+def solve(
+    instance: str,
+    /,
+    *,
+    method: Literal["exact", "rule", "policy"] | None = None,
+    rule: str | None = None,
+    policy: Path | None = None,
+    samples: int = 1,
+    temperature: float | None = None,
+    time_limit: float = 10.0,
+    num_workers: int | None = None,
+    polish: bool = False,
+    explain: bool = False,
+    env: str = "JobShop-v0",
+    objective: str | None = None,
+    settings: tuple[str, ...] = (),
+    seed: int = 0,
+    out: Path | None = None,
+    gantt: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Solve one instance exactly, by a rule or by a policy; print objective, bound and gap.
+
+    Args:
+        instance: Name or file, for a shop also its orders as a .csv; or generated-0, -1, ... of the source.
+        method: How. Default: by the policy or the rule where one is given, otherwise exactly.
+        rule: Priority rule by name.
+        policy: Folder of a run, or its policy.safetensors.
+        samples: Keep the best of so many episodes of the rule or policy.
+        temperature: Of their sampling, as in `jaxsched evaluate`.
+        time_limit: Seconds for the exact solver.
+        num_workers: Threads of the exact solver. Default: all cores.
+        polish: Improve the schedule of the rule or policy with the exact solver.
+        explain: Say what binds the schedule: machine, job or chain.
+        env: Environment id.
+        objective: What to minimise, where the environment has a choice.
+        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
+        seed: Seed of the sampling or the solver.
+        out: Write the schedule to this .csv file, or with all figures to this .json file.
+        gantt: Draw it into this .svg, .png or .html file.
+        force: Overwrite files that exist.
+    """
+    from jaxsched import evaluation
+    from jaxsched.evaluation.report import refuse_existing, write_text
+
+    for path in (out, gantt):
+        refuse_existing(path, force)
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise ValueError(f"{out}: a schedule is written as .csv or .json")
+    method = method or ("policy" if policy else "rule" if rule else "exact")
+    if method == "policy" and policy is None:
+        raise ValueError("--method policy needs --policy FOLDER")
+    if method == "rule" and rule is None:
+        raise ValueError("--method rule needs --rule NAME; `jaxsched list` shows the names")
+    environment = make_environment(env, settings, objective, plays_rule=method == "rule")
+    named = load(environment, instance, seed)
+    loaded = {instance: named.instance}
+    exactly = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
+    if method == "exact":
+        report = evaluation.evaluate_exact(environment, loaded, **exactly)
+    else:
+        chosen = (policy, None) if method == "policy" else (None, rule)
+        report = play(environment, loaded, *chosen, samples, temperature, seed)
+        if polish:
+            first = report[instance]
+            print(f"{report.label}: {first.objective} in {first.seconds:.2f} s")
+            hints = {instance: first.solution}
+            label = f"{report.label}, polished"
+            report = evaluation.evaluate_exact(environment, loaded, hints=hints, label=label, **exactly)
+    row = report[instance]
+    reference = row.upper_bound or row.lower_bound
+    gap = 100 * (row.objective / reference - 1) if reference else 0.0
+    what = environment.settings.get("objective", "objective").replace("_", " ")
+    print(f"{row.instance} ({row.size}) by {row.policy} in {row.seconds:.2f} s")
+    print(f"{what:<11} {row.objective}")
+    print(f"lower bound {row.lower_bound}{' (the optimum is reached)' if row.objective == row.lower_bound else ''}")
+    if reference:
+        print(f"gap         {gap:.2f} % to the {f'best known {reference}' if row.upper_bound else 'lower bound'}")
+    if explain:
+        aim = {name: value for name, value in environment.settings.items() if name == "objective"}
+        for line in named.call("explain", row.solution, **aim):
+            print(f"- {line}")
+    if out is not None and out.suffix == ".csv":
+        named.call("write_schedule", row.solution, out, overwrite=force)
+    elif out is not None:
+        data = row.to_dict() | {"solution": dataclasses.asdict(row.solution)}
+        write_text(out, json.dumps(data, default=lambda array: array.tolist()) + "\n", overwrite=force)
+    if gantt is not None:
+        draw_solution(named, row.solution, gantt, f"{row.instance}, {row.policy}", force)
+
+
+def import_file(file: Path, /, *, check: bool = False, out: Path | None = None, force: bool = False) -> int:
+    """Read a shop's orders or an instance file, say what is in it, and what cannot be met.
+
+    Args:
+        file: Orders as .csv, or an instance file.
+        check: End with status 1 where a due date cannot be met.
+        out: Write the instance in the standard format to this file.
+        force: Overwrite it where it exists.
+    """
+    from jaxsched.envs.registry import make
+    from jaxsched.evaluation.report import refuse_existing
+
+    refuse_existing(out, force)
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file")
+    named = load(make("JobShop-v0"), str(file))
+    lines, faults = named.call("summary")
+    print("\n".join([f"{file}: {lines[0]}", *lines[1:], *(f"cannot be met: {fault}" for fault in faults)]))
+    if out is not None:
+        named.family.write_standard(named.instance, out, overwrite=force)
+        print(f"written: {out}")
+    return 1 if check and faults else 0
+
+
+def draw(
+    instance: str,
+    /,
+    *,
+    rule: str | None = None,
+    policy: Path | None = None,
+    samples: int = 1,
+    temperature: float | None = None,
+    env: str = "JobShop-v0",
+    settings: tuple[str, ...] = (),
+    seed: int = 0,
+    out: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Draw the schedule of a rule or a policy as SVG, PNG or HTML.
+
+    Args:
+        instance: Name or file.
+        rule: Priority rule by name.
+        policy: Folder of a run, or its policy.safetensors.
+        samples: Keep the best of so many episodes.
+        temperature: Of the sampling, as in `jaxsched evaluate`.
+        env: Environment id.
+        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
+        seed: Seed of the sampling.
+        out: The .svg, .png or .html file. Default: the name of the instance with .svg.
+        force: Overwrite it where it exists.
+    """
+    path = out or Path(f"{Path(instance).stem}.svg")
+    if policy is None and rule is None:
+        raise ValueError("give a --rule NAME or a --policy FOLDER to draw")
+    solve(
+        instance,
+        method="rule" if policy is None else "policy",
+        rule=rule,
+        policy=policy,
+        samples=samples,
+        temperature=temperature,
+        env=env,
+        settings=settings,
+        seed=seed,
+        gantt=path,
+        force=force,
+    )
+    print(f"chart       {path}")

@@ -1,0 +1,190 @@
+"""`train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxsched.cli.common import Named, draw_solution, is_installed, lookup, pair, pip_line
+
+if TYPE_CHECKING:
+    from jaxsched.training import TrainConfig
+
+
+def train(
+    env: str = "JobShop-v0",
+    /,
+    *,
+    preset: str = "quick",
+    config: tuple[str, ...] = (),
+    seed: int = 0,
+    num_seeds: int = 1,
+    start_from: Path | None = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    evaluate_every: int = 20,
+    evaluate_on: str | None = None,
+    compare: tuple[str, ...] | None = None,
+    samples: int = 64,
+    time_limit: float = 3.0,
+    num_workers: int = 2,
+    draw: str | None = None,
+    options: bool = False,
+) -> None:
+    """Train a policy, compare it with rules and an exact solver, draw a schedule. Without arguments: the main job.
+
+    Every field of the training configuration is an option too, such as --num-updates 100, --learning-rate 3e-4 or
+    --network.width 128; --options lists them. The folder of the run gets config.json, log.jsonl, curve.png,
+    checkpoints, policy.safetensors, results.json and the chart.
+
+    Args:
+        env: Environment id; `jaxsched list` shows them.
+        preset: Training settings of the environment, by name.
+        config: Changes to them, NAME=VALUE; `--NAME VALUE` does the same.
+        seed: Seed of the run.
+        num_seeds: Train so many seeds side by side, from `seed` on.
+        start_from: Begin with the policy of this run folder, or a policy.safetensors, instead of a random one.
+        out: New folder of the run. Default: the next number in runs/.
+        resume: Go on with the run in this folder, with the settings it was started with.
+        evaluate_every: Updates between evaluations for the learning curve; 0 for none.
+        evaluate_on: Instances of these evaluations.
+        compare: Groups of instances to compare on at the end; `--compare` alone for no comparison.
+        samples: Episodes of the methods that keep the best of many.
+        time_limit: Seconds per instance for the exact solver; 0 leaves it out.
+        num_workers: Threads of the exact solver.
+        draw: Compared instance whose best schedule by the policy is drawn.
+        options: List the options of the training configuration and stop.
+    """
+    import jax
+
+    from jaxsched import evaluation, training
+    from jaxsched.envs.registry import family, make
+    from jaxsched.evaluation.comparison import greedy_maker
+    from jaxsched.evaluation.report import write_text
+    from jaxsched.policies.io import load_policy
+    from jaxsched.training.config import from_dict
+
+    command = {"env": env, "preset": preset, "config": config, "seed": seed, "num_seeds": num_seeds}
+    command["start_from"] = str(start_from) if start_from else None
+    if resume is not None:
+        if out is not None:
+            raise ValueError("--resume goes on in the folder of the run: leave out --out")
+        saved = _read_json(resume / "command.json")
+        # A configuration given again is compared with the saved one by `training.train`.
+        command = saved | {"config": [*saved["config"], *config]}
+        env, preset, seed, num_seeds = (command[name] for name in ("env", "preset", "seed", "num_seeds"))
+    start = command.get("start_from")
+    presets = getattr(family(make(env)), "PRESETS", {})
+    settings = lookup("preset", preset, presets)
+    environment = make(env, **settings.settings)
+    train_config = _configure(from_dict(dict(settings.training)), command["config"])
+    initial = load_policy(start, environment)[1] if start else None
+    if options:
+        for name, value in _fields(train_config).items():
+            print(f"--{name.replace('_', '-')} {value}")
+        return
+
+    showcase = getattr(family(environment), "SHOWCASES", {}).get(env)
+    groups = compare if compare is not None else showcase.groups if showcase else ()
+    instances, members = evaluation.load_groups(environment, groups)  # a misspelt name fails before the training
+    track = evaluate_on or (showcase.track if showcase else "")
+    tracked = evaluation.load_groups(environment, [track])[0] if track and evaluate_every else {}
+
+    def score(apply: Any, params: Any) -> dict[str, float]:
+        report = evaluation.evaluate(environment, tracked, greedy_maker(apply), params=params)
+        if report.mean_gap is None:
+            return {f"mean objective on {track}": report.mean_objective}
+        return {f"gap on {track} (%)": report.mean_gap}
+
+    run_dir = resume or out or training.new_run_dir()
+    if resume is None and not (run_dir / "config.json").exists():
+        write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
+    print(f"run {run_dir}: {env}, preset {preset}, seed {seed}", flush=True)
+    apply, state = training.train(
+        environment,
+        settings.source,
+        train_config,
+        run_dir=run_dir,
+        seed=seed,
+        num_seeds=num_seeds,
+        resume=resume is not None,
+        initial=initial,
+        evaluate=score if tracked else None,
+        evaluate_every=evaluate_every,
+        mesh=training.data_mesh(),
+    )
+    if not instances:
+        return
+
+    entries = []
+    for i in range(num_seeds):
+        params = state.params if num_seeds == 1 else jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
+        label = "policy" if num_seeds == 1 else f"policy of seed {seed + i}"
+        entries += evaluation.policy_entries(environment, apply, params, samples=samples, seed=seed, label=label)
+    if showcase:
+        rule_env = make(env, **{**settings.settings, **showcase.rule_settings})
+        entries += evaluation.rule_entries(rule_env, showcase.rules)
+        rule = showcase.randomised_rule
+        entries.append(evaluation.randomised_entry(rule_env, rule, settings.source, samples=samples, seed=seed))
+    if time_limit and hasattr(family(environment), "solve_exact"):
+        if is_installed("solvers"):
+            entries.append(evaluation.exact_entry(environment, time_limit=time_limit, num_workers=num_workers))
+        else:
+            print(f"the exact solver is left out; it needs: {pip_line('solvers')}")
+    reports = evaluation.comparison(instances, entries, members)
+    evaluation.write_json(run_dir / "results.json", reports, overwrite=resume is not None)
+
+    name = draw or (showcase.draw if showcase and showcase.draw in instances else next(iter(instances)))
+    row = min((report[name] for report in reports[: 2 * num_seeds]), key=lambda row: row.objective)
+    for suffix in (".svg", ".png"):
+        if suffix == ".png" and not is_installed("viz"):
+            print(f"no picture as PNG; it needs: {pip_line('viz')}")
+            continue
+        path = run_dir / f"gantt_{Path(name).stem}{suffix}"
+        named = Named(family(environment), instances[name], None)
+        draw_solution(named, row.solution, path, f"{name}, {row.policy}", resume is not None)
+    print(f"{run_dir}: results.json, curve.png, gantt_{Path(name).stem}.svg, policy.safetensors")
+
+
+def _fields(config: TrainConfig) -> dict[str, Any]:
+    """Values of a configuration by name; those of nested ones as `network.width`."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            values.update(
+                {f"{field.name}.{inner.name}": getattr(value, inner.name) for inner in dataclasses.fields(value)}
+            )
+        else:
+            values[field.name] = value
+    return values
+
+
+def _configure(config: TrainConfig, changes: Sequence[str]) -> TrainConfig:
+    """The configuration with NAME=VALUE changes, each read as the type of the field."""
+    from jaxsched.training.config import algorithm_of
+
+    values: dict[str, Any] = {}
+    for name, text in map(pair, changes):
+        name = name.replace("-", "_")
+        kind = type(lookup(f"option of {algorithm_of(config)}", name, _fields(config)))
+        try:
+            values[name] = kind(text)
+        except ValueError:
+            raise ValueError(f"{name} is of type {kind.__name__}, got {text!r}") from None
+    nested: dict[str, dict[str, Any]] = {}
+    for name in [name for name in values if "." in name]:
+        outer, inner = name.split(".")
+        nested.setdefault(outer, {})[inner] = values.pop(name)
+    for outer, inner in nested.items():
+        values[outer] = dataclasses.replace(getattr(config, outer), **inner)
+    return dataclasses.replace(config, **values)
+
+
+def _read_json(path: Path) -> Any:
+    if not path.exists():
+        raise FileNotFoundError(f"{path.parent}: no run to resume ({path.name} is missing)")
+    return json.loads(path.read_text(encoding="utf-8"))
