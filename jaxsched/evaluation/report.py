@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -93,16 +94,26 @@ def refuse_existing(path: str | Path | None, overwrite: bool) -> None:
 
 
 def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Column titles and rows: methods against groups of instances, the mean gap in per cent, and seconds."""
-    titles = ["method", *groups, "seconds", "compiling"]
+    """Column titles and rows: methods against groups of instances, the mean gap in per cent, and seconds.
+
+    Of a group without known bounds, such as generated instances, the mean objective, which its title says.
+    """
+    columns = {}
+    for group, names in groups.items():
+        gaps = [mean_gap([report[name] for name in names]) for report in reports]
+        if all(gap is None for gap in gaps):
+            gaps = [statistics.fmean(report[name].objective for name in names) for report in reports]
+            group = f"{group} (mean objective)"
+        columns[group] = gaps
+    titles = ["method", *columns, "seconds", "compiling"]
     body = [
         [
             report.label,
-            *(number(mean_gap([report[name] for name in names])) for names in groups.values()),
+            *(number(column[i]) for column in columns.values()),
             number(report.seconds),
             number(report.compile_seconds),
         ]
-        for report in reports
+        for i, report in enumerate(reports)
     ]
     return titles, body
 

@@ -1,5 +1,7 @@
 """Tuned training settings of `FlexibleJobShop-v0` on small random shops of mixed sizes, and its default comparison."""
 
+import os
+
 from jaxsched.core.environment import Preset, Showcase
 from jaxsched.core.sources import Mixture
 from jaxsched.envs.job_shop.flexible.sources import sd1, uniform
@@ -46,11 +48,15 @@ PRESETS = {
     ),
 }
 
+# The published sets are no part of the package; without their folder, generated shops take their place.
+_PUBLISHED = bool(os.environ.get("JAXSCHED_DATA"))
+_TRACK = "mk01-mk10" if _PUBLISHED else "generated:16"
+
 SHOWCASES = {  # by environment id
     "FlexibleJobShop-v0": Showcase(
-        groups=("mk01-mk10",),
-        track="mk01-mk10",
-        draw="mk01",
+        groups=(_TRACK,),
+        track=_TRACK,
+        draw="mk01" if _PUBLISHED else "generated-0",
         rules=("fifo", "spt", "mwkr", "eft"),
         randomised_rule="mwkr",
         rule_settings={"candidates": "non_delay"},
