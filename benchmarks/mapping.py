@@ -2,7 +2,7 @@
 
     python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--searched 200] [--seconds 10] [--policy DIR]
     python benchmarks/mapping.py throughput
-    python benchmarks/mapping.py train imitate    # then standard, evolved, expert: each starts from the one before
+    python benchmarks/mapping.py train imitate    # then standard, expert: each starts from the one before
 
 `compare` plays every heuristic, with drop-backup and without, and the policy, on programs of 20 instructions, and on
 small ones of 4, where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the

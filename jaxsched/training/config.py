@@ -51,14 +51,6 @@ class SelfLabelingConfig(TrainConfig):
 
     num_samples: int = 32
     temperature: float = 1.0
-    num_generations: int = 0  # of evolution, from the samples, before the best is imitated
-    population: int = 64  # at least num_samples
-    repair: str = ""  # id of the heuristic that mends what is not legal in a child
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.num_generations and self.population < self.num_samples:
-            raise ValueError(f"population {self.population} must be at least num_samples {self.num_samples}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """Self-labelling: sample many solutions of an instance, imitate the best (Corsini et al., NeurIPS 2024, section 4).
 
-No critic, no reward, no labels: the simulator is the teacher. One update is one pure function of the train state. With
-`num_generations` the samples are evolved before the best is imitated (`core/evolution.py`): expert iteration with a
-search that asks no network.
+No critic, no reward, no labels: the simulator is the teacher. One update is one pure function of the train state.
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ from jax import Array, random
 from jax.sharding import Mesh
 
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.errors import UnknownNameError
-from jaxsched.core.evolution import EvolutionConfig, begin, evolve
 from jaxsched.core.rollout import unroll
 from jaxsched.policies.distribution import MaskedCategorical
 from jaxsched.policies.network import Apply, Params
@@ -53,8 +49,6 @@ def make_update(
     mesh: Mesh | None = None,
 ) -> Update:
     """One update: sample, pick the best, cross-entropy. jit it, scan it, vmap it over seeds."""
-    if config.num_generations and config.repair not in env.heuristics:
-        raise UnknownNameError("repair", config.repair, env.heuristics)
 
     def sample(params: Params, key: Array, reset_key: Array, instance: Any) -> tuple[Array, Array, Array, Array]:
         first, _ = env.reset(reset_key, instance)
@@ -69,14 +63,6 @@ def make_update(
         objective = env.objective(final)
         cost = jnp.where(unusable, jnp.iinfo(jnp.int32).max, objective)
         return action, cost, objective, objective / env.reward_scale(first)
-
-    def improve(key: Array, reset_key: Array, instance: Any, action: Array) -> tuple[Array, Array]:
-        """The best descendant i32[T] of the samples i32[S, T], and its cost."""
-        settings = EvolutionConfig(config.population, config.num_generations)
-        repair = env.heuristics[config.repair]
-        first = begin(env, repair, settings, reset_key, instance, action)
-        last = evolve(env, repair, settings, reset_key, instance, key, first)
-        return last.action[0], last.cost[0]
 
     def loss(params: Params, labels: Labels) -> tuple[Array, Metrics]:
         def evaluate(reset_key, step_key, instance, action):
@@ -99,16 +85,12 @@ def make_update(
         action, cost, objective, ratio = jax.vmap(one, (None, 0, 0, 0))(state.params, sample_keys, reset_key, instances)
         best = jnp.argmin(cost, -1)  # [B]
         rows = jnp.arange(config.num_envs, dtype=jnp.int32)
-        label, figures = action[rows, best], {"best_over_scale": ratio.min(-1).mean()}
-        if config.num_generations:
-            evolved, evolved_cost = jax.vmap(improve)(step_key, reset_key, instances, action)
-            better = evolved_cost < cost[rows, best]  # both may be unusable, and the first samples are seldom usable
-            label = jnp.where(better[:, None], evolved, label)
-            reached = jnp.where(better, evolved_cost, objective[rows, best])
-            figures["evolved_over_scale"] = (reached * (ratio / objective)[:, 0]).mean()
-        labels = Labels(instances, reset_key, sample_keys[rows, best], label)
+        labels = Labels(instances, reset_key, sample_keys[rows, best], action[rows, best])
         state, metrics = gradient_steps(state, optimizer, loss, shard(labels, mesh), config, mesh)
-        figures |= {"objective": objective.astype(jnp.float32).mean(), "objective_over_scale": ratio.mean()}
-        return state, metrics | figures
+        return state, metrics | {
+            "objective": objective.astype(jnp.float32).mean(),
+            "objective_over_scale": ratio.mean(),
+            "best_over_scale": ratio.min(-1).mean(),
+        }
 
     return update

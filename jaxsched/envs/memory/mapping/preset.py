@@ -49,25 +49,8 @@ PRESETS = {
             "network": NETWORK,
         },
     ),
-    "evolved": Preset(
-        about="MemoryMap-v0, third stage: imitates samples of its own after ten generations of evolution",
-        source=random_programs(20),
-        training={
-            "algorithm": "self_labeling",
-            "num_updates": 80,
-            "num_envs": 32,
-            "num_samples": 8,
-            "num_generations": 10,
-            "population": 64,
-            "repair": "greedy",
-            "num_minibatches": 4,
-            "num_epochs": 2,
-            "learning_rate": 1e-3,
-            "network": NETWORK,
-        },
-    ),
     "expert": Preset(
-        about="MemoryMap-v0, last stage: expert iteration, 16 simulations per decision",
+        about="MemoryMap-v0, third stage: expert iteration, 16 simulations per decision",
         source=random_programs(20),
         training={
             "algorithm": "expert_iteration",
