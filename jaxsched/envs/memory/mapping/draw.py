@@ -154,5 +154,5 @@ def _play(program: Program, plan: MapPlan) -> tuple[list[_Held], list[tuple[int,
             why = "written back" if action == DROP else "stays"
             held.append(_Held(use.value, copied, block.last + 1, block.low, block.high, why))
         if effect.offset is not None:
-            hits.append((use.time, effect.offset + use.width / 2))
+            hits.append((use.time, effect.offset + use.width / 5))  # below the label
     return held, hits, supply, [whole - left for whole, left in zip(supply, replay.supply, strict=True)]
