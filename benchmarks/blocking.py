@@ -5,6 +5,8 @@
     python benchmarks/blocking.py train standard       # the policy, resumable
     python benchmarks/blocking.py compare              # policy and rules on the same worlds, paired
     python benchmarks/blocking.py throughput           # schedules per second of the rules beside plain Python
+    python benchmarks/blocking.py improve              # search below the best known makespans with swaps, resumable
+    python benchmarks/blocking.py verify               # the schedules it found, by the independent judge
 
 Random shops are those of Taillard's distribution. At p = 0 a named instance is one world; otherwise a world is a draw
 of its failures. The rule `random` plays one episode a world. Results: benchmarks/results/blocking/.
@@ -20,6 +22,7 @@ import platform
 import random as python_random
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -35,6 +38,7 @@ from jaxsched.core import pad_stack, unstack
 from jaxsched.core.rollout import greedy, masked_argmax, randomised, rollout, unroll
 from jaxsched.envs.job_shop import blocking, uniform
 from jaxsched.envs.job_shop.blocking.preset import PRESETS
+from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.training.config import from_dict
@@ -42,6 +46,7 @@ from jaxsched.training.loop import train
 from tests.reference import blocking as reference
 
 RESULTS = Path(__file__).parent / "results" / "blocking"
+SCHEDULES = RESULTS / "schedules"
 SEED = 1_000
 PROBABILITIES = (0.0, 0.01, 0.05, 0.1, 0.2)
 SIZES = {"10x10": (10, 10), "15x15": (15, 15)}
@@ -54,6 +59,27 @@ CLOSED = (
     *(f"orb{i:02}" for i in range(1, 11)),
 )
 CLOSED += ("abz5", "abz6")
+# The open ones, by size.
+OPEN = (
+    *("ft20", "la11", "la12", "la13", "la14", "la15"),
+    *(f"la{i}" for i in range(21, 31)),
+    *(f"swv{i:02}" for i in range(1, 6)),
+    *(f"la{i}" for i in range(36, 41)),
+    *(f"ta{i:02}" for i in range(1, 11)),
+    *(f"la{i}" for i in range(31, 36)),
+    *("abz7", "abz8", "abz9"),
+    *(f"swv{i:02}" for i in range(6, 11)),
+    *(f"ta{i}" for i in range(11, 31)),
+    *(f"yn{i}" for i in range(1, 5)),
+    *(f"dmu{i:02}" for i in (*range(1, 11), *range(41, 51))),
+    *(f"ta{i}" for i in range(31, 51)),
+    *(f"dmu{i}" for i in (*range(11, 21), *range(51, 61))),
+    *(f"swv{i}" for i in range(11, 21)),
+    *(f"dmu{i}" for i in (*range(21, 31), *range(61, 71))),
+    *(f"ta{i}" for i in range(51, 71)),
+    *(f"dmu{i}" for i in (*range(31, 41), *range(71, 81))),
+    *(f"ta{i}" for i in range(71, 81)),
+)
 
 
 def exact(names: list[str], time_limit: float, num_workers: int) -> None:
@@ -81,6 +107,85 @@ def exact(names: list[str], time_limit: float, num_workers: int) -> None:
             rows[name] = row
         print({key: value for key, value in row.items() if key != "start"}, flush=True)
         _write("exact", {"time_limit": time_limit, "num_workers": num_workers, "rows": list(rows.values())})
+
+
+# ---------------------------------------------------------------------------------------------------- upper bounds
+
+
+def improve(names: list[str], seconds: float, passes: int, heat: float, work: Path) -> None:
+    """Search for schedules below the best known ones (`blocking_search.cpp`, one core); those found are kept.
+
+    The first pass starts from nothing, later ones from the best schedule of the work folder, at a fourth of the heat.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    binary, source = work / "search", Path(__file__).with_name("blocking_search.cpp")
+    subprocess.run(["g++", "-O2", "-o", str(binary), str(source)], check=True)
+    for _ in range(passes):
+        for name in names:
+            instance, known, path = blocking.load(name), blocking.bounds(name), work / f"{name}.json"
+            jobs = to_jobs(instance)
+            if known.lower == known.upper or any(duration == 0 for job in jobs for _, duration in job):
+                continue  # nothing to find; the search is for operations that take time
+            best = json.loads(path.read_text()) if path.exists() else None
+            rows = [[len(job), *(value for pair in job for value in pair)] for job in jobs]
+            rows = [[len(jobs), instance.num_machines], *rows, *(best["start"] if best else [])]
+            text = "\n".join(" ".join(map(str, row)) for row in rows)
+            count = best["passes"] if best else 0
+            spent = round(seconds * sum(map(len, jobs)) / 100, 1)
+            options = [str(spent), str(count), str(heat / 4 if best else heat)]
+            lines = subprocess.run([str(binary), *options], input=text, stdout=subprocess.PIPE, text=True, check=True)
+            found = [int(value) for value in lines.stdout.splitlines()[-1].split()] if lines.stdout else None
+            if found:
+                starts = iter(found[1:])
+                rows = [[next(starts) for _ in job] for job in jobs]
+                best = (best or {"seconds": 0.0}) | {"makespan": found[0], "start": rows}
+            assert best is not None
+            best |= {"passes": count + 1, "seconds": round(best["seconds"] + spent, 1)}
+            checked(name, best)
+            path.write_text(json.dumps(best))
+            line = {"instance": name, "makespan": best["makespan"], "best known": known.upper, "passes": count + 1}
+            print(json.dumps(line), flush=True)
+            if best["makespan"] < known.upper:
+                SCHEDULES.mkdir(parents=True, exist_ok=True)
+                head = {"instance": name, "makespan": best["makespan"], "best known": known.upper}
+                rows = ",\n  ".join(json.dumps(row) for row in best["start"])
+                target = SCHEDULES / f"{name}.json"
+                target.write_text(json.dumps(head)[:-1] + f',\n "start": [\n  {rows}\n]}}\n')
+            summary(work)
+
+
+def checked(name: str, found: dict[str, Any]) -> int:
+    """The makespan of a file's schedule, which is valid."""
+    instance = blocking.load(name)
+    schedule = blocking.Schedule(found["start"], found["makespan"], [[] for _ in range(instance.num_machines)])
+    faults = blocking.validate(instance, schedule)
+    assert not faults, f"{name}: {faults[0]}"
+    assert blocking.measure(instance, schedule) == found["makespan"]
+    return found["makespan"]
+
+
+def summary(work: Path) -> None:
+    """Every instance that was searched: what was found, in how many seconds of one core."""
+    rows = []
+    for path in sorted(work.glob("*.json")):
+        best, known = json.loads(path.read_text()), blocking.bounds(path.stem)
+        row = {"instance": path.stem, "makespan": best["makespan"], "best known": [known.lower, known.upper]}
+        row |= {"over best known, %": round(100 * (best["makespan"] / known.upper - 1), 2), "seconds": best["seconds"]}
+        rows.append(row)
+    known = blocking.bounds("la26")
+    _write("improve", {"bounds": {"source": known.source, "date": known.date}, "rows": rows})
+
+
+def verify() -> None:
+    """Every schedule in the folder is valid, and shorter than the best known makespan."""
+    paths = sorted(SCHEDULES.glob("*.json"))
+    for path in paths:
+        found, known = json.loads(path.read_text()), blocking.bounds(path.stem)
+        makespan = checked(path.stem, found)
+        assert found["instance"] == path.stem
+        assert known.lower <= makespan < known.upper == found["best known"]
+        print(f"{path.stem:8} {known.upper:6} -> {makespan:6}  {100 * (makespan / known.upper - 1):+.2f} %")
+    print(f"{len(paths)} schedules are valid and shorter than the best known")
 
 
 # --------------------------------------------------------------------------------------------------------- worlds
@@ -141,15 +246,22 @@ def makespans(env: Any, states: Any, worlds: Any, checked: int = 20) -> np.ndarr
     return states.time.astype(np.float64)
 
 
-def interval(values: np.ndarray, draws: int = 10_000) -> list[float]:
-    """95 % bootstrap interval of the mean, resampling worlds."""
-    ids = np.random.Generator(np.random.PCG64(0)).integers(len(values), size=(draws, len(values)))
-    return [round(float(x), 4) for x in np.percentile(values[ids].mean(1), [2.5, 97.5])]
+def resampled(names: list[str], draws: int = 10_000) -> np.ndarray:
+    """Ids of worlds for a bootstrap over both: shops, then worlds of each. Every shop has as many worlds, in a row."""
+    rng, shops = np.random.Generator(np.random.PCG64(0)), len(dict.fromkeys(names))
+    worlds = len(names) // shops
+    chosen = rng.integers(shops, size=(draws, shops, 1))
+    return (chosen * worlds + rng.integers(worlds, size=(draws, shops, worlds))).reshape(draws, len(names))
 
 
-def paired(ours: np.ndarray, theirs: np.ndarray, draws: int = 10_000) -> list[float]:
-    """mean(ours) / mean(theirs) - 1 in per cent and its 95 % interval, resampling worlds as pairs."""
-    ids = np.random.Generator(np.random.PCG64(0)).integers(len(ours), size=(draws, len(ours)))
+def interval(values: np.ndarray, names: list[str]) -> list[float]:
+    """95 % bootstrap interval of the mean, resampling shops and worlds."""
+    return [round(float(x), 4) for x in np.percentile(values[resampled(names)].mean(1), [2.5, 97.5])]
+
+
+def paired(ours: np.ndarray, theirs: np.ndarray, names: list[str]) -> list[float]:
+    """mean(ours) / mean(theirs) - 1 in per cent and its 95 % interval, resampling shops and worlds as pairs."""
+    ids = resampled(names)
     low, high = np.percentile(100 * (ours[ids].mean(1) / theirs[ids].mean(1) - 1), [2.5, 97.5])
     return [round(float(x), 2) for x in (100 * (ours.mean() / theirs.mean() - 1), low, high)]
 
@@ -160,9 +272,15 @@ def relative(values: np.ndarray, names: list[str]) -> np.ndarray:
     return values / best
 
 
+def others(name: str, cases: list[str]) -> list[dict[str, Any]]:
+    """The rows of a run before that are about other cases."""
+    path = RESULTS / f"{name}.json"
+    return [row for row in json.loads(path.read_text())["rows"] if row["case"] not in cases] if path.exists() else []
+
+
 def rules(cases: list[str], count: int) -> None:
     """The open reference table: mean makespan (of the closed instances: over the optimum) of every rule."""
-    env, rows = jaxsched.make("BlockingJobShop-v0"), []
+    env, rows = jaxsched.make("BlockingJobShop-v0"), others("rules", cases)
     for case in cases:
         for probability in PROBABILITIES:
             worlds, names = worlds_of(case, probability, count)
@@ -170,7 +288,7 @@ def rules(cases: list[str], count: int) -> None:
             for rule in env.heuristics:
                 values = relative(makespans(env, play(env, rule, worlds, keys), worlds), names)
                 row = {"case": case, "p": probability, "rule": rule, "worlds": len(names)}
-                row |= {"mean": round(float(values.mean()), 4), "95 %": interval(values)}
+                row |= {"mean": round(float(values.mean()), 4), "95 %": interval(values, names)}
                 rows.append(row)
                 print(json.dumps(row), flush=True)
             _write("rules", {"seed": SEED, "count": count, "rows": rows})
@@ -214,18 +332,18 @@ def compare(stage: str, cases: list[str], count: int) -> None:
     """The policy, greedy, against every rule on the same worlds, paired; `random` plays one episode a world."""
     env = jaxsched.make("BlockingJobShop-v0", **PRESETS[stage].settings)
     apply, params = load_policy(RESULTS / stage, env)
-    rows = []
+    rows = others(f"compare_{stage}", cases)
     for case in cases:
         for probability in PROBABILITIES:
             worlds, names = worlds_of(case, probability, count)
             keys = random.split(random.key(SEED + 1), len(names))
             ours = relative(makespans(env, play_policy(env, apply, params, worlds), worlds), names)
             row: dict[str, Any] = {"case": case, "p": probability, "worlds": len(names)}
-            row |= {"policy": round(float(ours.mean()), 4), "95 %": interval(ours)}
+            row |= {"policy": round(float(ours.mean()), 4), "95 %": interval(ours, names)}
             over = {}
             for rule in env.heuristics:
                 theirs = relative(makespans(env, play(env, rule, worlds, keys), worlds), names)
-                over[rule] = paired(ours, theirs)
+                over[rule] = paired(ours, theirs, names)
             row["over each rule, % with 95 % interval"] = over
             row["below every rule"] = all(value[2] < 0 for value in over.values())
             rows.append(row)
@@ -328,6 +446,13 @@ def main() -> None:
     fast = commands.add_parser("throughput")
     fast.add_argument("--batch", type=int, default=1024)
     fast.add_argument("--rounds", type=int, default=3)
+    searching = commands.add_parser("improve")
+    searching.add_argument("--instances", nargs="*", default=OPEN)
+    searching.add_argument("--seconds", type=float, default=2.0, help="of one core, per pass and 100 operations")
+    searching.add_argument("--passes", type=int, default=1)
+    searching.add_argument("--heat", type=float, default=0.04, help="of the annealing, in mean durations")
+    searching.add_argument("--work", type=Path, default=Path("runs/blocking/search"), help="best schedules so far")
+    commands.add_parser("verify")
     arguments = parser.parse_args()
     if arguments.command == "exact":
         exact(arguments.instances, arguments.time_limit, arguments.num_workers)
@@ -335,6 +460,10 @@ def main() -> None:
         rules(arguments.cases, arguments.worlds)
     elif arguments.command == "compare":
         compare(arguments.stage, arguments.cases, arguments.worlds)
+    elif arguments.command == "improve":
+        improve(arguments.instances, arguments.seconds, arguments.passes, arguments.heat, arguments.work)
+    elif arguments.command == "verify":
+        verify()
     elif arguments.command == "train":
         learn(arguments.stage, arguments.work, arguments.seed)
     else:
