@@ -100,10 +100,13 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
 
     # Edges join the jobs pair by pair; finished jobs are masked nodes. Only their kind changes.
     receivers, senders = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
-    same = front.machine[:, None] == front.machine[None, :]
+    same = lax.platform_dependent(
+        front.machine, cpu=_equal_by_product, default=lambda ids: ids[:, None] == ids[None, :]
+    )
     observation = GraphObservation(
         graph=make_graph(nodes, senders, receivers),
-        node_mask=jnp.concatenate([open_, alive]),
+        # Not concatenated: on a GPU that is a kernel of its own.
+        node_mask=jnp.pad(open_, (0, num_machines)) | jnp.pad(alive, (num_jobs, 0)),
         node_kind=jnp.asarray(np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])),
         edge_mask=jnp.asarray(~np.eye(num_jobs, dtype=bool).ravel()),
         edge_kind=jnp.where(same, COMPETES, OTHER_JOB).astype(jnp.int32).ravel(),
@@ -165,6 +168,17 @@ def _stack(features: list[Array], mask: Array) -> Array:
 def clip(features: Array, mask: Array) -> Array:
     """`features` within +-LIMIT, 0 where not real."""
     return jnp.where(mask, lax.clamp(-LIMIT, features, LIMIT), 0.0)
+
+
+def _equal_by_product(ids: Array) -> Array:
+    """bool[J, J]: which of `ids` i32[J], below 2**24, are equal; their differences as a product of rank two.
+
+    XLA fuses nothing with a product on a CPU. Compared directly, the flat list of the pairs divides to find its row and
+    column at every entry, which takes longer than the whole product.
+    """
+    ids = ids.astype(jnp.float32)
+    one = jnp.ones_like(ids)
+    return jnp.matmul(jnp.stack([ids, one], 1), jnp.stack([one, -ids]), precision=lax.Precision.HIGHEST) == 0
 
 
 # For each job: how many other jobs need its next machine next, the earliest start among them, the longest tail among
