@@ -54,7 +54,7 @@ PRESETS = {
         source=random_programs(20),
         training={
             "algorithm": "expert_iteration",
-            "num_updates": 40,
+            "num_updates": 24,
             "num_envs": 32,
             "num_simulations": 16,
             "num_minibatches": 4,
