@@ -48,11 +48,7 @@ from jaxsched.training.config import from_dict
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
 TRAINED = RESULTS.parent / "mapping"
-START = {
-    "standard": "imitate",
-    "evolved": "standard",
-    "expert": "evolved",
-}  # stage -> the one whose weights it starts from
+START = {"standard": "imitate", "expert": "standard"}  # stage -> the one whose weights it starts from
 SEED, HELD_OUT = 999, 100  # programs of the curves
 BEAM, SIMULATIONS = 64, 32
 LARGE, SMALL = 20, 4  # instructions

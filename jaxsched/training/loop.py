@@ -255,11 +255,7 @@ def draw_curve(run_dir: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 1 + bool(names), squeeze=False)[0]
     updates = [row["update"] for row in rows]
-    for key, label in (
-        ("objective_over_scale", "sampled"),
-        ("best_over_scale", "best of samples"),
-        ("evolved_over_scale", "evolved"),
-    ):
+    for key, label in (("objective_over_scale", "sampled"), ("best_over_scale", "best of samples")):
         if rows and key in rows[0]:
             axes[0].plot(updates, [row[key] for row in rows], label=label)
     axes[0].set(xlabel="update", ylabel="objective / reward scale", title="training instances")
