@@ -32,6 +32,7 @@ import numpy as np
 from jax import random
 
 import jaxsched
+from benchmarks import gates
 from jaxsched import evaluation
 from jaxsched.core import greedy, pad_stack, unstack
 from jaxsched.envs.job_shop import flexible
@@ -203,25 +204,35 @@ def compare(name: str) -> None:
 
 
 def throughput(batch: int, seconds: float) -> None:
-    """Random play of SD1: reset, step and observe beside the tests' plain-Python simulator, on one core."""
+    """Random play of SD1: reset, step and observe beside the tests' plain-Python simulator; what a step costs."""
     rows: dict[str, Any] = {}
+    env, before = jaxsched.make("FlexibleJobShop-v0"), os.getloadavg()[0]
     for size in ((10, 5), (20, 10)):
         source, label = flexible.sd1(*size), "{} x {}".format(*size)
-        env = jaxsched.make("FlexibleJobShop-v0")
         for result in evaluation.throughput(env, source, batch=batch, seconds=seconds, seed=0):
-            rows[f"{label}, {result.what}"] = dataclasses.asdict(result)
+            row = dataclasses.asdict(result)
+            row["schedules_per_cpu_second"] = row["schedules_per_second"] * row["wall_seconds"] / row["cpu_seconds"]
+            rows[f"{label}, {result.what}"] = row
         rng, instances = Random(0), [flexible.to_jobs(source(random.key(seed))) for seed in range(8)]
-        began, schedules = time.process_time(), 0
-        while time.process_time() < began + seconds:
+        wall, cpu, schedules = time.perf_counter(), time.process_time(), 0
+        while time.process_time() < cpu + seconds:
             sim = Simulator(instances[schedules % len(instances)], size[1])
             while pairs := sim.pairs():
                 sim.apply(rng.choice(pairs))
             schedules += 1
-        rate = schedules / (time.process_time() - began)
-        rows[f"{label}, plain Python"] = {"schedules_per_second": round(rate, 1)}
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        rates = {"schedules_per_second": schedules / wall, "schedules_per_cpu_second": schedules / cpu}
+        rows[f"{label}, plain Python"] = rates
+        keys = random.split(random.key(0), gates.BATCH)
+        states, actions = jax.vmap(lambda key: env.reset(key, source(key))[0])(keys), jnp.zeros(gates.BATCH, jnp.int32)  # noqa: B023
+        programs = {"one step, rules only": lambda *args: env.step(*args)[0], "one step with observation": env.step}
+        for what, program in programs.items():
+            rows[f"{label}, {what}"] = {"batch": gates.BATCH, **gates.cost(jax.vmap(program), keys, states, actions)}
         for name in [name for name in rows if name.startswith(label)]:
-            print(f"{name:32} {rows[name]['schedules_per_second']:12,.0f} schedules/s", flush=True)
-    write("throughput", {"batch": batch, "load": os.getloadavg()[0], "rows": rows})
+            row = {key: round(value, 1) if isinstance(value, float) else value for key, value in rows[name].items()}
+            print(f"{name:32} {row}", flush=True)
+    loads = {"before": before, "after": os.getloadavg()[0]}
+    write("throughput", {"batch": batch, "load": loads, "rows": rows})
 
 
 # ------------------------------------------------------------------------------------------------------- helpers

@@ -20,7 +20,7 @@ from jax import random
 
 import jaxsched
 from jaxsched.envs import job_shop
-from jaxsched.envs.job_shop import flexible, rules
+from jaxsched.envs.job_shop import blocking, flexible, rules
 from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 
 PATH = Path(__file__).parent / "results" / "gates.json"
@@ -39,7 +39,7 @@ def cost(function: Any, *args: Any) -> dict[str, int]:
 
 
 def measure() -> dict[str, dict[str, int]]:
-    """The gated programs: a vmapped batch of 64 shops of 10 x 10, flexible ones of 10 x 5."""
+    """The gated programs: a vmapped batch of 64 shops of 10 x 10, flexible ones of 10 x 5; blocking ones fail."""
     env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(10, 10)
     keys = random.split(random.key(0), BATCH)
 
@@ -51,6 +51,8 @@ def measure() -> dict[str, dict[str, int]]:
     event = first(jaxsched.make("JobShop-v0", candidates="event"))
     choice, choice_source = jaxsched.make("FlexibleJobShop-v0"), flexible.sd1(10, 5)
     choices = jax.vmap(lambda key: choice.reset(key, choice_source(key))[0])(keys)
+    swaps, failing = jaxsched.make("BlockingJobShop-v0"), blocking.interrupted(source, 0.1)
+    shops = jax.vmap(lambda key: swaps.reset(key, failing(key))[0])(keys)
     action = jnp.zeros((BATCH,), jnp.int32)
     return {
         "apply": cost(jax.vmap(rules.apply), state, action),
@@ -61,6 +63,8 @@ def measure() -> dict[str, dict[str, int]]:
         "reset": cost(jax.vmap(env.reset), keys, state.instance),
         "flexible: apply": cost(jax.vmap(flexible_rules.apply), choices, action),
         "flexible: step": cost(jax.vmap(choice.step), keys, choices, action),
+        "blocking: apply": cost(jax.vmap(swaps.apply), keys, shops, action, action == 0),
+        "blocking: step": cost(jax.vmap(swaps.step), keys, shops, action),
     }
 
 
