@@ -70,7 +70,9 @@ def pictures(notebook: Any) -> list[str]:
                 assert pixels.std() > 0, f"an empty picture: {cell.source}"
                 found.append("png")
             elif "<svg" in data.get("text/html", ""):
-                assert re.search('class="(operation|task|buffer|tensor|block)"', data["text/html"]), f"an empty chart: {cell.source}"
+                assert re.search('class="(operation|task|buffer|tensor|block)"', data["text/html"]), (
+                    f"an empty chart: {cell.source}"
+                )
                 found.append("svg")
     return found
 
