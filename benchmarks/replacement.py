@@ -193,7 +193,9 @@ def main() -> int:
     else:
         part = measure()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[arguments.command] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "result": part}
+    load = round(os.getloadavg()[2], 1)  # of the last 15 minutes: what else ran, and this
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    results[arguments.command] = {"machine": machine, "load": load, "result": part}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0 if good else 1
