@@ -176,9 +176,8 @@ def summary(work: Path) -> None:
     _write("improve", {"bounds": {"source": known.source, "date": known.date}, "rows": rows})
 
 
-def verify() -> None:
-    """Every schedule in the folder is valid, and shorter than the best known makespan."""
-    paths = sorted(SCHEDULES.glob("*.json"))
+def verify(paths: list[Path]) -> None:
+    """These schedules are valid, and shorter than the best known makespan."""
     for path in paths:
         found, known = json.loads(path.read_text()), blocking.bounds(path.stem)
         makespan = checked(path.stem, found)
@@ -463,7 +462,7 @@ def main() -> None:
     elif arguments.command == "improve":
         improve(arguments.instances, arguments.seconds, arguments.passes, arguments.heat, arguments.work)
     elif arguments.command == "verify":
-        verify()
+        verify(sorted(SCHEDULES.glob("*.json")))
     elif arguments.command == "train":
         learn(arguments.stage, arguments.work, arguments.seed)
     else:

@@ -12,12 +12,15 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched.core import Environment
 from jaxsched.envs import job_shop
+from jaxsched.envs.job_shop import blocking, flexible
 from jaxsched.envs.job_shop.rules import CANDIDATES
 from tests import shapes
 
@@ -25,16 +28,21 @@ FILE = pathlib.Path(__file__).parent / "golden" / "job_shop.json"
 SOURCE = job_shop.sources.uniform(shapes.JOBS, shapes.MACHINES, 0, 12, shapes.OPS, recirculation=True, min_ops=1)
 STEPS = 2 * shapes.JOBS * shapes.OPS
 BATCHES = 1, 7, 512
+# Sub-problems: environment, source, and the number of actions that are drawn.
+FORMS: dict[str, tuple[Environment, Any, int]] = {
+    "flexible": (flexible.FlexibleJobShop(), flexible.sd1(4, 3), 4 * 3),
+    "blocking": (blocking.BlockingJobShop(), blocking.interrupted(job_shop.uniform(4, 3, 0, 9), (0.0, 0.3)), 4),
+}
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def play(env: job_shop.JobShop, keys):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def play(env: Environment, source: Any, num_actions: int, keys):
     """Instances, actions and all states of episodes of random jobs, legal or not; each is a function of its key."""
 
     def episode(key):
         source_key, reset_key, step_key, action_key = jax.random.split(key, 4)
-        instance = SOURCE(source_key)
-        actions = jax.random.randint(action_key, (STEPS,), -1, shapes.JOBS + 1, jnp.int32)  # in `event` with no-ops
+        instance = source(source_key)
+        actions = jax.random.randint(action_key, (STEPS,), -1, num_actions + 1, jnp.int32)  # in `event` with no-ops
 
         def step(state, given):
             after, timestep = env.step(given[0], state, given[1])
@@ -53,10 +61,14 @@ def play(env: job_shop.JobShop, keys):
 
 
 @functools.cache
-def digests(candidates: str, batch: int) -> list[str]:
+def digests(name: str, batch: int) -> list[str]:
     """One digest per episode; the episodes of a smaller batch are the first ones of a larger."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(batch, dtype=jnp.uint32))
-    leaves = jax.tree.leaves(jax.device_get(play(job_shop.JobShop(candidates=candidates), keys)))
+    env, source, num_actions = FORMS.get(name) or (job_shop.JobShop(candidates=name), SOURCE, shapes.JOBS)
+    instance, actions, seen = play(env, source, num_actions, keys)
+    if name == "blocking":  # chances and keys of failures, which show in what happens
+        instance = instance.replace(failures=None)
+    leaves = jax.tree.leaves(jax.device_get((instance, actions, seen)))
     assert {leaf.dtype for leaf in leaves} == {np.dtype(np.int32), np.dtype(bool)}
     rows = [np.ascontiguousarray(leaf.reshape(batch, -1), leaf.dtype.newbyteorder("<")) for leaf in leaves]
     return [hashlib.sha256(b"".join(row[i].tobytes() for row in rows)).hexdigest()[:16] for i in range(batch)]
@@ -65,9 +77,9 @@ def digests(candidates: str, batch: int) -> list[str]:
 def golden() -> dict[str, dict[str, list[str] | str]]:
     """What is committed: digests of the first episodes, and one of all."""
     found = {}
-    for candidates in CANDIDATES:
-        every = digests(candidates, BATCHES[-1])
-        found[candidates] = {"first": every[: BATCHES[1]], "all": hashlib.sha256("".join(every).encode()).hexdigest()}
+    for name in (*CANDIDATES, *FORMS):
+        every = digests(name, BATCHES[-1])
+        found[name] = {"first": every[: BATCHES[1]], "all": hashlib.sha256("".join(every).encode()).hexdigest()}
     return found
 
 
