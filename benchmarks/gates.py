@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 
 PATH = Path(__file__).parent / "results" / "gates.json"
 BATCH = 64
+# The tests may switch XLA's emitters of fusions off to compile sooner; here programs are compiled as users do.
+OPTIONS = {"xla_cpu_use_fusion_emitters": True} if "fusion_emitters" in os.environ.get("XLA_FLAGS", "") else None
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = ", re.MULTILINE)
 
 
 def cost(function: Any, *args: Any) -> dict[str, int]:
     """HLO instructions (all computations) and bytes accessed, of `function` compiled for this backend."""
-    compiled = jax.jit(function).lower(*args).compile()
+    compiled = jax.jit(function).lower(*args).compile(OPTIONS)
     analysis = compiled.cost_analysis()
     return {
         "instructions": len(INSTRUCTION.findall(compiled.as_text())),
