@@ -40,5 +40,6 @@ def solve(buffers: Buffers, *, time_limit: float, num_workers: int | None = None
     found = SupermallocAllocator(timeout=time_limit, num_threads=num_workers).solve(allocations)
     offsets = np.zeros(len(buffers), np.int64)
     for allocation in found.allocations:
-        offsets[allocation.id] = allocation.offset * unit
+        assert allocation.offset is not None  # a solution places all
+        offsets[int(allocation.id)] = allocation.offset * unit
     return offsets, found.peak * unit if found.proved_optimal else 0
