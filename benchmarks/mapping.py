@@ -37,7 +37,7 @@ from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import SCORES
-from jaxsched.envs.memory.mapping.plain import _play
+from jaxsched.envs.memory.mapping.plain import search_starts
 from jaxsched.envs.memory.mapping.preset import PRESETS
 from jaxsched.evaluation import throughput
 from jaxsched.policies import greedy_policy
@@ -128,8 +128,7 @@ def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds
     found: dict[str, list[int]] = {f"evolution, {seconds:g} s": []}
     for key in keys:
         instance = jax.device_get(source(key))
-        starts = [_play(SCORES[name], True, instance) for name in ("all_drop", "belady", "msa", "greedy")]
-        state = evolution.search(instance, starts, seed=0, deadline=time.perf_counter() + seconds)
+        state = evolution.search(instance, search_starts(instance), seed=0, deadline=time.perf_counter() + seconds)
         found[f"evolution, {seconds:g} s"].append(int(state.latency))
     columns = {name: np.array(column) for name, column in found.items()}
     if folder is None:
@@ -184,8 +183,7 @@ def compare(
         instances = [jax.device_get(draw(key)) for key in keys]
         if what == "small":
             for i, instance in enumerate(instances):
-                start = _play(SCORES["all_drop"], True, instance)
-                state, bound = exact.search(instance, [start], deadline=time.perf_counter() + 60)
+                state, bound = exact.search(instance, search_starts(instance), deadline=time.perf_counter() + 60)
                 assert bound == state.latency, "not proved"
                 best[i] = bound
         else:

@@ -24,7 +24,6 @@ class BeamConfig:
     """Settings of the search."""
 
     width: int = 64
-    prior_weight: float = 0.0  # of the summed log-probability of the actions, in units of the reward scale
     reward_scale: float = 1.0  # as in training: the network's values are in these units
 
     def __post_init__(self):
@@ -69,8 +68,7 @@ def beam_search(
         return after.replace(instance=None)
 
     def body(carry, key):
-        beam, alive, prior, greedy, logits, mask = carry
-        log_probs = jnp.where(mask, jax.nn.log_softmax(jnp.where(mask, logits, -jnp.inf), -1), 0)
+        beam, alive, greedy, logits, mask = carry
         actions = jnp.arange(num_actions, dtype=jnp.int32)
         # A line that is over, or passes an event, goes on by itself: as its action 0.
         waits = ~mask.any(-1)
@@ -78,16 +76,14 @@ def beam_search(
         children = jax.vmap(lambda bare, m: jax.vmap(lambda a: expand(key, bare, a, m))(actions))(beam, mask)
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
         promise, next_logits, next_mask = jax.vmap(judge)(flat)
-        child_prior = (prior[:, None] + log_probs).ravel()
         is_greedy = (greedy[:, None] & (actions == masked_argmax(logits, mask)[:, None])).ravel()
-        cost = jnp.where(open_.ravel(), promise - config.prior_weight * scale * child_prior, worst)
+        cost = jnp.where(open_.ravel(), promise, worst)
         rank = jnp.where(is_greedy, -worst, cost)
         _, chosen = jax.lax.top_k(-rank, width)
         take = lambda tree: jax.tree.map(lambda leaf: leaf[chosen], tree)  # noqa: E731
         carry = (
             take(flat),
             take(cost) < worst,
-            take(child_prior),
             take(is_greedy),
             take(next_logits),
             take(next_mask),
@@ -97,7 +93,7 @@ def beam_search(
     first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), state.replace(instance=None))
     lead = jnp.arange(width) == 0
     _, logits, mask = jax.vmap(judge)(first)
-    start = (first, lead, jnp.zeros((width,), jnp.float32), lead, logits, mask)
+    start = (first, lead, lead, logits, mask)
     (beam, alive, *_), (parents, actions) = jax.lax.scan(body, start, random.split(key, num_steps))
 
     def outcome(bare):

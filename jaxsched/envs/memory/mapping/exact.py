@@ -1,9 +1,8 @@
 """Search over the actions of a program, on the device level by level, and a bound by CP-SAT.
 
 `search` keeps a set of partial mappings, all at the same access. It tries every legal action of each and drops those
-that can no longer beat the best complete mapping (`rules.optimistic`). Exhaustive, it keeps all others: the optimum of
-memory mapping is defined as the best that actions reach. As a beam it keeps the most promising ones, and starts over
-twice as wide until time is up.
+that can no longer beat the best complete mapping (`rules.optimistic`). The optimum of memory mapping is defined as the
+best that actions reach, so it is proved where all others found room; else the most promising ones are kept.
 """
 
 from __future__ import annotations

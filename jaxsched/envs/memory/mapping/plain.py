@@ -78,7 +78,7 @@ def map_program(
     elif policy is not None:
         state = _episode(policy, method != "policy", instance, seed)
     else:
-        starts = [_play(SCORES[name], True, instance) for name in ("all_drop", "belady", "msa", "greedy")]
+        starts = search_starts(instance)
         lower = int(_lower_bound(instance))
 
         def bound(share: float) -> int:
@@ -176,6 +176,11 @@ def _finish(program: Program, state: Any, scale: Scale, lower: int | None, metho
         method,
         time.perf_counter() - began,
     )
+
+
+def search_starts(instance: MapInstance) -> list[MapState]:
+    """Finished mappings of four heuristics with drop-backup, from which searches start."""
+    return [_play(SCORES[name], True, instance) for name in ("all_drop", "belady", "msa", "greedy")]
 
 
 def _play(scores: Scores, backup: bool, instance: MapInstance) -> MapState:
