@@ -20,11 +20,11 @@ from jaxsched.envs.memory.mapping.sources import draw_mapping, graph_program, ra
 from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Step, map_instance
 from jaxsched.envs.memory.replacement.draw import replacement_chart, replacement_svg
 from jaxsched.envs.memory.replacement.env import TensorReplacement
+from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import Capacities, capacities, min_peak_order, peak_footprint
 from jaxsched.envs.memory.replacement.plain import REPLACEMENT_METHODS, replace
 from jaxsched.envs.memory.replacement.sources import draw_graph, programs
 from jaxsched.envs.memory.replacement.types import (
-    Graph,
     ReplacementInstance,
     ReplacementPlan,
     ReplacementState,

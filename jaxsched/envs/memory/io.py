@@ -33,7 +33,8 @@ from jaxsched.core.table import Row, Table, csv_cell
 from jaxsched.core.text import Json, Text, read_bytes, write_text
 from jaxsched.envs.memory.mapping.types import ACTIONS, MapPlan, Program
 from jaxsched.envs.memory.mapping.validate import Replay, problem_of
-from jaxsched.envs.memory.replacement.types import Graph, ReplacementPlan
+from jaxsched.envs.memory.replacement.graph import Graph
+from jaxsched.envs.memory.replacement.types import ReplacementPlan
 from jaxsched.envs.memory.types import Buffers, Fault, Plan, check
 
 _ALIASES = {"buffer": "id", "buffer_id": "id", "start": "lower", "begin": "lower", "end": "upper"}

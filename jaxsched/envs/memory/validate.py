@@ -7,7 +7,7 @@ from typing import Any
 from jaxsched.envs.memory.allocation.validate import verify_allocation
 from jaxsched.envs.memory.mapping.types import Program
 from jaxsched.envs.memory.mapping.validate import verify_mapping
-from jaxsched.envs.memory.replacement.types import Graph
+from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.validate import verify_replacement
 from jaxsched.envs.memory.types import Buffers
 

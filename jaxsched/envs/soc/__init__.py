@@ -4,8 +4,9 @@ from jaxsched.envs.soc.draw import gantt, gantt_svg
 from jaxsched.envs.soc.env import SoC
 from jaxsched.envs.soc.exact import Result, solve_exact, solve_static, solve_stream
 from jaxsched.envs.soc.instances import make_instance, make_system, to_host, width
+from jaxsched.envs.soc.io import load_job, load_platform, load_static
 from jaxsched.envs.soc.plain import simulate
-from jaxsched.envs.soc.platforms import Job, Platform, StaticGraph, load_job, load_platform, load_static
+from jaxsched.envs.soc.platforms import Job, Platform, StaticGraph
 from jaxsched.envs.soc.preset import PRESETS
 from jaxsched.envs.soc.rules import Settings
 from jaxsched.envs.soc.sources import Streams, random_systems, streams

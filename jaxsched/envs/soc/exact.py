@@ -21,7 +21,8 @@ import numpy as np
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs.soc.instances import to_host
-from jaxsched.envs.soc.platforms import INT32_MAX, Data, Job, Platform, StaticGraph, check, integer, load_static
+from jaxsched.envs.soc.io import load_static
+from jaxsched.envs.soc.platforms import INT32_MAX, Data, Job, Platform, StaticGraph, check, integer
 from jaxsched.envs.soc.static import StaticSchedule, TaskGraph, gap, list_schedule, of_job, of_static, topological
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance

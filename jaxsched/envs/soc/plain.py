@@ -20,7 +20,8 @@ from jaxsched.envs.soc import rules
 from jaxsched.envs.soc.env import SoC, trace
 from jaxsched.envs.soc.heuristics import RULES
 from jaxsched.envs.soc.instances import make_instance, make_system, width
-from jaxsched.envs.soc.platforms import Data, Job, Platform, integer, load_job, load_platform
+from jaxsched.envs.soc.io import load_job, load_platform
+from jaxsched.envs.soc.platforms import Data, Job, Platform, integer
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance, State
 

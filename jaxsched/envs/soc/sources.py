@@ -21,7 +21,8 @@ from jax import Array, random
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_stack
 from jaxsched.envs.soc import instances
-from jaxsched.envs.soc.platforms import Job, Platform, load_job, load_platform
+from jaxsched.envs.soc.io import load_job, load_platform
+from jaxsched.envs.soc.platforms import Job, Platform
 from jaxsched.envs.soc.rules import LATEST
 from jaxsched.envs.soc.types import Instance, Noise, System
 

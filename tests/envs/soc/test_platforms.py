@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.text import MAX_FILE_BYTES
+from jaxsched.envs.soc.io import load_job, load_platform, load_static
 from jaxsched.envs.soc.platforms import (
     INT32_MAX,
     Job,
     Platform,
     StaticGraph,
     check,
-    load_job,
-    load_platform,
-    load_static,
 )
 
 LOADERS = {"platform": load_platform, "job": load_job, "static": load_static}

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from jaxsched.core import masked_argmax, take
+from jaxsched.envs.soc import bounds, instances, io, rules, sources
 from jaxsched.envs.soc import env as soc_env
-from jaxsched.envs.soc import instances, platforms, rules, sources
 from tests.envs.soc import cases
 
 # `etf_lb` only adds its counters, so that every scheduler without a plan can be played with it.
@@ -76,7 +76,7 @@ def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.C
     )
     for (s, scheduler), (i, case) in itertools.product(enumerate(schedulers), enumerate(given)):
         state = jax.tree.map(lambda leaf, s=s, i=i: leaf[s, i], states)
-        times = np.asarray(rules.drawn_times(jax.tree.map(jnp.asarray, each[i]))) if noise else None
+        times = np.asarray(bounds.drawn_times(jax.tree.map(jnp.asarray, each[i]))) if noise else None
         expected = cases.simulate(
             case,
             expect or scheduler,
@@ -167,8 +167,8 @@ ALONE = {  # job alone on the platform of DS3, us
 
 def test_single_jobs_on_the_platform_of_ds3(data_dir):
     folder = data_dir / "soc"
-    platform = platforms.load_platform(folder / "soc_ds3_multiple_bal.json")
-    jobs = [platforms.load_job(folder / f"job_{name}.json") for name in ALONE]
+    platform = io.load_platform(folder / "soc_ds3_multiple_bal.json")
+    jobs = [io.load_job(folder / f"job_{name}.json") for name in ALONE]
     system = instances.make_system(platform, jobs)
     widest = max(map(instances.width, jobs))
     batch = [instances.make_instance(system, [i], [0], cap=1, width=widest) for i in range(len(jobs))]

@@ -10,7 +10,8 @@ import pytest
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs.soc.exact import solve_static, solve_stream
-from jaxsched.envs.soc.platforms import Job, Platform, load_job, load_platform
+from jaxsched.envs.soc.io import load_job, load_platform
+from jaxsched.envs.soc.platforms import Job, Platform
 from jaxsched.envs.soc.static import plan, schedule_static
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.validate import validate

@@ -10,7 +10,8 @@ from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxsched.core.picture import Picture, colour_of, round_ticks, xml
-from jaxsched.envs.memory.replacement.types import Graph, ReplacementPlan
+from jaxsched.envs.memory.replacement.graph import Graph
+from jaxsched.envs.memory.replacement.types import ReplacementPlan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

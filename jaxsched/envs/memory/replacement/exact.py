@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import Played
-from jaxsched.envs.memory.replacement.types import Graph, residency, traffic_of
+from jaxsched.envs.memory.replacement.types import residency, traffic_of
 
 MAX_MODEL = 20_000  # operators times tensors of one model
 WHOLE = 14  # operators that `search` hands to the solver at once

@@ -24,7 +24,8 @@ from jax import Array
 
 from jaxsched.core.arrays import lookup, take_row
 from jaxsched.envs.memory.replacement import rules as rules
-from jaxsched.envs.memory.replacement.types import Graph, ReplacementState, slots_of
+from jaxsched.envs.memory.replacement.graph import Graph
+from jaxsched.envs.memory.replacement.types import ReplacementState, slots_of
 
 SEARCH_LIMIT = 200_000  # operators times sets of them that `min_peak_order` looks at before it goes on with a beam
 BEAM = 32

@@ -17,11 +17,11 @@ from jaxsched.core.errors import Infeasible, UnknownNameError
 from jaxsched.core.rollout import rollout
 from jaxsched.envs.memory.replacement import exact
 from jaxsched.envs.memory.replacement.env import TensorReplacement, played
+from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import VICTIMS, Played, capacities, min_peak_order, play
 from jaxsched.envs.memory.replacement.types import (
     PLACEMENTS,
     SCHEDULES,
-    Graph,
     ReplacementInstance,
     ReplacementPlan,
     assemble,

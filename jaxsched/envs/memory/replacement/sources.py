@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxsched.core.sources import Pool
 from jaxsched.envs.memory import graphs
+from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import capacities
-from jaxsched.envs.memory.replacement.types import Graph, ReplacementInstance, replacement_instance
+from jaxsched.envs.memory.replacement.types import ReplacementInstance, replacement_instance
 
 # Drawers of about `n` operators, forward or with gradients, which triple or quadruple the operators.
 KINDS: dict[str, Callable[[np.random.Generator, int, bool], dict[str, Any]]] = {

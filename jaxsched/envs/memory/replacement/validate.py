@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from jaxsched.envs.memory.replacement.types import Graph, ReplacementInstance, ReplacementPlan, to_graph
+from jaxsched.envs.memory.replacement.graph import Graph
+from jaxsched.envs.memory.replacement.types import ReplacementInstance, ReplacementPlan, to_graph
 
 _MOST = 20  # faults listed
 _FIELDS = ("op", "spill", "retrieve", "keep", "address")

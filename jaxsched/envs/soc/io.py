@@ -1,0 +1,352 @@
+"""Platforms, job profiles and static graphs by name, from JSON files and from dicts.
+
+The schemas (`jaxsched-soc-platform/1`, `jaxsched-soc-job/1`, `jaxsched-static-dag/1`) are documented in the README of
+this folder. A platform file is written by clusters; a `Platform` is flat, one entry per PE, without the memory node.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import os
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from jaxsched.core.errors import InstanceError
+from jaxsched.core.text import Json, Text, read_bytes
+from jaxsched.envs.soc.platforms import (
+    EDGE,
+    MAX_CELLS,
+    MAX_PES,
+    Data,
+    Fault,
+    Job,
+    Platform,
+    StaticGraph,
+    check_name,
+    check_unique,
+    integer,
+    number,
+)
+
+
+def load_platform(source: Data) -> Platform:
+    """The platform of a name, a file, or a dict of the schema `jaxsched-soc-platform/1`.
+
+    Names are looked up in the package (`socrates_top`), then in the folder `$JAXSCHED_DATA` (`soc/soc_*.json`). Raises
+    `InstanceError` with file, line, field and value for malformed data, with close matches or the remedy for an unknown
+    name.
+    """
+    return _load(source, _Kind("soc", "platform", "jaxsched-soc-platform/1", _platform))
+
+
+def load_job(source: Data) -> Job:
+    """The job profile of a name, a file, or a dict of the schema `jaxsched-soc-job/1`.
+
+    Names are looked up in the package (`socrates_top1` to `socrates_top10`), then in the folder `$JAXSCHED_DATA`
+    (`soc/job_*.json`). Raises `InstanceError` as `load_platform` does.
+    """
+    return _load(source, _Kind("job", "job profile", "jaxsched-soc-job/1", _job))
+
+
+def load_static(source: Data) -> StaticGraph:
+    """The static graph of a name, a file, or a dict of the schema `jaxsched-static-dag/1`.
+
+    Names are looked up in the package (`topcuoglu_2002`, `arabnejad_2014`), then in the folder `$JAXSCHED_DATA`
+    (`soc/static_*.json`). Raises `InstanceError` as `load_platform` does.
+    """
+    return _load(source, _Kind("static", "static graph", "jaxsched-static-dag/1", _static))
+
+
+# ------------------------------------------------------------------------------------------------ from JSON to data
+
+
+class _Reader:
+    """A JSON object, from a file or a dict of the user, and its values by path; `fail` points into the file."""
+
+    def __init__(self, entry: Mapping[str, Any], json: Json | None):
+        self.entry, self.json = entry, json
+
+    def fail(self, fault: Fault) -> InstanceError:
+        return InstanceError(fault.told) if self.json is None else self.json.fail(fault.told, *fault.path)
+
+    def get(self, *path: str | int) -> Any:
+        value: Any = self.entry
+        for depth, part in enumerate(path):
+            if isinstance(part, str) and part not in value:
+                raise Fault(f"{part!r} is missing", *path[:depth])
+            value = value[part]
+        return value
+
+    def object(self, *path: str | int, known: Sequence[str] = ()) -> Mapping[str, Any]:
+        """The object at `path`; with `known`, keys other than these are refused: nothing is dropped silently."""
+        value = self.get(*path)
+        if not isinstance(value, Mapping):
+            raise Fault(f"expected an object, got {reprlib.repr(value)}", *path)
+        for key in value if known else ():
+            if key not in known:
+                close = difflib.get_close_matches(str(key)[:50], known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+                named = [key] if isinstance(key, str) and key.isprintable() else []  # the message is one line
+                raise Fault(f"unknown key {reprlib.repr(key)}; {hint}", *path, *named)
+        return value
+
+    def array(self, *path: str | int) -> Sequence[Any]:
+        value = self.get(*path)
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        if not isinstance(value, list | tuple):
+            raise Fault(f"expected an array, got {reprlib.repr(value)}", *path)
+        return value
+
+    def integer(self, *path: str | int, least: int = 0) -> int:
+        return integer(self.get(*path), least, *path)
+
+    def ids(self, *path: str | int) -> None:
+        """Every object of the array has its position as `id`, where it has one."""
+        for i in range(len(self.array(*path))):
+            if "id" in self.object(*path, i) and self.integer(*path, i, "id") != i:
+                raise Fault(f"{self.get(*path, i, 'id')}, expected {i}: ids are positions", *path, i, "id")
+
+
+_ABOUT = ("schema", "name", "origin", "licence", "notes", "units")
+_PLATFORM = (*_ABOUT, "clusters", "pes", "cluster_bandwidth", "self_bandwidth", "default_bandwidth")
+_CLUSTER = (
+    *("id", "name", "type", "num_pes", "is_memory", "opp", "exec_time", "task_power", "power_profile_w"),
+    *("power_gated_profile_w", "dvfs_default", "throttle_freq_mhz", "dtpm_throttle_freq_mhz"),
+    "ignored_duplicate_exec_time",
+)
+_JOB = (*_ABOUT, "source_name", "num_tasks", "head", "tail", "tasks", "edges")
+_TASK = ("id", "name", "predecessors", "earliest_start", "deadline")
+
+
+def _platform(reader: _Reader) -> Platform:
+    reader.object(known=_PLATFORM)
+    clusters, memory = reader.array("clusters"), None
+    reader.ids("clusters")
+    reader.ids("pes")
+    num_pes = [0] * len(clusters)
+    for i in range(len(reader.array("pes"))):
+        reader.object("pes", i, known=("id", "cluster"))
+        cluster = reader.integer("pes", i, "cluster")
+        if cluster >= len(clusters):
+            raise Fault(f"{cluster} is out of range, there are {len(clusters)} clusters", "pes", i, "cluster")
+        num_pes[cluster] += 1
+    names, times, power = [], [], []
+    for c in range(len(clusters)):
+        at = ("clusters", c)
+        cluster = reader.object(*at, known=_CLUSTER)
+        names.append(check_name(reader.get(*at, "name"), *at, "name"))
+        if reader.integer(*at, "num_pes", least=1) != num_pes[c]:
+            raise Fault(f"{cluster['num_pes']}, but `pes` lists {num_pes[c]}", *at, "num_pes")
+        is_memory = cluster.get("is_memory", False)
+        if not isinstance(is_memory, bool):
+            raise Fault(f"{reprlib.repr(is_memory)} is not true or false", *at, "is_memory")
+        if is_memory:
+            if memory is not None or num_pes[c] != 1:
+                raise Fault("there is at most one memory node", *at, "is_memory")
+            memory = c
+        times.append({t: reader.integer(*at, "exec_time", t) for t in reader.object(*at, "exec_time")})
+        if is_memory and times[c]:
+            raise Fault("the memory node runs no tasks", *at, "exec_time")
+        power.append(_power(reader, c, times[c]))
+    check_unique(names, "clusters", "name")
+    pes = [c for c in (reader.integer("pes", i, "cluster") for i in range(sum(num_pes))) if c != memory]
+
+    if len(pes) > MAX_PES:
+        raise Fault(f"{len(pes)} PEs, expected 1 to {MAX_PES}", "pes")
+    bandwidth = np.ones((len(clusters), len(clusters)), np.int64)
+    if len(reader.array("cluster_bandwidth")) != len(clusters):
+        raise Fault(f"{len(reader.array('cluster_bandwidth'))} rows, expected {len(clusters)}", "cluster_bandwidth")
+    to_itself = reader.entry.get("self_bandwidth")
+    for a in range(len(clusters)):
+        row = reader.array("cluster_bandwidth", a)
+        if len(row) != len(clusters):
+            raise Fault(f"{len(row)} entries, expected {len(clusters)}", "cluster_bandwidth", a)
+        for b in range(len(clusters)):
+            unused = a == b and (a == memory or (to_itself is not None and num_pes[a] == 1))
+            bandwidth[a, b] = reader.integer("cluster_bandwidth", a, b, least=0 if unused else 1)
+    matrix = bandwidth[np.ix_(pes, pes)]
+    if to_itself is not None:
+        np.fill_diagonal(matrix, reader.integer("self_bandwidth", least=1))
+    tasks = dict.fromkeys(task for row in times for task in row)
+    if len(tasks) * len(pes) > MAX_CELLS:
+        raise Fault(f"{len(tasks)} tasks on {len(pes)} PEs: more than {MAX_CELLS} times", "clusters")
+    position = [pes[:i].count(c) for i, c in enumerate(pes)]
+    return Platform(
+        name=reader.get("name"),
+        pes=tuple(names[c] if num_pes[c] == 1 else f"{names[c]}.{n}" for c, n in zip(pes, position, strict=True)),
+        exec_time={task: tuple(times[c].get(task) for c in pes) for task in tasks},
+        bandwidth=matrix,
+        to_memory=None if memory is None else bandwidth[pes, memory],
+        from_memory=None if memory is None else bandwidth[memory, pes],
+        power={t: tuple(power[c].get(t) for c in pes) for t in tasks} if any(power) else None,
+    )
+
+
+def _power(reader: _Reader, c: int, times: Mapping[str, int]) -> dict[str, float]:
+    """Power of each task on a PE of cluster `c` at the top operating point, empty where the source states none."""
+    at, cluster = ("clusters", c), reader.object("clusters", c)
+    if cluster.get("task_power"):
+        return {
+            task: number(power, *at, "task_power", task)
+            for task, power in reader.object(*at, "task_power").items()
+            if task in times
+        }
+    if not cluster.get("power_profile_w"):
+        return {}
+    points = reader.array(*at, "opp")
+    top = max((reader.integer(*at, "opp", i, "freq_mhz") for i in range(len(points))), default=0)
+    profile: dict[int, str] = {}
+    for text in reader.object(*at, "power_profile_w"):
+        if not (text.isascii() and text.isdigit() and len(text) <= 10):
+            raise Fault(f"{reprlib.repr(text)} is not a frequency in MHz", *at, "power_profile_w", text)
+        profile[int(text)] = text
+    listed = min((frequency for frequency in profile if frequency >= top), default=None)
+    if listed is None:
+        raise Fault(f"no frequency of at least {top} MHz, the top operating point", *at, "power_profile_w")
+    path = (*at, "power_profile_w", profile[listed])
+    if not reader.array(*path):
+        raise Fault("is empty, expected the power with 1, 2, ... busy PEs", *path)
+    return dict.fromkeys(times, number(reader.get(*path, 0), *path, 0))
+
+
+def _job(reader: _Reader) -> Job:
+    reader.object(known=_JOB)
+    tasks = reader.array("tasks")
+    reader.ids("tasks")
+    names = []
+    for k in range(len(tasks)):
+        task = reader.object("tasks", k, known=_TASK)
+        names.append(check_name(reader.get("tasks", k, "name"), "tasks", k, "name"))
+        for key in ("earliest_start", "deadline"):  # read and never used by the simulators, nor here
+            if task.get(key) is not None:
+                reader.integer("tasks", k, key)
+    job = Job(name=reader.get("name"), tasks=tuple(names), edges=_edges(reader))
+
+    # What the file says twice must agree.
+    if reader.entry.get("num_tasks") is not None and reader.integer("num_tasks") != len(tasks):
+        raise Fault(f"{reader.get('num_tasks')}, but there are {len(tasks)} tasks", "num_tasks")
+    sources: list[set[int]] = [set() for _ in tasks]
+    for src, dst, _ in job.edges:
+        sources[dst].add(src)
+    for k in range(len(tasks)):
+        if "predecessors" in tasks[k]:
+            given = [
+                reader.integer("tasks", k, "predecessors", i)
+                for i in range(len(reader.array("tasks", k, "predecessors")))
+            ]
+            if sorted(given) != sorted(sources[k]):
+                raise Fault(f"{given}, but the edges say {sorted(sources[k])}", "tasks", k, "predecessors")
+    inner = {src for src, _, _ in job.edges}
+    ends = {
+        "head": [k for k, s in enumerate(sources) if not s],
+        "tail": [k for k in range(len(tasks)) if k not in inner],
+    }
+    for key, found in ends.items():
+        if reader.entry.get(key) is not None:
+            given = [reader.integer(key, i) for i in range(len(reader.array(key)))]
+            if sorted(given) != found:
+                raise Fault(f"{given}, but the edges say {found}", key)
+    return job
+
+
+def _static(reader: _Reader) -> StaticGraph:
+    reader.object(known=(*_ABOUT, "exec_time", "edges", "bandwidth"))
+    rows = [tuple(reader.array("exec_time", k)) for k in range(len(reader.array("exec_time")))]
+    links = [list(reader.array("bandwidth", q)) for q in range(len(reader.array("bandwidth")))]
+    return StaticGraph(reader.get("name"), tuple(rows), _edges(reader), links)  # pyright: ignore[reportArgumentType]
+
+
+def _edges(reader: _Reader) -> tuple[tuple[int, int, int], ...]:
+    edges = []
+    for i in range(len(reader.array("edges"))):
+        reader.object("edges", i, known=EDGE)
+        edges.append(tuple(reader.integer("edges", i, key) for key in EDGE))
+    return tuple(edges)
+
+
+# ----------------------------------------------------------------------------------------------------------- names
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind(Generic[_T]):
+    """One of the three schemas: how its files begin, what it is called, and who reads it."""
+
+    prefix: str
+    what: str
+    schema: str
+    build: Callable[[_Reader], _T]
+
+    def read(self, reader: _Reader) -> _T:
+        try:
+            schema = reader.entry.get("schema", self.schema)
+            if schema != self.schema:
+                raise Fault(f"{reprlib.repr(schema)} is not a {self.what}, expected {self.schema!r}", "schema")
+            return self.build(reader)
+        except Fault as fault:
+            raise reader.fail(fault) from None
+
+
+def _load(source: Data, kind: _Kind[_T]) -> _T:
+    if isinstance(source, Mapping):
+        return kind.read(_Reader(source, None))
+    text = os.fspath(source)
+    named: dict[str, Path] = {}
+    if os.path.isfile(text):
+        named[text] = Path(text)
+    else:
+        for folder in _folders():
+            named = {**_names(folder, kind.prefix), **named}  # the package first
+            if text in named:
+                break
+    if text in named:
+        return kind.read(_parsed(named[text], kind.what))
+    close = difflib.get_close_matches(text.lower()[:100], named, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(named))}"
+    data = os.environ.get("JAXSCHED_DATA")
+    remedy = (
+        f"JAXSCHED_DATA={data} has no soc/{kind.prefix}_*.json with it"
+        if data
+        else "more may be in a data folder: set JAXSCHED_DATA"
+    )
+    raise InstanceError(f"no file and no {kind.what} named {reprlib.repr(text)}; {hint} ({remedy})")
+
+
+def _parsed(path: Path, what: str) -> _Reader:
+    json = Json(Text(read_bytes(path), str(path)), f"a {what}")
+    return _Reader(json.entry, json)
+
+
+def _folders() -> list[Any]:
+    folder = os.environ.get("JAXSCHED_DATA")
+    return [resources.files(__package__ or "") / "data", *([Path(folder, "soc")] if folder else [])]
+
+
+def _names(folder: Any, prefix: str) -> dict[str, Path]:
+    """The `name` fields of the files `prefix_*.json` of a folder."""
+    if not folder.is_dir():
+        return {}
+    with resources.as_file(folder) as path:
+        return {
+            _name(file, (s := file.stat()).st_mtime_ns, s.st_size): file
+            for file in sorted(path.glob(f"{prefix}_*.json"))
+        }
+
+
+@functools.lru_cache(maxsize=1024)
+def _name(path: Path, modified: int, size: int) -> str:
+    """The name in a file; time and size are part of the cache's key, so that an edit is seen."""
+    reader = _parsed(path, "platform, job profile or static graph")
+    try:
+        return check_name(reader.get("name"), "name")
+    except Fault as fault:
+        raise reader.fail(fault) from None
