@@ -127,20 +127,19 @@ class GraphActorCritic(nnx.Module):
         """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
         num_nodes = observation.node_mask.shape[0]
         node_mask, (senders, receivers, edge_mask, edge_kind) = observation.node_mask, _edges(observation)
-        bias = self.edge_bias[...][edge_kind]  # [E, layers * heads]
         if self.config.backend == "segment":
             edge_mask = edge_mask & node_mask[senders] & node_mask[receivers]
-            biases = jnp.where(edge_mask[:, None], bias, -jnp.inf)
+            biases = jnp.where(edge_mask[:, None], self.edge_bias[...][edge_kind], -jnp.inf)  # [E, layers * heads]
             return [
                 lambda q, k, v, b=b: _attend_segment(q, k, v, b, senders, receivers)
                 for b in jnp.split(biases, self.config.num_layers, -1)
             ]
         # Parallel edges add their exp(bias), so both back ends agree on multigraphs.
-        weight = jnp.where(edge_mask[:, None], jnp.exp(bias), 0.0)
+        weight = jnp.where(edge_mask[:, None], jnp.exp(self.edge_bias[...])[edge_kind], 0.0)
         pair = receivers * num_nodes + senders
         dense = jnp.zeros((num_nodes * num_nodes, weight.shape[-1]), jnp.float32).at[pair].add(weight)
-        dense = dense.reshape(num_nodes, num_nodes, -1) * (node_mask[:, None] & node_mask)[..., None]
-        return [lambda q, k, v, w=w: _attend_dense(q, k, v, w) for w in jnp.split(dense, self.config.num_layers, -1)]
+        dense = dense.T.reshape(-1, num_nodes, num_nodes) * (node_mask[:, None] & node_mask)
+        return [lambda q, k, v, w=w: _attend_dense(q, k, v, w) for w in jnp.split(dense, self.config.num_layers)]
 
 
 def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
@@ -158,20 +157,22 @@ def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
 
 
 def _attend_dense(query: Array, key: Array, value: Array, weight: Array) -> Array:
-    """`weight` [N receivers, N senders, heads] >= 0, 0 where there is no edge."""
-    logits = jnp.einsum("nhd,mhd->nmh", query, key) / np.sqrt(query.shape[-1])
+    """`weight` [heads, N receivers, N senders] >= 0, 0 where there is no edge."""
+    query, key, value = (jnp.swapaxes(x, 0, 1) for x in (query, key, value))  # heads first: CPUs run along the senders
+    logits = jnp.einsum("hnd,hmd->hnm", query, key) / np.sqrt(query.shape[-1])
     edge = weight > 0
-    top = jnp.where(edge, logits, -jnp.inf).max(1, keepdims=True)
-    attention = jnp.where(edge, jnp.exp(jnp.where(edge, logits - top, 0)) * weight, 0)
-    total = attention.sum(1)  # [N, heads]; 0 for a node without edges, which then receives 0
-    return jnp.einsum("nmh,mhd->nhd", attention, value) / jnp.where(total > 0, total, 1)[..., None]
+    # The result does not depend on `top`, so it needs no gradient.
+    top = jax.lax.stop_gradient(jnp.where(edge, logits, -jnp.inf).max(-1, keepdims=True))
+    attention = jnp.exp(jnp.where(edge, logits - top, 0)) * weight
+    total = attention.sum(-1, keepdims=True)  # [heads, N, 1]; 0 for a node without edges, which then receives 0
+    return jnp.swapaxes(jnp.einsum("hnm,hmd->hnd", attention, value) / jnp.where(total > 0, total, 1), 0, 1)
 
 
 def _attend_segment(query: Array, key: Array, value: Array, bias: Array, senders: Array, receivers: Array) -> Array:
     """`bias` [E, heads], -inf where the edge is padding."""
     num_nodes = query.shape[0]
     logits = jnp.einsum("ehd,ehd->eh", query[receivers], key[senders]) / np.sqrt(query.shape[-1]) + bias
-    top = jraph.segment_max(logits, receivers, num_nodes)
+    top = jax.lax.stop_gradient(jraph.segment_max(logits, receivers, num_nodes))
     top = jnp.where(jnp.isfinite(top), top, 0)[receivers]
     edge = jnp.isfinite(bias)  # guarded inside exp too, where an infinity would turn gradients into nan
     attention = jnp.where(edge, jnp.exp(jnp.where(edge, logits - top, 0)), 0)
