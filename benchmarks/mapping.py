@@ -2,15 +2,16 @@
 
     python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--searched 200] [--seconds 10] [--policy DIR]
     python benchmarks/mapping.py throughput
-    python benchmarks/mapping.py train imitate    # then standard, expert: each starts from the one before
+    python benchmarks/mapping.py train imitate    # then standard, and from that long and expert
 
 `compare` plays every heuristic, with drop-backup and without, and the policy, on programs of 20 instructions, and on
 small ones of 4, where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the
 larger programs less the bound of CP-SAT, a relaxation, so that shares there are understated. The searches play the
-first `--searched` of the larger programs: evolution for `--seconds` each, with the network a beam, and planning before
-every decision. Shares are of the sums over all programs; intervals are 95 % by bootstrap over programs, `over` the best
-heuristic paired. `train` runs the preset of that name, resumable, and keeps its log, curve and weights in
-`results/mapping/NAME`. Each of the first two rewrites its part of `results/mapping.json`.
+first `--searched` of the larger programs: evolution for `--seconds` each, and with the network evolution from its
+episodes, the best of these, a beam, and planning before every decision. Shares are of the sums over all programs;
+intervals are 95 % by bootstrap over programs, `over` the best heuristic paired. `train` runs the preset of that name,
+resumable, and keeps its log, curve and weights in `results/mapping/NAME`. Each of the first two rewrites its part of
+`results/mapping.json`.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import SCORES
-from jaxsched.envs.memory.mapping.plain import search_starts
+from jaxsched.envs.memory.mapping.plain import policy_samples, search_starts
 from jaxsched.envs.memory.mapping.preset import PRESETS
 from jaxsched.evaluation import throughput
-from jaxsched.policies import greedy_policy
+from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.search import BeamConfig, PlanningConfig, beam_search, planning_policy
 from jaxsched.training import train as run_training
@@ -48,9 +49,13 @@ from jaxsched.training.config import from_dict
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
 TRAINED = RESULTS.parent / "mapping"
-START = {"standard": "imitate", "expert": "standard"}  # stage -> the one whose weights it starts from
+START = {
+    "standard": "imitate",
+    "long": "standard",
+    "expert": "standard",
+}  # stage -> the one whose weights it starts from
 SEED, HELD_OUT = 999, 100  # programs of the curves
-BEAM, SIMULATIONS = 64, 32
+BEAM, SAMPLES, SIMULATIONS = 64, 64, 32
 LARGE, SMALL = 20, 4  # instructions
 CHUNK = 100
 NAMES = [name for name in SCORES if name != "random"]
@@ -124,18 +129,33 @@ def by_policy(folder: pathlib.Path, source: Any, keys: jax.Array) -> dict[str, t
 
 
 def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds: float) -> dict[str, np.ndarray]:
-    """Latency of evolution from the heuristics and, with a network, of beams and planning."""
-    found: dict[str, list[int]] = {f"evolution, {seconds:g} s": []}
-    for key in keys:
-        instance = jax.device_get(source(key))
-        state = evolution.search(instance, search_starts(instance), seed=0, deadline=time.perf_counter() + seconds)
-        found[f"evolution, {seconds:g} s"].append(int(state.latency))
-    columns = {name: np.array(column) for name, column in found.items()}
-    if folder is None:
-        return columns
+    """Latency of evolution from the heuristics and, with a network, of its episodes, of beams and of planning."""
+    columns: dict[str, np.ndarray] = {}
+    apply, params, drawing = None, None, None
     env = jaxsched.make("MemoryMap-v0")
-    apply, params = load_policy(folder, env)
+    if folder is not None:
+        apply, params = load_policy(folder, env)
+        drawing = sampling_policy(apply, params)
+
+    def evolved(key, policy):
+        instance = jax.device_get(source(key))
+        deadline = time.perf_counter() + seconds
+        drawn = None if policy is None else policy_samples(policy, instance, 0)
+        return int(evolution.search(instance, search_starts(instance), drawn, seed=0, deadline=deadline).latency)
+
+    evolved(keys[0], drawing)  # compiles
+    columns[f"evolution, {seconds:g} s"] = np.array([evolved(key, None) for key in keys])
+    if apply is None or drawing is None:
+        return columns
+    columns[f"evolution from the policy, {seconds:g} s"] = np.array([evolved(key, drawing) for key in keys])
     scale = PRESETS["expert"].training["reward_scale"]
+
+    @jax.jit
+    @jax.vmap
+    def sampled(key):
+        instance = source(key)
+        runs = jax.vmap(lambda key: rollout(env, key, instance, drawing))(jax.random.split(key, SAMPLES))
+        return (jnp.where(runs.feasible, runs.objective, env.baseline(instance)).min(),)
 
     @jax.jit
     @jax.vmap
@@ -153,6 +173,7 @@ def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds
     def planned(key):
         return (rollout(env, key, source(key), planner).objective,)
 
+    columns[f"policy, best of {SAMPLES}"] = in_chunks(sampled, keys, 10)[0]
     columns[f"beam of {BEAM}"] = in_chunks(beam, keys, 10)[0]
     columns[f"planning, {SIMULATIONS} simulations"] = in_chunks(planned, keys, 50)[0]
     return columns

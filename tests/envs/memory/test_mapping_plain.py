@@ -7,6 +7,7 @@ import dataclasses
 import random
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -173,6 +174,21 @@ def test_search_beats_the_heuristics_on_a_larger_program():
     plan = memory.map_program(given, "search", time_limit=0)
     assert memory.verify(given, plan) == []
     assert plan.latency < min(other.latency for other in plans if other.feasible)
+
+
+def test_search_goes_on_from_what_a_policy_plays():
+    given = memory.draw_mapping(3, 20)
+    found = {seed: memory.map_program(given, "search", time_limit=0, seed=seed) for seed in (0, 1)}
+    worse, better = sorted(found, key=lambda seed: -found[seed].latency)
+    assert found[worse].latency > found[better].latency
+    actions = jnp.zeros((128,), jnp.int32).at[: len(found[better].actions)].set(jnp.array(found[better].actions))
+
+    def policy(key, state, observation):
+        return actions[state.position]
+
+    plan = memory.map_program(given, "search", policy=policy, time_limit=0, seed=worse)
+    assert memory.verify(given, plan) == []
+    assert plan.latency <= found[better].latency
 
 
 def test_a_policy_is_played():

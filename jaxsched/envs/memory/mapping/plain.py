@@ -17,6 +17,7 @@ from jaxsched.core.arrays import put
 from jaxsched.core.environment import Policy, Scores
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_to
+from jaxsched.core.rollout import rollout
 from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping.backup import drop_backup, play
 from jaxsched.envs.memory.mapping.backup import step as backup_step
@@ -26,6 +27,7 @@ from jaxsched.envs.memory.mapping.search import search
 from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Scale, Step, map_instance
 from jaxsched.envs.memory.mapping.validate import Replay, problem_of
 
+NUM_SAMPLES = 64  # episodes of a policy from which the search starts
 MAP_METHODS = (*HEURISTICS, "search", "exact", "policy", "policy+drop_backup")
 
 
@@ -52,7 +54,8 @@ def map_program(
     * `all_drop`, `greedy`, `greedy_copy`, `greedy_keep`, `belady`, `msa` (`mapping/heuristics.py`): alone they may end
       at a dead end, and the plan is not `feasible` then; with `+drop_backup` they never do.
     * `search`: evolution of whole mappings until `time_limit` seconds are over or the bound is met, never worse than
-      the best of four heuristics (`mapping/search.py`).
+      the best of four heuristics (`mapping/search.py`). With a `policy` that draws its actions it starts from 64
+      episodes of that too.
     * `exact`: exhaustive search; `plan.proved` where it got through within half of `time_limit` seconds and its memory.
     * `policy`, `policy+drop_backup`: one episode of `policy(key, state, observation) -> action`.
 
@@ -64,8 +67,11 @@ def map_program(
     """
     if method not in MAP_METHODS:
         raise UnknownNameError("method", method, MAP_METHODS)
-    if method.startswith("policy") != (policy is not None):
-        raise ValueError("method 'policy' needs policy=, a function (key, state, observation) -> action; no other does")
+    if policy is None if method.startswith("policy") else policy is not None and method != "search":
+        raise ValueError(
+            "method 'policy' needs policy=, a function (key, state, observation) -> action; 'search' may have one, no "
+            "other does"
+        )
     if not time_limit >= 0:
         raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
     began = time.perf_counter()
@@ -75,7 +81,7 @@ def map_program(
     if method in HEURISTICS:
         name, _, backup = method.partition("+")
         state = _play(SCORES[name], bool(backup), instance)
-    elif policy is not None:
+    elif policy is not None and method != "search":
         state = _episode(policy, method != "policy", instance, seed)
     else:
         starts = search_starts(instance)
@@ -92,7 +98,8 @@ def map_program(
                 lower = max(lower, bound(0.5))
         else:
             lower = max(lower, bound(0.2))
-            state = search(instance, starts, seed=seed, deadline=began + time_limit, target=lower)
+            drawn = None if policy is None else policy_samples(policy, instance, seed)
+            state = search(instance, starts, drawn, seed=seed, deadline=began + time_limit, target=lower)
     return _finish(program, state, scale, lower, method, began)
 
 
@@ -200,6 +207,13 @@ _scores = jax.jit(lambda scores, state: scores(state), static_argnums=0)
 @jax.jit
 def _apply(state: MapState, scores: Any, forced: Any) -> MapState:
     return backup_step(state, scores, forced)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def policy_samples(policy: Policy, instance: MapInstance, seed: int) -> jax.Array:
+    """i32[64, A]: the actions of as many episodes, dead ends included, from which a search starts."""
+    keys = random.split(random.key(seed), NUM_SAMPLES)
+    return jax.vmap(lambda key: rollout(MemoryMap(), key, instance, policy).state.action)(keys)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -49,6 +49,23 @@ PRESETS = {
             "network": NETWORK,
         },
     ),
+    "long": Preset(
+        about="MemoryMap-v0, third stage: PPO again with twice the programs per update and half the rate",
+        source=random_programs(20),
+        training={
+            "algorithm": "ppo",
+            "num_updates": 80,
+            "num_envs": 128,
+            "num_minibatches": 8,
+            "num_epochs": 2,
+            "learning_rate": 5e-4,
+            "gamma": 1.0,
+            "gae_lambda": 0.95,
+            "reward_scale": 10.0,
+            "entropy_weight": 0.001,
+            "network": NETWORK,
+        },
+    ),
     "expert": Preset(
         about="MemoryMap-v0, third stage: expert iteration, 16 simulations per decision",
         source=random_programs(20),

@@ -23,9 +23,15 @@ ENV, REPAIR = MemoryMap(), SCORES["greedy"]
 
 
 def search(
-    instance: MapInstance, starts: Sequence[MapState], *, seed: int, deadline: float, target: int = 0
+    instance: MapInstance,
+    starts: Sequence[MapState],
+    drawn: jax.Array | None = None,
+    *,
+    seed: int,
+    deadline: float,
+    target: int = 0,
 ) -> MapState:
-    """The best mapping found, at least as good as each of `starts`, of which one is alive.
+    """The best mapping found, at least as good as each of `starts`, of which one is alive, and of `drawn` i32[S, A].
 
     Ends at a latency of `target`, or at the `deadline`, a time of `time.perf_counter`, but not before some generations.
     """
@@ -33,6 +39,8 @@ def search(
     config = EvolutionConfig(size=256 if num <= 256 else 64, num_generations=max(640 // num, 1))
     world = random.key(0)  # nothing is left to chance in a mapping
     seeds = np.stack([np.asarray(state.action) for state in starts if not state.dead])
+    if drawn is not None:
+        seeds = np.concatenate([seeds, drawn])
     population, calls = begin(ENV, REPAIR, config, world, instance, seeds), 0
     while int(population.cost[0]) > target and (calls == 0 or time.perf_counter() < deadline):
         key = random.fold_in(random.key(seed), calls)
