@@ -140,7 +140,7 @@ def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds
     def evolved(key, policy):
         instance = jax.device_get(source(key))
         deadline = time.perf_counter() + seconds
-        drawn = None if policy is None else policy_samples(policy, instance, 0)
+        drawn = None if policy is None else np.asarray(policy_samples(policy, instance, 0))
         return int(evolution.search(instance, search_starts(instance), drawn, seed=0, deadline=deadline).latency)
 
     evolved(keys[0], drawing)  # compiles

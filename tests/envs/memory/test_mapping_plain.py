@@ -178,17 +178,16 @@ def test_search_beats_the_heuristics_on_a_larger_program():
 
 def test_search_goes_on_from_what_a_policy_plays():
     given = memory.draw_mapping(3, 20)
-    found = {seed: memory.map_program(given, "search", time_limit=0, seed=seed) for seed in (0, 1)}
-    worse, better = sorted(found, key=lambda seed: -found[seed].latency)
-    assert found[worse].latency > found[better].latency
-    actions = jnp.zeros((128,), jnp.int32).at[: len(found[better].actions)].set(jnp.array(found[better].actions))
+    worse, better = (memory.map_program(given, "search", time_limit=0, seed=seed) for seed in (0, 1))
+    assert better.latency < worse.latency
+    actions = jnp.zeros((64,), jnp.int32).at[: len(better.actions)].set(jnp.array(better.actions))
 
     def policy(key, state, observation):
         return actions[state.position]
 
-    plan = memory.map_program(given, "search", policy=policy, time_limit=0, seed=worse)
+    plan = memory.map_program(given, "search", policy=policy, time_limit=0, seed=0)
     assert memory.verify(given, plan) == []
-    assert plan.latency <= found[better].latency
+    assert plan.latency <= better.latency
 
 
 def test_a_policy_is_played():

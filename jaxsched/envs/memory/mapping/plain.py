@@ -98,7 +98,7 @@ def map_program(
                 lower = max(lower, bound(0.5))
         else:
             lower = max(lower, bound(0.2))
-            drawn = None if policy is None else policy_samples(policy, instance, seed)
+            drawn = None if policy is None else np.asarray(policy_samples(policy, instance, seed))
             state = search(instance, starts, drawn, seed=seed, deadline=began + time_limit, target=lower)
     return _finish(program, state, scale, lower, method, began)
 

@@ -25,7 +25,7 @@ ENV, REPAIR = MemoryMap(), SCORES["greedy"]
 def search(
     instance: MapInstance,
     starts: Sequence[MapState],
-    drawn: jax.Array | None = None,
+    drawn: np.ndarray | None = None,
     *,
     seed: int,
     deadline: float,
@@ -38,9 +38,10 @@ def search(
     num = instance.num_accesses
     config = EvolutionConfig(size=256 if num <= 256 else 64, num_generations=max(640 // num, 1))
     world = random.key(0)  # nothing is left to chance in a mapping
-    seeds = np.stack([np.asarray(state.action) for state in starts if not state.dead])
-    if drawn is not None:
-        seeds = np.concatenate([seeds, drawn])
+    given = [np.asarray(state.action) for state in starts if not state.dead] + list(drawn if drawn is not None else ())
+    given = np.stack(given[: config.size])
+    seeds = np.full((config.size, num), -1, np.int32)  # of one shape however many there are
+    seeds[: len(given)] = given
     population, calls = begin(ENV, REPAIR, config, world, instance, seeds), 0
     while int(population.cost[0]) > target and (calls == 0 or time.perf_counter() < deadline):
         key = random.fold_in(random.key(seed), calls)
