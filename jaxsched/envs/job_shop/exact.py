@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsched.core.cpsat import Solver
 from jaxsched.envs.job_shop.lists import check_objective, to_jobs
 from jaxsched.envs.job_shop.types import Instance, Result, Schedule
 from jaxsched.envs.job_shop.validate import measure, validate
@@ -33,13 +34,7 @@ def solve_exact(
     Raises `UnknownNameError` for an unknown objective, `ValueError` for an invalid hint or a negative limit,
     `ImportError` without OR-Tools.
     """
-    if not time_limit >= 0:
-        raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError:
-        raise ImportError('solve_exact needs OR-Tools: pip install "jaxsched[solvers]"') from None
-
+    solver = Solver("solve_exact", time_limit, num_workers, seed)
     began = time.perf_counter()
     check_objective(instance, objective)
     jobs, release = to_jobs(instance), np.asarray(instance.release).tolist()
@@ -55,7 +50,7 @@ def solve_exact(
         horizon = max([horizon, max(release, default=0) + sum(duration for job in jobs for _, duration in job)])
         bound = 0
 
-    model = cp_model.CpModel()
+    model = solver.cp_model.CpModel()
     cost = model.new_int_var(bound, ceiling, objective)
     model.add_hint(cost, ceiling)
     starts, intervals, ends = [], {}, []
@@ -91,26 +86,14 @@ def solve_exact(
         model.add_no_overlap(on_machine)
     model.minimize(cost)
 
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = time_limit
-    solver.parameters.random_seed = seed
-    if num_workers is not None:
-        solver.parameters.num_workers = num_workers
-    status = solver.solve(model)
-
+    bound = solver.solve(model, bound, ceiling)
     schedule = hint
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    if solver.found:
         found = _schedule(jobs, [[solver.value(start) for start in row] for row in starts])
         if measure(instance, found, objective) < ceiling:
             schedule = found
-    elif status != cp_model.UNKNOWN:  # the hint is feasible, so this is a fault of ours
-        raise RuntimeError(f"CP-SAT refused the model: {solver.status_name(status)}")
     value = measure(instance, schedule, objective)
-    if status == cp_model.OPTIMAL:
-        bound = value
-    elif math.isfinite(solver.best_objective_bound):
-        bound = max(bound, math.ceil(solver.best_objective_bound - 1e-6))
-    bound = min(bound, value)
+    bound = value if solver.optimal else min(bound, value)
     return Result(
         schedule=schedule,
         objective=value,

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxsched.core.cpsat import Solver
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.io import load_static
@@ -56,10 +56,10 @@ def solve_static(
 
 def solve_graph(graph: TaskGraph, *, time_limit: float = 60.0, num_workers: int | None = None, seed: int = 0) -> Result:
     """`solve_static` of a `TaskGraph`."""
-    return _solve_graph(graph, 0, _Solver(time_limit, num_workers, seed))
+    return _solve_graph(graph, 0, Solver("an exact schedule", time_limit, num_workers, seed))
 
 
-def _solve_graph(graph: TaskGraph, least: int, solver: _Solver) -> Result:
+def _solve_graph(graph: TaskGraph, least: int, solver: Solver) -> Result:
     """The shortest schedule of a graph whose tasks hold their PE for `least` at least."""
     began = time.perf_counter()
     hint = min((list_schedule(graph, method, least) for method in ("heft", "peft")), key=lambda found: found.makespan)
@@ -74,7 +74,7 @@ def _solve_graph(graph: TaskGraph, least: int, solver: _Solver) -> Result:
     bound = solver.solve(model.cp, shortest, hint.makespan)
     schedule = hint
     if solver.found:
-        pe, start = solver.values(tasks)
+        pe, start = _values(solver, tasks)
         finish = start + np.array([graph.exec_time[k][p] for k, p in enumerate(pe)], np.int32)
         if finish.max(initial=0) < hint.makespan:
             schedule = StaticSchedule(pe, start, finish, int(finish.max(initial=0)))
@@ -109,7 +109,7 @@ def solve_stream(
     """
     began = time.perf_counter()
     stream = _Stream(platform, jobs, arrivals, communication, max_jobs_in_system, cap_mode, redraw)
-    solver = _Solver(time_limit, num_workers, seed)
+    solver = Solver("an exact schedule", time_limit, num_workers, seed)
     if hint is None:
         hint = stream.greedy()
     elif faults := [*stream.faults(hint), *(f"job {i} is unfinished" for i in hint.unfinished)]:
@@ -120,7 +120,7 @@ def solve_stream(
     for job, graph in zip(jobs, stream.graphs, strict=True):
         if job not in alone:
             share = time_limit / (4 * len(set(jobs)))
-            alone[job] = _solve_graph(graph, 1, _Solver(share, num_workers, seed)).bound
+            alone[job] = _solve_graph(graph, 1, Solver("an exact schedule", share, num_workers, seed)).bound
     shortest = [alone[job] for job in jobs]
 
     model = _Model(solver.cp_model, platform.num_pes, stream.horizon)
@@ -159,7 +159,7 @@ def solve_stream(
     bound = solver.solve(cp, sum(shortest), ceiling)
     trace = hint
     if solver.found:
-        found = stream.trace([solver.values(tasks) for tasks in all_tasks], [solver.value(enter) for enter in enters])
+        found = stream.trace([_values(solver, tasks) for tasks in all_tasks], [solver.value(enter) for enter in enters])
         if sum(job.latency or 0 for job in found.jobs) < ceiling:
             trace = found
     objective = sum(job.latency or 0 for job in trace.jobs)
@@ -276,44 +276,10 @@ class _Model:
             self.cp.add_no_overlap(row)
 
 
-class _Solver:
-    """CP-SAT with its settings, and what it found."""
-
-    def __init__(self, time_limit: float, num_workers: int | None, seed: int):
-        if not time_limit >= 0:
-            raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
-        try:
-            from ortools.sat.python import cp_model
-        except ImportError:
-            raise ImportError('exact schedules need OR-Tools: pip install "jaxsched[solvers]"') from None
-        self.cp_model, self.solver = cp_model, cp_model.CpSolver()
-        self.limit(time_limit)
-        self.solver.parameters.random_seed = seed
-        if num_workers is not None:
-            self.solver.parameters.num_workers = num_workers
-        self.found = self.optimal = False
-
-    def limit(self, seconds: float) -> None:
-        self.solver.parameters.max_time_in_seconds = max(seconds, 0.0)
-
-    def solve(self, model: Any, bound: int, ceiling: int) -> int:
-        """Solve, and return the best bound known: `bound` or what is proved, at most `ceiling`."""
-        status = self.solver.solve(model)
-        self.found = status in (self.cp_model.OPTIMAL, self.cp_model.FEASIBLE)
-        self.optimal = status == self.cp_model.OPTIMAL
-        if not self.found and status != self.cp_model.UNKNOWN:  # the hint is feasible, so this is a fault of ours
-            raise RuntimeError(f"CP-SAT refused the model: {self.solver.status_name(status)}")
-        if math.isfinite(self.solver.best_objective_bound):
-            bound = max(bound, math.ceil(self.solver.best_objective_bound - 1e-6))
-        return min(bound, ceiling)
-
-    def value(self, expression: Any) -> int:
-        return int(self.solver.value(expression))
-
-    def values(self, tasks: _Tasks) -> tuple[np.ndarray, np.ndarray]:
-        """PE and start of each task."""
-        pe = [next(p for p, here in row.items() if self.solver.boolean_value(here)) for row in tasks.present]
-        return np.array(pe, np.int32), np.array([self.value(start) for start in tasks.start], np.int32)
+def _values(solver: Solver, tasks: _Tasks) -> tuple[np.ndarray, np.ndarray]:
+    """PE and start of each task."""
+    pe = [next(p for p, here in row.items() if solver.value(here)) for row in tasks.present]
+    return np.array(pe, np.int32), np.array([solver.value(start) for start in tasks.start], np.int32)
 
 
 class _Stream:

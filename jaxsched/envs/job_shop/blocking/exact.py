@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
 import numpy as np
 
+from jaxsched.core.cpsat import Solver
 from jaxsched.envs.job_shop.blocking.sequences import instants, refuse_interruptions, route
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
 from jaxsched.envs.job_shop.blocking.validate import validate
@@ -36,14 +36,8 @@ def solve_exact(
     Raises `InstanceError` for a shop that is interrupted, `ValueError` for an invalid hint or a negative limit,
     `ImportError` without OR-Tools.
     """
-    if not time_limit >= 0:
-        raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
     refuse_interruptions(instance)
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError:
-        raise ImportError('solve_exact needs OR-Tools: pip install "jaxsched[solvers]"') from None
-
+    solver = Solver("solve_exact", time_limit, num_workers, seed)
     began = time.perf_counter()
     jobs = [job for job in to_jobs(instance) if job]
     release = [int(day) for day, real in zip(instance.release, instance.op_mask, strict=True) if bool(real[0])]
@@ -57,7 +51,7 @@ def solve_exact(
     tick = instants(jobs) if fine else 1
     horizon = tick * (ceiling + 1)
 
-    model = cp_model.CpModel()
+    model = solver.cp_model.CpModel()
     makespan = model.new_int_var(bound, ceiling, "makespan")
     model.add_hint(makespan, ceiling)
     spans: dict[int, list[Any]] = {}
@@ -91,26 +85,14 @@ def solve_exact(
         model.add_cumulative(inside, [1] * len(inside), machines)
     model.minimize(makespan)
 
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = time_limit
-    solver.parameters.random_seed = seed
-    if num_workers is not None:
-        solver.parameters.num_workers = num_workers
-    status = solver.solve(model)
-
+    bound = solver.solve(model, bound, ceiling)
     schedule = hint
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    if solver.found:
         found = _schedule(jobs, [[solver.value(start) // tick for start in row] for row in starts], machines)
         if found.makespan < ceiling:
             schedule = found
-    elif status != cp_model.UNKNOWN:  # the hint is feasible, so this is a fault of ours
-        raise RuntimeError(f"CP-SAT refused the model: {solver.status_name(status)}")
     value = schedule.makespan
-    if status == cp_model.OPTIMAL:
-        bound = value
-    elif math.isfinite(solver.best_objective_bound):
-        bound = max(bound, math.ceil(solver.best_objective_bound - 1e-6))
-    bound = min(bound, value)
+    bound = value if solver.optimal else min(bound, value)
     return Result(schedule, value, bound, bound == value, time.perf_counter() - began)
 
 

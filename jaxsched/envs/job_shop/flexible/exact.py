@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 
+from jaxsched.core.cpsat import Solver
 from jaxsched.envs.job_shop.flexible.lists import Jobs, to_jobs
 from jaxsched.envs.job_shop.flexible.types import Instance, Result, Schedule
 from jaxsched.envs.job_shop.flexible.validate import validate
@@ -28,13 +28,7 @@ def solve_exact(
 
     Raises `ValueError` for an invalid hint or a negative limit, `ImportError` without OR-Tools.
     """
-    if not time_limit >= 0:
-        raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError:
-        raise ImportError('solve_exact needs OR-Tools: pip install "jaxsched[solvers]"') from None
-
+    solver = Solver("solve_exact", time_limit, num_workers, seed)
     began = time.perf_counter()
     jobs = to_jobs(instance)
     if hint is None:
@@ -43,7 +37,7 @@ def solve_exact(
         raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
     horizon, bound = int(hint.makespan), _lower_bound(jobs)
 
-    model = cp_model.CpModel()
+    model = solver.cp_model.CpModel()
     makespan = model.new_int_var(bound, horizon, "makespan")
     model.add_hint(makespan, horizon)
     starts, chosen, intervals = [], [], {}
@@ -85,15 +79,9 @@ def solve_exact(
         model.add_no_overlap(on_machine)
     model.minimize(makespan)
 
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = time_limit
-    solver.parameters.random_seed = seed
-    if num_workers is not None:
-        solver.parameters.num_workers = num_workers
-    status = solver.solve(model)
-
+    bound = solver.solve(model, bound, horizon)
     schedule = hint
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    if solver.found:
         machine = [
             [
                 next((m for m, literal in present.items() if solver.value(literal)), operation[0][0])
@@ -104,13 +92,7 @@ def solve_exact(
         found = _schedule(jobs, [[solver.value(start) for start in row] for row in starts], machine)
         if found.makespan < schedule.makespan:
             schedule = found
-    elif status != cp_model.UNKNOWN:  # the hint is feasible, so this is a fault of ours
-        raise RuntimeError(f"CP-SAT refused the model: {solver.status_name(status)}")
-    if status == cp_model.OPTIMAL:
-        bound = schedule.makespan
-    elif math.isfinite(solver.best_objective_bound):
-        bound = max(bound, math.ceil(solver.best_objective_bound - 1e-6))
-    bound = min(bound, schedule.makespan)
+    bound = schedule.makespan if solver.optimal else min(bound, schedule.makespan)
     return Result(
         schedule=schedule,
         objective=schedule.makespan,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
+from jaxsched.core.cpsat import Solver
 from jaxsched.envs.memory.allocation.types import AllocationInstance
 
 
@@ -30,11 +30,7 @@ def solve(
     the instance, which has no padding. `num_workers`: threads, by default all cores; with one and enough time the
     result depends on `seed` only. Raises `ImportError` without OR-Tools.
     """
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError:
-        raise ImportError('exact allocation needs OR-Tools: pip install "jaxsched[solvers]"') from None
-
+    solver = Solver("exact allocation", time_limit, num_workers, seed)
     size, alignment = np.asarray(instance.size), np.asarray(instance.alignment)
     low, thick = np.asarray(instance.pinned_offset), np.asarray(instance.pinned_size)
     lower = _lower_bound(instance)
@@ -43,7 +39,7 @@ def solve(
     if highest < lower:
         return offsets, lower
 
-    model = cp_model.CpModel()
+    model = solver.cp_model.CpModel()
     wide, tall = [], []
 
     def block(live: np.ndarray, start, thickness: int) -> None:
@@ -73,26 +69,17 @@ def solve(
     def plan(value: Callable) -> np.ndarray:
         return np.array([value(multiple) for multiple in variables], np.int64) * alignment
 
-    class Reporter(cp_model.CpSolverSolutionCallback):
+    class Reporter(solver.cp_model.CpSolverSolutionCallback):
         def on_solution_callback(self):
             if improved:
                 improved(plan(self.value))
 
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = max(time_limit, 0.01)
-    solver.parameters.random_seed = seed
-    if num_workers:
-        solver.parameters.num_workers = num_workers
     if stopper:
-        stopper(solver.stop_search)
-    status = solver.solve(model, Reporter())
+        stopper(solver.solver.stop_search)
+    bound = solver.solve(model, lower, highest, Reporter(), has_solution=target is None)
     if target is not None:
-        bound = highest + 1 if status == cp_model.INFEASIBLE else lower
-    else:
-        bound = max(lower, math.ceil(solver.best_objective_bound - 1e-6))
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return plan(solver.value), bound
-    return offsets, bound
+        bound = highest + 1 if solver.infeasible else lower
+    return plan(solver.value) if solver.found else offsets, bound
 
 
 def _lower_bound(instance: AllocationInstance) -> int:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched.core.cpsat import Solver
 from jaxsched.envs.memory.mapping import rules as rules
 from jaxsched.envs.memory.mapping.types import MapInstance, MapState, Program
 from jaxsched.envs.memory.mapping.validate import Use, problem_of, problem_of_instance
@@ -110,13 +111,9 @@ def solver_bound(
     write-backs may take supply from any instruction since the value was written, and a value that is written back may
     have left fast memory. So it may be below the optimum even when it is solved. Raises `ImportError` without OR-Tools.
     """
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError:
-        raise ImportError('the bound needs OR-Tools: pip install "jaxsched[solvers]"') from None
-
+    solver = Solver("the bound", time_limit, num_workers, seed)
     problem = problem_of(program) if isinstance(program, Program) else problem_of_instance(program)
-    model, num = cp_model.CpModel(), len(problem.compute)
+    model, num = solver.cp_model.CpModel(), len(problem.compute)
     memory = [0] * num
     for use in problem.uses:
         memory[use.time] += use.slow
@@ -179,10 +176,4 @@ def solver_bound(
         elapsed.append(model.new_int_var(problem.compute[at], supply[at], ""))
         model.add(elapsed[-1] >= memory[at] - sum(saved[at]))
     model.minimize(sum(elapsed))
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = max(time_limit, 0.01)
-    solver.parameters.random_seed = seed
-    if num_workers:
-        solver.parameters.num_workers = num_workers
-    solver.solve(model)
-    return max(int(np.ceil(solver.best_objective_bound - 1e-6)), sum(problem.compute))
+    return solver.solve(model, sum(problem.compute), sum(supply))

@@ -12,11 +12,11 @@ how graphs beyond the whole model are improved: divide and conquer, one window a
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from jaxsched.core.cpsat import Solver
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import Played
@@ -106,11 +106,7 @@ def solve_window(
     What is kept into the window may stay or leave; what the plan keeps beyond it may be lost, for a retrieve later on.
     The result is never worse than `plan`.
     """
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError:
-        raise ImportError('exact replacement needs OR-Tools: pip install "jaxsched[solvers]"') from None
-
+    solver = Solver("exact replacement", time_limit, num_workers, seed)
     unit = graph.unit
     room = capacity // unit
     size = [value // unit for value in graph.size]
@@ -123,7 +119,7 @@ def solve_window(
     tensors = sorted(entry.union(*(graph.inputs[op] for op in ops), *(graph.outputs[op] for op in ops)))
     inside = set(ops)
 
-    model = cp_model.CpModel()
+    model = solver.cp_model.CpModel()
     hints: list[tuple[Any, int]] = []
 
     def boolean(name: str, hint: bool):
@@ -212,16 +208,10 @@ def solve_window(
     for variable, value in hints:
         model.add_hint(variable, value)
 
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = max(time_limit, 0.01)
-    solver.parameters.random_seed = seed
-    if num_workers:
-        solver.parameters.num_workers = num_workers
-    status = solver.solve(model)
     known = traffic_of(graph, plan.retrieved)[0]
-    bound = max(math.ceil(solver.best_objective_bound - 1e-6), 0) * unit if status != cp_model.UNKNOWN else 0
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return plan, min(bound, known)
+    bound = solver.solve(model, 0, known // unit) * unit
+    if not solver.found:
+        return plan, bound
 
     value = solver.value
     order = [next(op for op in ops if value(runs[op][t])) for t in range(num_steps)]
@@ -239,7 +229,7 @@ def solve_window(
     new = Played(
         [*plan.order[:begin], *order, *plan.order[end:]], [*plan.retrieved[:begin], *retrieved, *later], address
     )
-    return (new if traffic_of(graph, new.retrieved)[0] < known else plan), min(bound, known)
+    return (new if traffic_of(graph, new.retrieved)[0] < known else plan), bound
 
 
 def _offsets(graph: Graph, plan: Played, begin: int, end: int) -> dict[Any, dict[int, int]]:
