@@ -40,7 +40,7 @@ from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import SCORES
 from jaxsched.envs.memory.mapping.plain import policy_samples, search_starts
 from jaxsched.envs.memory.mapping.preset import PRESETS
-from jaxsched.evaluation import throughput
+from jaxsched.evaluation import step_cost, throughput
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.search import BeamConfig, PlanningConfig, beam_search, planning_policy
@@ -253,21 +253,7 @@ def measure() -> dict[str, Any]:
             simulator.apply(int(rng.choice(legal)))
             steps += 1
     found["plain Python, one core"] = {"steps_per_cpu_second": round(steps / seconds)}
-    keys = jax.random.split(jax.random.key(0), 1024)
-    state = jax.vmap(lambda key: env.reset(key, source(key))[0])(keys)
-    actions = jnp.full((1024,), 2, jnp.int32)
-    programs = {
-        "rules": lambda key, state, action: env.apply(key, state, action, action >= 0).replace(instance=None),
-        "with observation": lambda key, state, action: env.step(key, state, action)[1],
-    }
-    for name, step in programs.items():
-        compiled = jax.jit(jax.vmap(step)).lower(keys, state, actions).compile()
-        text = compiled.as_text() or ""
-        entry = text[text.index("ENTRY") :]
-        found[f"one step, {name}"] = {
-            "bytes per environment": round((compiled.cost_analysis() or {}).get("bytes accessed", 0.0) / 1024),
-            "instructions": sum(" = " in line and "parameter(" not in line for line in entry.splitlines()),
-        }
+    found["one step, batch 1024"] = step_cost(env, source)
     print(json.dumps(found, indent=1))
     return found
 
