@@ -2,7 +2,7 @@
 
     python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--searched 200] [--seconds 10] [--policy DIR]
     python benchmarks/mapping.py throughput
-    python benchmarks/mapping.py train imitate    # then standard, and from that long and expert
+    python benchmarks/mapping.py train imitate    # then standard, long, expert: each from the one before
 
 `compare` plays every heuristic, with drop-backup and without, and the policy, on programs of 20 instructions, and on
 small ones of 4, where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the
@@ -52,7 +52,7 @@ TRAINED = RESULTS.parent / "mapping"
 START = {
     "standard": "imitate",
     "long": "standard",
-    "expert": "standard",
+    "expert": "long",
 }  # stage -> the one whose weights it starts from
 SEED, HELD_OUT = 999, 100  # programs of the curves
 BEAM, SAMPLES, SIMULATIONS = 64, 64, 32
@@ -166,7 +166,8 @@ def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds
         found = beam_search(env, apply, params, key, state, env.max_steps(instance), config)
         return (jnp.where(found.feasible, found.objective, env.baseline(instance)),)
 
-    planner = planning_policy(env, apply, params, PlanningConfig(SIMULATIONS, gumbel_scale=0.0, reward_scale=scale))
+    as_trained = {name: PRESETS["expert"].training[name] for name in ("reward_scale", "value_scale", "rescale_values")}
+    planner = planning_policy(env, apply, params, PlanningConfig(SIMULATIONS, gumbel_scale=0.0, **as_trained))
 
     @jax.jit
     @jax.vmap

@@ -26,7 +26,10 @@ class PlanningConfig:
     num_simulations: int = 32  # steps of the simulator, and calls of the network, per decision
     num_considered: int = 16  # actions at the root among which simulations are shared by sequential halving
     gumbel_scale: float = 1.0  # 0: no randomness, for play; 1: actions are drawn, for training
-    value_scale: float = 0.1  # weight of values against the network's logits; values are scaled to [0, 1] per node
+    value_scale: float = 0.1  # weight of values against the network's logits
+    # Values are scaled to [0, 1] in every node, as in the paper. With few actions that blows up differences that are
+    # next to nothing; False takes values as they are, in units of `reward_scale`, and wants a `value_scale` near 1.
+    rescale_values: bool = True
     gamma: float = 1.0  # per decision
     reward_scale: float = 1.0  # as in training: the network's values are in these units
 
@@ -80,7 +83,11 @@ def plan(env: Environment, apply: Apply, params: Params, key: Array, states: Sta
         recurrent,
         config.num_simulations,
         invalid_actions=~mask,
-        qtransform=functools.partial(mctx.qtransform_completed_by_mix_value, value_scale=config.value_scale),
+        qtransform=functools.partial(
+            mctx.qtransform_completed_by_mix_value,
+            value_scale=config.value_scale,
+            rescale_values=config.rescale_values,
+        ),
         max_num_considered_actions=config.num_considered,
         gumbel_scale=config.gumbel_scale,
     )

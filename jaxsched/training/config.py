@@ -73,6 +73,7 @@ class ExpertIterationConfig(TrainConfig):
     num_simulations: int = 32  # per decision
     num_considered: int = 16  # actions at the root
     value_scale: float = 0.1  # weight of values against logits in the search
+    rescale_values: bool = True  # to [0, 1] in every node; False where there are few actions, see `PlanningConfig`
     value_weight: float = 0.5
     gamma: float = 1.0  # per decision
     reward_scale: float = 1.0  # rewards are fractions of the baseline

@@ -50,6 +50,7 @@ def make_update(
         num_simulations=config.num_simulations,
         num_considered=config.num_considered,
         value_scale=config.value_scale,
+        rescale_values=config.rescale_values,
         gamma=config.gamma,
         reward_scale=config.reward_scale,
     )

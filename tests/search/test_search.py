@@ -97,15 +97,20 @@ def test_planning_through_the_whole_tree_is_near_the_optimum():
     assert found.mean() < beams(4)[4].mean()  # of the greedy policy
 
 
-def test_plan_is_a_distribution_over_legal_actions():
+@pytest.mark.parametrize("rescale", [True, False])
+def test_plan_is_a_distribution_over_legal_actions(rescale):
     state, timestep = jax.vmap(lambda instance: ENV.reset(random.key(0), instance))(instances())
-    config = PlanningConfig(num_simulations=4)
+    config = PlanningConfig(num_simulations=4, value_scale=0.1 if rescale else 1e-4, rescale_values=rescale)
     found = jax.jit(lambda key, state: plan(ENV, APPLY, PARAMS, key, state, config))(random.key(3), state)
     mask = np.asarray(timestep.observation.action_mask)
     assert mask[np.arange(COUNT), np.asarray(found.action)].all()
     np.testing.assert_allclose(np.asarray(found.weights).sum(-1), 1, rtol=1e-5)
     assert (np.asarray(found.weights)[~mask] == 0).all()
     assert np.isfinite(found.value).all()
+    # Taken as they are, values of next to no weight leave the network's policy alone; scaled in each node they do not.
+    prior = np.exp(np.asarray(jax.vmap(APPLY, (None, 0))(PARAMS, timestep.observation)[0])) * mask
+    near = np.abs(np.asarray(found.weights) - prior / prior.sum(-1, keepdims=True)).max()
+    assert near > 0.1 if rescale else near < 0.01
 
 
 def test_rekey_changes_chance_and_nothing_else():

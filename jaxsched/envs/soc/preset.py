@@ -57,7 +57,7 @@ PRESETS = {
         about="PPO in the style of DeepSoCS: an order of the ready tasks, mapped by HEFT at run time",
         source=STREAMS,
         settings={"cap_mode": "socrates", "record": False, "view": "order", "order_mapping": "heft_rt"},
-        training=PPO | {"reward_scale": 0.1},  # at 1 the value's gradient leaves the policy next to nothing
+        training=PPO | {"reward_scale": 0.1},  # with 1 the policy moves ten times less at first
     ),
     "smoke": Preset(
         about="a few seconds, to see that everything works",

@@ -67,13 +67,15 @@ PRESETS = {
         },
     ),
     "expert": Preset(
-        about="MemoryMap-v0, third stage: expert iteration, 16 simulations per decision",
+        about="MemoryMap-v0, fourth stage: expert iteration, 16 simulations per decision",
         source=random_programs(20),
         training={
             "algorithm": "expert_iteration",
             "num_updates": 24,
             "num_envs": 32,
             "num_simulations": 16,
+            "value_scale": 1.0,
+            "rescale_values": False,
             "num_minibatches": 4,
             "num_epochs": 2,
             "learning_rate": 3e-4,
