@@ -15,7 +15,7 @@ from jax import Array
 from jaxsched.core.environment import Environment, Scores, Source
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
-from jaxsched.envs.soc import bounds, rules
+from jaxsched.envs.soc import objectives, rules
 from jaxsched.envs.soc.heuristics import RULES
 from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.observation import frontier_observation
@@ -105,7 +105,7 @@ class SoC(Environment):
 
     @property
     def objective_id(self) -> str:
-        """Which objective `bounds.bound` computes."""
+        """Which objective `objectives.bound` computes."""
         return "latency" if self.rewards == "socrates" else self.rewards
 
     def max_steps(self, instance: Instance) -> int:
@@ -118,7 +118,7 @@ class SoC(Environment):
 
     def init(self, key: Array, instance: Instance) -> State:
         state = rules.init(jax.tree.map(jnp.asarray, instance), self.rule_settings, self.record)
-        return state.replace(scale=jnp.maximum(bounds.shortest_latency(state.instance).sum(dtype=jnp.int32), 1))
+        return state.replace(scale=jnp.maximum(objectives.shortest_latency(state.instance).sum(dtype=jnp.int32), 1))
 
     def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
         num_pes = state.instance.system.num_pes
@@ -147,7 +147,7 @@ class SoC(Environment):
         return frontier_observation(state, self.rule_settings, self.view, self.order_mapping, self.action_mask(state))
 
     def bound(self, state: State) -> Array:
-        return bounds.bound(state, self.objective_id)
+        return objectives.bound(state, self.objective_id)
 
     def reward_scale(self, state: State) -> Array:
         return state.scale.astype(jnp.float32)
@@ -178,7 +178,7 @@ class SoC(Environment):
         }
 
     def lower_bound(self, instance: Instance) -> Array:
-        return bounds.lower_bound(jax.tree.map(jnp.asarray, instance), self.objective_id)
+        return objectives.lower_bound(jax.tree.map(jnp.asarray, instance), self.objective_id)
 
     def solution(self, state: State) -> Trace:
         return trace(state)
@@ -271,7 +271,7 @@ def durations(instance: Instance) -> Callable[[int, int, int], int] | None:
 
 @jax.jit
 def _durations(instance: Instance) -> Array:
-    return bounds.drawn_times(jax.tree.map(jnp.asarray, instance))
+    return objectives.drawn_times(jax.tree.map(jnp.asarray, instance))
 
 
 def trace(state: State, platform: Platform | None = None, profiles: Sequence[Job] | None = None) -> Trace:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from jaxsched.core import masked_argmax, take
-from jaxsched.envs.soc import bounds, instances, io, rules, sources
 from jaxsched.envs.soc import env as soc_env
+from jaxsched.envs.soc import instances, io, objectives, rules, sources
 from tests.envs.soc import cases
 
 # `etf_lb` only adds its counters, so that every scheduler without a plan can be played with it.
@@ -76,7 +76,7 @@ def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.C
     )
     for (s, scheduler), (i, case) in itertools.product(enumerate(schedulers), enumerate(given)):
         state = jax.tree.map(lambda leaf, s=s, i=i: leaf[s, i], states)
-        times = np.asarray(bounds.drawn_times(jax.tree.map(jnp.asarray, each[i]))) if noise else None
+        times = np.asarray(objectives.drawn_times(jax.tree.map(jnp.asarray, each[i]))) if noise else None
         expected = cases.simulate(
             case,
             expect or scheduler,

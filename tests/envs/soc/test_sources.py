@@ -10,7 +10,6 @@ import pytest
 
 import jaxsched
 from jaxsched.envs import soc
-from jaxsched.envs.soc import bounds
 from jaxsched.envs.soc.instances import topological
 from jaxsched.envs.soc.rules import LATEST
 
@@ -50,7 +49,7 @@ def test_fixed_gaps_and_a_horizon():
     assert (np.asarray(instance.gap) == 10).all()
     assert (int(instance.horizon), int(instance.warm_up)) == (500, 7)
     # As many as can be done: three places, and no job takes less than the shortest critical path of a profile.
-    assert min(int(each) for each in bounds.shortest_latency(instance)) >= 41
+    assert min(int(each) for each in objectives.shortest_latency(instance)) >= 41
     assert instance.num_jobs == 3 + 3 * -(-500 // 41)
 
 

@@ -30,7 +30,7 @@ def solve(
     the instance, which has no padding. `num_workers`: threads, by default all cores; with one and enough time the
     result depends on `seed` only. Raises `ImportError` without OR-Tools.
     """
-    solver = Solver("exact allocation", time_limit, num_workers, seed)
+    solver = Solver("exact allocation", max(time_limit, 0.01), num_workers, seed)
     size, alignment = np.asarray(instance.size), np.asarray(instance.alignment)
     low, thick = np.asarray(instance.pinned_offset), np.asarray(instance.pinned_size)
     lower = _lower_bound(instance)

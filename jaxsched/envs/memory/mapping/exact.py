@@ -111,7 +111,7 @@ def solver_bound(
     write-backs may take supply from any instruction since the value was written, and a value that is written back may
     have left fast memory. So it may be below the optimum even when it is solved. Raises `ImportError` without OR-Tools.
     """
-    solver = Solver("the bound", time_limit, num_workers, seed)
+    solver = Solver("the bound", max(time_limit, 0.01), num_workers, seed)
     problem = problem_of(program) if isinstance(program, Program) else problem_of_instance(program)
     model, num = solver.cp_model.CpModel(), len(problem.compute)
     memory = [0] * num

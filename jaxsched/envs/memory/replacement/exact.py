@@ -106,7 +106,7 @@ def solve_window(
     What is kept into the window may stay or leave; what the plan keeps beyond it may be lost, for a retrieve later on.
     The result is never worse than `plan`.
     """
-    solver = Solver("exact replacement", time_limit, num_workers, seed)
+    solver = Solver("exact replacement", max(time_limit, 0.01), num_workers, seed)
     unit = graph.unit
     room = capacity // unit
     size = [value // unit for value in graph.size]
