@@ -10,6 +10,7 @@ import pytest
 
 import jaxsched
 from jaxsched.envs import soc
+from jaxsched.envs.soc import objectives
 from jaxsched.envs.soc.instances import topological
 from jaxsched.envs.soc.rules import LATEST
 
