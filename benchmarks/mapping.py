@@ -49,11 +49,7 @@ from jaxsched.training.config import from_dict
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
 TRAINED = RESULTS.parent / "mapping"
-START = {
-    "standard": "imitate",
-    "long": "standard",
-    "expert": "long",
-}  # stage -> the one whose weights it starts from
+START = {"standard": "imitate", "long": "standard", "expert": "long"}  # from whose weights a stage starts
 SEED, HELD_OUT = 999, 100  # programs of the curves
 BEAM, SAMPLES, SIMULATIONS = 64, 64, 32
 LARGE, SMALL = 20, 4  # instructions

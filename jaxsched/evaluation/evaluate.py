@@ -11,6 +11,7 @@ import functools
 import hashlib
 import inspect
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -317,9 +318,10 @@ def best_known(env: Environment, name: str) -> tuple[int, int] | None:
 def offered(env: Environment, name: str) -> Any:
     """What the environment's family offers by that name; None where it has no such thing, or is no family at all."""
     try:
-        return getattr(family(env), name, None)
+        found = getattr(family(env), name, None)
     except (ImportError, ValueError):  # a class of a script or a test
         return None
+    return None if isinstance(found, types.ModuleType) else found  # a file of that name offers nothing
 
 
 # ----------------------------------------------------------------------------------------------------- instances

@@ -174,3 +174,10 @@ def test_the_best_temperature_has_the_lowest_mean():
     assert means[0] != means[1]
     best = best_temperature(ENV, "mwkr", source, samples=5, num_instances=5, seed=1, temperatures=temperatures)
     assert best == temperatures[int(np.argmin(means))]
+
+
+def test_a_file_named_like_an_offer_offers_nothing():
+    """`soc/bounds.py` once hid that the family has no published bounds."""
+    offered = importlib.import_module("jaxsched.evaluation.evaluate").offered
+    assert offered(jaxsched.make("SoC-v0"), "objectives") is None
+    assert callable(offered(jaxsched.make("JobShop-v0"), "bounds"))

@@ -67,7 +67,8 @@ def map_program(
     """
     if method not in MAP_METHODS:
         raise UnknownNameError("method", method, MAP_METHODS)
-    if policy is None if method.startswith("policy") else policy is not None and method != "search":
+    plays = method.startswith("policy")
+    if (plays and policy is None) or (policy is not None and not plays and method != "search"):
         raise ValueError(
             "method 'policy' needs policy=, a function (key, state, observation) -> action; 'search' may have one, no "
             "other does"
