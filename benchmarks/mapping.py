@@ -124,26 +124,24 @@ def by_policy(folder: pathlib.Path, source: Any, keys: jax.Array) -> dict[str, t
     return {name: (latency, dead) for name, (latency, dead) in found.items()}
 
 
-def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds: float) -> dict[str, np.ndarray]:
-    """Latency of evolution from the heuristics and, with a network, of its episodes, of beams and of planning."""
-    columns: dict[str, np.ndarray] = {}
-    apply, params, drawing = None, None, None
-    env = jaxsched.make("MemoryMap-v0")
-    if folder is not None:
-        apply, params = load_policy(folder, env)
-        drawing = sampling_policy(apply, params)
+def evolved(source: Any, keys: jax.Array, seconds: float, policy: Any = None) -> np.ndarray:
+    """Latency of evolution from the heuristics and, with a policy, from its episodes, for `seconds` a program."""
 
-    def evolved(key, policy):
+    def one(key, seconds):
         instance = jax.device_get(source(key))
         deadline = time.perf_counter() + seconds
         drawn = None if policy is None else np.asarray(policy_samples(policy, instance, 0))
         return int(evolution.search(instance, search_starts(instance), drawn, seed=0, deadline=deadline).latency)
 
-    evolved(keys[0], drawing)  # compiles
-    columns[f"evolution, {seconds:g} s"] = np.array([evolved(key, None) for key in keys])
-    if apply is None or drawing is None:
-        return columns
-    columns[f"evolution from the policy, {seconds:g} s"] = np.array([evolved(key, drawing) for key in keys])
+    one(keys[0], 1.0)  # compiles
+    return np.array([one(key, seconds) for key in keys])
+
+
+def by_network(folder: pathlib.Path, source: Any, keys: jax.Array, seconds: float) -> dict[str, np.ndarray]:
+    """Latency of the searches that a network guides: evolution from its episodes, their best, a beam, planning."""
+    env = jaxsched.make("MemoryMap-v0")
+    apply, params = load_policy(folder, env)
+    drawing = sampling_policy(apply, params)
     scale = PRESETS["expert"].training["reward_scale"]
 
     @jax.jit
@@ -170,10 +168,12 @@ def by_search(folder: pathlib.Path | None, source: Any, keys: jax.Array, seconds
     def planned(key):
         return (rollout(env, key, source(key), planner).objective,)
 
-    columns[f"policy, best of {SAMPLES}"] = in_chunks(sampled, keys, 10)[0]
-    columns[f"beam of {BEAM}"] = in_chunks(beam, keys, 10)[0]
-    columns[f"planning, {SIMULATIONS} simulations"] = in_chunks(planned, keys, 50)[0]
-    return columns
+    return {
+        f"evolution from the policy, {seconds:g} s": evolved(source, keys, seconds, drawing),
+        f"policy, best of {SAMPLES}": in_chunks(sampled, keys, 10)[0],
+        f"beam of {BEAM}": in_chunks(beam, keys, 10)[0],
+        f"planning, {SIMULATIONS} simulations": in_chunks(planned, keys, 50)[0],
+    }
 
 
 def compare(
@@ -209,7 +209,10 @@ def compare(
             bounds = [exact.solver_bound(instance, time_limit=10, num_workers=1) for instance in instances]
             best = np.maximum(best, bounds)
             print(f"bounds: {time.perf_counter() - began:.0f} s", flush=True)
-            columns |= by_search(policy, draw, keys[:num_searched], seconds)
+            searched = keys[:num_searched]
+            columns[f"evolution, {seconds:g} s"] = evolved(draw, searched, seconds)
+            if policy is not None:
+                columns |= by_network(policy, draw, searched, seconds)
         for label, latency in columns.items():
             some = slice(len(latency))  # the searches play the first programs only
             row = table.setdefault(label, {}) | share(baseline[some], latency, best[some])

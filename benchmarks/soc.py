@@ -36,7 +36,7 @@ from jaxsched import evaluation
 from jaxsched.core import InstanceError, greedy, pad_stack
 from jaxsched.core.rollout import unroll
 from jaxsched.envs import soc
-from jaxsched.envs.soc.rules import RULES
+from jaxsched.envs.soc.settings import WITH_BOOKS
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.training.config import from_dict
@@ -81,7 +81,7 @@ SEED = 1_000
 
 def scheduler_env(rule: str, **settings: Any) -> Any:
     """The environment in which a scheduler keeps its own books."""
-    books = rule if rule in RULES else None
+    books = rule if rule in WITH_BOOKS else None
     return jaxsched.make("SoC-v0", rule=books, **settings)
 
 

@@ -8,7 +8,7 @@ from jaxsched.envs.soc.io import load_job, load_platform, load_static
 from jaxsched.envs.soc.plain import simulate
 from jaxsched.envs.soc.platforms import Job, Platform, StaticGraph
 from jaxsched.envs.soc.preset import PRESETS
-from jaxsched.envs.soc.rules import Settings
+from jaxsched.envs.soc.settings import Settings
 from jaxsched.envs.soc.sources import Streams, random_systems, streams
 from jaxsched.envs.soc.static import StaticSchedule, schedule_static
 from jaxsched.envs.soc.trace import JobRecord, TaskRecord, Trace, write_schedule

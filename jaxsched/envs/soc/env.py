@@ -16,13 +16,14 @@ from jaxsched.core.environment import Environment, Scores, Source
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
 from jaxsched.envs.soc import objectives, rules
-from jaxsched.envs.soc.heuristics import RULES
+from jaxsched.envs.soc.heuristics import RULES, map_to_pe
 from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.observation import frontier_observation
 from jaxsched.envs.soc.platforms import Job, Platform
+from jaxsched.envs.soc.settings import Settings
 from jaxsched.envs.soc.sources import PROFILES, streams
 from jaxsched.envs.soc.trace import Trace
-from jaxsched.envs.soc.types import RUNNING, Instance, State
+from jaxsched.envs.soc.types import LATEST, RUNNING, Instance, State
 from jaxsched.envs.soc.validate import validate
 
 VIEWS = ("joint", "fifo", "order")
@@ -65,7 +66,7 @@ class SoC(Environment):
     view: str = "joint"
     order_mapping: str = "heft_rt"
     rewards: str = "latency"
-    rule_settings: rules.Settings = dataclasses.field(default_factory=rules.Settings)
+    rule_settings: Settings = dataclasses.field(default_factory=Settings)
     source: Source = dataclasses.field(default_factory=streams)
     record: bool = True  # of every task, which `solution` needs
 
@@ -94,7 +95,7 @@ class SoC(Environment):
         """By id. In `fifo` they choose a PE for the first ready task, in `order` a task by their best PE for it."""
         return {name: functools.partial(self._scores, scores) for name, scores in RULES.items()}
 
-    def _scores(self, scores: Callable[[State, rules.Settings], Array], state: State) -> Array:
+    def _scores(self, scores: Callable[[State, Settings], Array], state: State) -> Array:
         table = scores(state, self.rule_settings)
         if self.view == "joint":
             return table.ravel()
@@ -133,7 +134,7 @@ class SoC(Environment):
 
     def _mapped(self, state: State, entry: Array) -> Array:
         """i32[]: the PE of an `order` decision."""
-        return rules.map_to_pe(state, self.rule_settings, self.order_mapping, entry)
+        return map_to_pe(state, self.rule_settings, self.order_mapping, entry)
 
     def action_mask(self, state: State) -> Array:
         legal = rules.legal(state)
@@ -245,7 +246,7 @@ def make_soc(
         view=view,
         order_mapping=order_mapping,
         rewards=reward,
-        rule_settings=rules.Settings(communication, cap_mode, dispatch_order, rule),
+        rule_settings=Settings(communication, cap_mode, dispatch_order, rule),
         source=streams(
             platform,
             profiles,
@@ -284,14 +285,14 @@ def trace(state: State, platform: Platform | None = None, profiles: Sequence[Job
         raise ValueError(f"the simulation is not over: {int(state.num_completed)} jobs are complete at {state.time} us")
     if platform is None or profiles is None:
         platform, profiles = to_host(instance.system)
-    complete_tasks = np.flatnonzero(record.tasks[:, 2] < rules.LATEST)
+    complete_tasks = np.flatnonzero(record.tasks[:, 2] < LATEST)
     tasks: list[Any] = [(*divmod(int(row), instance.system.num_tasks), *record.tasks[row]) for row in complete_tasks]
     for f in np.flatnonzero(front.status == RUNNING):
         job = state.jobs.ordinal[front.slot[f]]
         tasks.append((job, front.task[f], front.pe[f], front.start[f], front.start[f] + front.duration[f]))
     jobs: list[Any] = []
-    for arrival, end in record.jobs[record.jobs[:, 0] < rules.LATEST]:
-        jobs.append((arrival, end, end - arrival) if end < rules.LATEST else (arrival, None, None))
+    for arrival, end in record.jobs[record.jobs[:, 0] < LATEST]:
+        jobs.append((arrival, end, end - arrival) if end < LATEST else (arrival, None, None))
     complete = state.num_completed >= instance.job_mask.sum()
     return Trace(
         tasks=tasks,

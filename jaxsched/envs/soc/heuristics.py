@@ -17,21 +17,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsched.core.arrays import take
-from jaxsched.envs.soc.rules import (
-    LATEST,
-    PLANS,
-    Settings,
-    busy_pes,
-    collision,
-    decided_now,
-    estimate,
-    first,
-    ready,
-    scan_etf_lb,
-    timeline,
-)
-from jaxsched.envs.soc.types import State
+from jaxsched.core.arrays import lookup, take, take_row
+from jaxsched.envs.soc.rules import busy_pes, decided_now, estimate, first, ready, scan_etf_lb
+from jaxsched.envs.soc.settings import PLANS, Settings
+from jaxsched.envs.soc.types import LATEST, QUEUED, RUNNING, State
 
 
 def cpu(state: State, settings: Settings) -> Array:
@@ -83,6 +72,20 @@ def etf_lb(state: State, settings: Settings) -> Array:
     return _score(estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe))
 
 
+def timeline(state: State) -> tuple[Array, Array]:
+    """i32[Q] both: when each PE is done with the task it runs, and with its queue too, as HEFT_RT plans it.
+
+    The running task by its mean time, then one queued task directly after the other; transfers are ignored. There are
+    no gaps, so that insertion is possible for a task of length 0 only, right after the running task.
+    """
+    front = state.frontier
+    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
+    running = here & (front.status == RUNNING)[:, None]
+    free = jnp.maximum(jnp.where(running, (front.start + front.mean)[:, None], 0).max(0), state.time)
+    queued = here & (front.status == QUEUED)[:, None]
+    return free, free + jnp.where(queued, front.mean[:, None], 0).sum(0, dtype=jnp.int32)
+
+
 def heft_rt(state: State, settings: Settings) -> Array:
     """The ready task of the largest mean time, where its PE's timeline lets it finish first. i32[F, Q].
 
@@ -101,7 +104,7 @@ def heft_rt_released(state: State, settings: Settings) -> Array:
     """HEFT_RT with the slips of the code released with DASH-Sim and SoCRATES. i32[F, Q].
 
     Of several tasks of the largest mean time the first is planned last, and all of them may have to wait for a task
-    that has to do with none (`rules.collision`). Meant for tasks of length 1 or more. `rule="heft_rt_released"` adds
+    that has to do with none (`collision`). Meant for tasks of length 1 or more. `rule="heft_rt_released"` adds
     the order of the plan.
     """
     front, waits, now = state.frontier, ready(state), decided_now(state)
@@ -117,6 +120,28 @@ def heft_rt_released(state: State, settings: Settings) -> Array:
     return _of(state, first(longest, front.ready_seq), front.exec_time + end - state.time)
 
 
+def collision(state: State) -> Array:
+    """i32[]: before when released HEFT_RT plans nothing, now or later.
+
+    It plans all tasks of a call as a graph with an entry of length 0, which gets the id after the largest of theirs
+    (ids count through the tasks of all jobs in the order in which they entered). If a task of that id is running or
+    queued, the entry counts as planned already, and all wait for the end of that task.
+    """
+    front, system = state.frontier, state.instance.system
+    listed = ready(state) | decided_now(state)
+    ids = lookup(state.jobs.ordinal, front.slot) * system.num_tasks + front.task
+    largest = jnp.where(listed, ids, -1).max()
+    num_tasks = lookup(system.num_tasks_of, lookup(state.jobs.profile, front.slot))
+    last = (listed & (ids == largest) & (front.task + 1 == num_tasks)).any()  # of its job: the next job's first task
+    entry = jnp.where(last, (largest // system.num_tasks + 1) * system.num_tasks, largest + 1)
+    queued = (front.status == QUEUED) & ~listed
+    same = (front.pe[:, None] == front.pe) & queued & (front.queue_key <= front.queue_key[:, None])
+    free, _ = timeline(state)
+    end = lookup(free, front.pe) + jnp.where(same, front.mean, 0).sum(1, dtype=jnp.int32)
+    end = jnp.where(front.status == RUNNING, front.start + front.mean, end)
+    return jnp.maximum(jnp.where((ids == entry) & ((front.status == RUNNING) | queued), end, 0).max(), state.time)
+
+
 def heft(state: State, settings: Settings) -> Array:
     """The PE that HEFT plans for the first ready task, its job alone on the platform. i32[F, Q]."""
     return _planned(state, PLANS.index("heft"))
@@ -130,6 +155,17 @@ def peft(state: State, settings: Settings) -> Array:
 def random(state: State, settings: Settings) -> Array:
     """Equal scores: sampled by `randomised`, a uniformly random legal action. i32[F, Q]."""
     return jnp.zeros_like(state.frontier.exec_time)
+
+
+def map_to_pe(state: State, settings: Settings, mapping: str, entry: Array) -> Array:
+    """i32[]: the PE on which the ready task in `entry` finishes first, by HEFT_RT's timelines or EFT's estimate."""
+    time, able = take_row(state.frontier.exec_time, entry), take_row(state.frontier.exec_mask, entry)
+    if mapping == "heft_rt":
+        free, end = timeline(state)
+        finish = time + jnp.where(time == 0, free, end)
+    else:
+        finish = take_row(estimate(state, settings), entry)
+    return jnp.argmin(jnp.where(able, finish, LATEST)).astype(jnp.int32)
 
 
 def _mean(state: State) -> Array:

@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.soc.platforms import INT32_MAX, Job, Platform, check
-from jaxsched.envs.soc.rules import PLANS
+from jaxsched.envs.soc.settings import PLANS
 from jaxsched.envs.soc.static import plan
 from jaxsched.envs.soc.types import Instance, Noise, System
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsched.envs.soc import rules
-from jaxsched.envs.soc.types import Instance, State
+from jaxsched.envs.soc.types import LATEST, Instance, State
 
 
 def elapsed_in_system(state: State) -> Array:
@@ -46,7 +46,7 @@ def shortest_latency(instance: Instance) -> Array:
     """i32[N]: critical path of each job on its fastest PEs, transfers left out, us; with noise, by its own draws."""
     system = instance.system
     mean, mask = drawn_times(instance), system.exec_mask[instance.profile]  # [N, T, Q]
-    fastest = jnp.where(mask, mean, rules.LATEST).min(-1)
+    fastest = jnp.where(mask, mean, LATEST).min(-1)
     fastest = jnp.where(mask.any(-1), fastest, 0)  # [N, T]
     before, is_before = system.predecessor[instance.profile], system.predecessor_mask[instance.profile]
 
@@ -69,4 +69,4 @@ def lower_bound(instance: Instance, objective: str) -> Array:
         value = jnp.where(instance.job_mask, entry + shortest, 0).max()
     else:
         value = shortest.sum(dtype=jnp.int32)
-    return jnp.where((instance.warm_up > 0) | (instance.horizon < rules.LATEST), 0, value)
+    return jnp.where((instance.warm_up > 0) | (instance.horizon < LATEST), 0, value)

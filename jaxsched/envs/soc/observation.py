@@ -15,17 +15,10 @@ from jax import Array, lax
 
 from jaxsched.core.arrays import lookup, take_row
 from jaxsched.core.graph import GraphObservation, make_graph
-from jaxsched.envs.soc.rules import (
-    LATEST,
-    Settings,
-    estimate,
-    first,
-    map_to_pe,
-    ready,
-    timeline,
-    transfer,
-)
-from jaxsched.envs.soc.types import EMPTY, QUEUED, READY, RUNNING, State
+from jaxsched.envs.soc.heuristics import map_to_pe, timeline
+from jaxsched.envs.soc.rules import estimate, first, ready, transfer
+from jaxsched.envs.soc.settings import Settings
+from jaxsched.envs.soc.types import EMPTY, LATEST, QUEUED, READY, RUNNING, State
 
 TASK, PE, JOB, SYSTEM = 0, 1, 2, 3  # node kinds
 SHARES_SUCCESSOR, QUEUED_AT, RUNS_ON, PART_OF, ABLE = 0, 1, 2, 3, 4  # edge kinds

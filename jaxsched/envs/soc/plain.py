@@ -16,12 +16,12 @@ from jaxsched.core.arrays import take
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.padding import bucket, pad_to
 from jaxsched.core.rollout import masked_argmax
-from jaxsched.envs.soc import rules
 from jaxsched.envs.soc.env import SoC, trace
 from jaxsched.envs.soc.heuristics import RULES
 from jaxsched.envs.soc.instances import make_instance, make_system, width
 from jaxsched.envs.soc.io import load_job, load_platform
 from jaxsched.envs.soc.platforms import Data, Job, Platform, integer
+from jaxsched.envs.soc.settings import WITH_BOOKS, Settings
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance, State
 
@@ -68,11 +68,11 @@ def simulate(
             raise InstanceError(f"arrivals[{i + 1}] is {second}, before arrivals[{i}], {first}: they must not decrease")
     if max_jobs_in_system is not None and operator.index(max_jobs_in_system) < 1:
         raise InstanceError(f"max_jobs_in_system is {max_jobs_in_system}: at least one job must be allowed to enter")
-    settings = rules.Settings(
+    settings = Settings(
         communication=communication,
         cap_mode="open" if max_jobs_in_system is None else "ds3",
         dispatch_order=dispatch_order,
-        rule=scheduler if scheduler in rules.RULES else None,
+        rule=scheduler if scheduler in WITH_BOOKS else None,
     )
     profiles = list(dict.fromkeys(stream))
     ids = {job: i for i, job in enumerate(profiles)}
@@ -111,7 +111,7 @@ def _bucketed(instance: Instance) -> Instance:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(settings: rules.Settings, scheduler: str, instance: Instance, key: Array) -> State:
+def _run(settings: Settings, scheduler: str, instance: Instance, key: Array) -> State:
     """To the end. One stream on the host ends when it ends: a loop, not a scan of the most steps there may be."""
     env = SoC(view="fifo" if scheduler == "random" else "joint", rule_settings=settings)
     scores = env.heuristics[scheduler]

@@ -23,8 +23,7 @@ from jaxsched.core.padding import pad_stack
 from jaxsched.envs.soc import instances
 from jaxsched.envs.soc.io import load_job, load_platform
 from jaxsched.envs.soc.platforms import Job, Platform
-from jaxsched.envs.soc.rules import LATEST
-from jaxsched.envs.soc.types import Instance, Noise, System
+from jaxsched.envs.soc.types import LATEST, Instance, Noise, System
 
 ARRIVALS = ("exponential", "fixed")
 PROFILES = tuple(f"socrates_top{i}" for i in range(1, 6))

@@ -8,9 +8,11 @@ of different sizes are padded leaf by leaf (`jaxsched.core.pad_stack`). Time uni
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+LATEST = jnp.iinfo(jnp.int32).max  # us: not yet; the identity of a minimum over times
 EMPTY, READY, QUEUED, RUNNING = 0, 1, 2, 3  # `Frontier.status`
 
 

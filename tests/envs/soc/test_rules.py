@@ -16,12 +16,14 @@ import pytest
 from jaxsched.core import masked_argmax, take
 from jaxsched.envs.soc import env as soc_env
 from jaxsched.envs.soc import instances, io, objectives, rules, sources
+from jaxsched.envs.soc.settings import CAP_MODES, COMMUNICATION, DISPATCH_ORDERS, Settings
+from jaxsched.envs.soc.types import LATEST, State
 from tests.envs.soc import cases
 
 # `etf_lb` only adds its counters, so that every scheduler without a plan can be played with it.
 SIMPLE = ("etf_lb", (*cases.RULES, "drawn"))
 HEFT_RT, HEFT, PEFT = (("heft_rt", ("heft_rt",)), ("heft", ("heft",)), ("peft", ("peft",)))
-EVERYTHING = list(itertools.product(rules.COMMUNICATION, rules.CAP_MODES, rules.DISPATCH_ORDERS))
+EVERYTHING = list(itertools.product(COMMUNICATION, CAP_MODES, DISPATCH_ORDERS))
 # Every pair of values, and every scheduler with both kinds of communication.
 CI = [
     ("pe_to_pe", "ds3", "job_id", *SIMPLE),
@@ -34,11 +36,11 @@ CI = [
 ]
 
 
-def drawn(state: rules.State, draws: jax.Array) -> jax.Array:
+def drawn(state: State, draws: jax.Array) -> jax.Array:
     """i32[F * Q]: 1 for the ready task and PE that the draw for this decision means, as `cases.drawn`."""
     front, ready = state.frontier, rules.ready(state)
     which, pe = draws[jnp.minimum(state.num_dispatched, draws.shape[0] - 1)]
-    order = jnp.argsort(jnp.where(ready, front.ready_seq, rules.LATEST))
+    order = jnp.argsort(jnp.where(ready, front.ready_seq, LATEST))
     entry = order[which % jnp.maximum(ready.sum(), 1)]
     able = front.exec_mask[entry]
     chosen = able & (jnp.cumsum(able) - 1 == pe % jnp.maximum(able.sum(), 1))
@@ -46,7 +48,7 @@ def drawn(state: rules.State, draws: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.Array) -> rules.State:
+def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.Array) -> State:
     """Final states [scheduler, case], without their instance: one program for all schedulers."""
 
     def episode(scheduler, instance, draws):
@@ -64,7 +66,7 @@ def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.A
 
 
 def make(communication: str, cap_mode: str, order: str, rule: str | None, **more: Any) -> soc_env.SoC:
-    return soc_env.SoC(rule_settings=rules.Settings(communication, cap_mode, order, rule), **more)
+    return soc_env.SoC(rule_settings=Settings(communication, cap_mode, order, rule), **more)
 
 
 def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.Case], expect: Any = None, **noise: Any):

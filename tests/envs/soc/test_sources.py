@@ -12,7 +12,7 @@ import jaxsched
 from jaxsched.envs import soc
 from jaxsched.envs.soc import objectives
 from jaxsched.envs.soc.instances import topological
-from jaxsched.envs.soc.rules import LATEST
+from jaxsched.envs.soc.types import LATEST
 
 
 @functools.cache

@@ -4,6 +4,14 @@ from jaxsched.core.environment import Preset
 from jaxsched.envs.memory.mapping.sources import random_programs
 
 NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4}
+PPO = {
+    "algorithm": "ppo",
+    "num_epochs": 2,
+    "gamma": 1.0,
+    "gae_lambda": 0.95,
+    "reward_scale": 10.0,
+    "network": NETWORK,
+}
 
 PRESETS = {
     "smoke": Preset(
@@ -35,35 +43,25 @@ PRESETS = {
     "standard": Preset(
         about="MemoryMap-v0, second stage: PPO on the same programs",
         source=random_programs(20),
-        training={
-            "algorithm": "ppo",
+        training=PPO
+        | {
             "num_updates": 120,
             "num_envs": 64,
             "num_minibatches": 4,
-            "num_epochs": 2,
             "learning_rate": 1e-3,
-            "gamma": 1.0,
-            "gae_lambda": 0.95,
-            "reward_scale": 10.0,
             "entropy_weight": 0.003,
-            "network": NETWORK,
         },
     ),
     "long": Preset(
         about="MemoryMap-v0, third stage: PPO again with twice the programs per update and half the rate",
         source=random_programs(20),
-        training={
-            "algorithm": "ppo",
+        training=PPO
+        | {
             "num_updates": 80,
             "num_envs": 128,
             "num_minibatches": 8,
-            "num_epochs": 2,
             "learning_rate": 5e-4,
-            "gamma": 1.0,
-            "gae_lambda": 0.95,
-            "reward_scale": 10.0,
             "entropy_weight": 0.001,
-            "network": NETWORK,
         },
     ),
     "expert": Preset(
