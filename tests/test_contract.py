@@ -153,7 +153,12 @@ OBSERVATIONS = {
 
 
 @pytest.mark.parametrize(
-    ("observation", "mode"), [(name, mode) for name, modes in OBSERVATIONS.items() for mode in modes]
+    ("observation", "mode"),
+    [
+        pytest.param(name, mode, marks=pytest.mark.nightly if name == "operations" else ())
+        for name, modes in OBSERVATIONS.items()
+        for mode in modes
+    ],
 )
 def test_job_shop_observations_keep_the_contract(observation: str, mode: str):
     source, _ = job_shop_cases()
@@ -171,6 +176,7 @@ def test_fitting_a_capacity_keeps_the_contract():
     check_environment(memory.StaticAllocation("fit"), source, exact=exact, checks=checks)
 
 
+@pytest.mark.nightly
 def test_flexible_non_delay_keeps_the_contract():
     """What the candidate mode changes: which actions are legal, and what they lead to."""
     source, exact = flexible_job_shop_cases()
@@ -198,8 +204,15 @@ def test_replacement_modes_keep_the_contract(schedule: str, placement: str):
     check_environment(memory.TensorReplacement(schedule, placement), source, exact=exact)
 
 
-@pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])
-@pytest.mark.parametrize("mode", ["any", "event"])
+@pytest.mark.parametrize(
+    ("mode", "objective"),
+    [
+        ("any", "weighted_tardiness"),
+        ("event", "flow_time"),
+        pytest.param("any", "flow_time", marks=pytest.mark.nightly),
+        pytest.param("event", "weighted_tardiness", marks=pytest.mark.nightly),
+    ],
+)
 def test_job_shop_objectives_keep_the_contract(mode: str, objective: str):
     source, exact = due_date_cases(objective)
     check_environment(jaxsched.make("JobShop-v0", candidates=mode, objective=objective), source, exact=exact)
@@ -215,7 +228,7 @@ SOC_CHECKS = {
 }
 
 
-@pytest.mark.parametrize("view", SOC_SETTINGS)
+@pytest.mark.parametrize("view", [pytest.param("fifo", marks=pytest.mark.nightly), "order"])
 def test_soc_settings_keep_the_contract(view: str):
     """With streams that are cut off by a horizon; in `fifo` also with drawn execution times."""
     setting = SOC_SETTINGS[view]
@@ -246,12 +259,12 @@ def test_blocking_settings_keep_the_contract(setting: dict[str, Any], checks: li
     check_environment(env, source, num_instances=6, exact=exact, checks=checks)
 
 
-@pytest.mark.parametrize("id", jaxsched.list_envs())
-def test_registered_environments_keep_the_contract(id: str):
-    settings, cases = CASES[id]
-    source, exact = cases()
-    for setting in settings:
-        check_environment(jaxsched.make(id, **setting), source, exact=exact)
+@pytest.mark.parametrize(
+    ("id", "setting"), [(id, setting) for id in jaxsched.list_envs() for setting in CASES[id][0]], ids=str
+)
+def test_registered_environments_keep_the_contract(id: str, setting: dict[str, Any]):
+    source, exact = CASES[id][1]()
+    check_environment(jaxsched.make(id, **setting), source, exact=exact)
 
 
 # ------------------------------------------------------------------------------- a minimal environment from outside

@@ -27,6 +27,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+ONLY_NIGHTLY = {"02_job_shop", "05_flexible_and_blocking"}  # what they call, the others and the tests call too
 MIN_PICTURES = 6
 FOLDERS = "content|home|opt|private|root|tmp|usr|var|work|Users"
 MACHINE_PATH = re.compile(rf"(?<![\w.~])/(?:{FOLDERS})/|site-packages|\b[A-Z]:\\")
@@ -113,7 +114,13 @@ def test_committed_outputs(path: pathlib.Path):
     assert not [match.group() for text in texts(notebook) if (match := MACHINE_PATH.search(text))]
 
 
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.nightly if path.stem in ONLY_NIGHTLY else (), id=path.stem)
+        for path in SOURCES
+    ],
+)
 def test_runs_at_toy_size(path: pathlib.Path, tmp_path: pathlib.Path):
     notebook = execute(path, tmp_path, quick=True)
     committed = nbformat.read(path.with_suffix(".ipynb"), as_version=4)

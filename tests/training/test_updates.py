@@ -159,7 +159,7 @@ def test_one_sgd_update_is_equal_on_one_and_four_devices(tmp_path):
     results = {}
     for count in (1, 4):
         path = tmp_path / f"{count}.npz"
-        flags = f"--xla_force_host_platform_device_count={count}"
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
         subprocess.run(
             [sys.executable, "-c", SHARDED, str(count), str(path)],
             check=True,
