@@ -186,7 +186,7 @@ def compare(stage: str, group: str, worlds: int, num_jobs: int) -> None:
     for case, settings in CASES[group].items():
         source = soc.streams(num_jobs=num_jobs, **settings)
         drawn = evaluation.generate(source, worlds, seed=SEED)
-        common = {} if "platform" in settings else {"cap_mode": "socrates"}
+        common = {"cap_mode": "ds3" if "platform" in settings else "socrates"}  # whatever the policy was trained in
         latency = {}
         for rule in ("met", "heft_rt", "eft", "etf"):
             report = evaluation.evaluate(scheduler_env(rule, **common), drawn, rule)
