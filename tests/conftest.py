@@ -34,7 +34,7 @@ def room_for_programs():
     """Forget compiled programs before they take up all memory mappings a process may have, where XLA crashes."""
     yield
     maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:  # of 65,530 on most systems
+    if maps.exists() and maps.read_bytes().count(b"\n") > 40_000:  # of 65,530 on most systems
         jax.clear_caches()
         gc.collect()
 

@@ -134,15 +134,42 @@ def blocking_pool(swap: bool = True) -> tuple[Pool, list]:
 
 
 # Settings to check, and where instances come from, of every registered id.
-CASES: dict[str, tuple[list[dict[str, Any]], Callable[[], tuple[Any, Sequence]]]] = {
-    "BlockingJobShop-v0": ([{}], blocking_pool),
-    "JobShop-v0": ([{"candidates": mode} for mode in ("any", "non_delay", "insert", "event")], job_shop_cases),
-    "FlexibleJobShop-v0": ([{"candidates": "any"}], flexible_job_shop_cases),
-    "MemoryMap-v0": ([{}], mapping_cases),
-    "StaticAllocation-v0": ([{"goal": "peak"}], allocation_cases),
-    "SoC-v0": ([{}], soc_pool),
-    "TensorReplacement-v0": ([{}], lambda: replacement_cases_of("free")),
+CASES: dict[str, tuple[dict[str, Any], Callable[[], tuple[Any, Sequence]]]] = {
+    "BlockingJobShop-v0": ({}, blocking_pool),
+    "JobShop-v0": ({"candidates": "any"}, job_shop_cases),
+    "FlexibleJobShop-v0": ({"candidates": "any"}, flexible_job_shop_cases),
+    "MemoryMap-v0": ({}, mapping_cases),
+    "StaticAllocation-v0": ({"goal": "peak"}, allocation_cases),
+    "SoC-v0": ({}, soc_pool),
+    "TensorReplacement-v0": ({}, lambda: replacement_cases_of("free")),
 }
+
+# What a candidate mode or an objective changes; under them all of the contract is played nightly.
+RULE_CHECKS = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "clock", "bounds"]
+RULE_CHECKS += ["heuristics", "solutions", "observation", "same_world", "optimum"]
+EXTENT = [RULE_CHECKS, pytest.param(None, marks=pytest.mark.nightly)]
+
+
+@pytest.mark.parametrize("id", jaxsched.list_envs())
+def test_registered_environments_keep_the_contract(id: str):
+    setting, cases = CASES[id]
+    source, exact = cases()
+    check_environment(jaxsched.make(id, **setting), source, exact=exact)
+
+
+@pytest.mark.parametrize("checks", EXTENT, ids=["rules", "all"])
+@pytest.mark.parametrize("mode", ["non_delay", "insert", "event"])
+def test_job_shop_modes_keep_the_contract(mode: str, checks: list[str] | None):
+    source, exact = job_shop_cases()
+    check_environment(jaxsched.make("JobShop-v0", candidates=mode), source, exact=exact, checks=checks)
+
+
+@pytest.mark.parametrize("checks", EXTENT, ids=["rules", "all"])
+@pytest.mark.parametrize(("mode", "objective"), [("any", "weighted_tardiness"), ("event", "flow_time")])
+def test_job_shop_objectives_keep_the_contract(mode: str, objective: str, checks: list[str] | None):
+    source, exact = due_date_cases(objective)
+    env = jaxsched.make("JobShop-v0", candidates=mode, objective=objective)
+    check_environment(env, source, exact=exact, checks=checks)
 
 
 OBSERVATIONS = {
@@ -204,20 +231,6 @@ def test_replacement_modes_keep_the_contract(schedule: str, placement: str):
     check_environment(memory.TensorReplacement(schedule, placement), source, exact=exact)
 
 
-@pytest.mark.parametrize(
-    ("mode", "objective"),
-    [
-        ("any", "weighted_tardiness"),
-        ("event", "flow_time"),
-        pytest.param("any", "flow_time", marks=pytest.mark.nightly),
-        pytest.param("event", "weighted_tardiness", marks=pytest.mark.nightly),
-    ],
-)
-def test_job_shop_objectives_keep_the_contract(mode: str, objective: str):
-    source, exact = due_date_cases(objective)
-    check_environment(jaxsched.make("JobShop-v0", candidates=mode, objective=objective), source, exact=exact)
-
-
 SOC_SETTINGS = {
     "fifo": {"view": "fifo", "communication": "shared_memory", "cap_mode": "socrates", "reward": "makespan"},
     "order": {"view": "order", "cap_mode": "open", "reward": "jobs_in_system"},
@@ -257,14 +270,6 @@ def test_blocking_settings_keep_the_contract(setting: dict[str, Any], checks: li
     source, exact = blocking_pool(setting.get("swap", True))
     env = jaxsched.make("BlockingJobShop-v0", **setting)
     check_environment(env, source, num_instances=6, exact=exact, checks=checks)
-
-
-@pytest.mark.parametrize(
-    ("id", "setting"), [(id, setting) for id in jaxsched.list_envs() for setting in CASES[id][0]], ids=str
-)
-def test_registered_environments_keep_the_contract(id: str, setting: dict[str, Any]):
-    source, exact = CASES[id][1]()
-    check_environment(jaxsched.make(id, **setting), source, exact=exact)
 
 
 # ------------------------------------------------------------------------------- a minimal environment from outside
