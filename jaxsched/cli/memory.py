@@ -29,6 +29,7 @@ def map_file(
     table: Path | None = None,
     picture: Path | None = None,
     example: Literal["buffers", "program", "graph"] | None = None,
+    part: Literal["buffers", "program", "graph"] = "program",
     force: bool = False,
 ) -> int:
     """Plan the memory of a file: addresses of buffers, accesses of a program, residency of a graph's tensors.
@@ -37,7 +38,8 @@ def map_file(
     no plan fits.
 
     Args:
-        file: Buffers as .csv in MiniMalloc's format; a program or a graph as .json, what their `to_dict` gives.
+        file: Buffers as .csv in MiniMalloc's format; a program or a graph as .json, what their `to_dict` gives; a
+            compiled JAX program as .hlo, what `compiled.as_text()` gives.
         capacity: Memory there is, in the units of the file, or such as 512KiB or 1MiB; for a graph also M_R, M_P or
             M_H. Default: without a limit for buffers, the program's own, M_H for a graph.
         method: One of `jaxsched.envs.memory.ALLOCATION_METHODS`, `MAP_METHODS` or `REPLACEMENT_METHODS`, some of them
@@ -51,6 +53,8 @@ def map_file(
         table: Write the table of methods to this .csv file.
         picture: Draw the best plan into this .svg or .png file, or with the table into an .html page.
         example: Write an example into the file and stop.
+        part: Of a compiled JAX program: its accesses to a fast memory (program), the addresses of its temporaries
+            (buffers), or order and residency of its tensors (graph).
         force: Overwrite files that exist.
     """
     from jaxsched.core.text import write_text
@@ -67,7 +71,11 @@ def map_file(
         if path is not None and path.suffix not in suffixes:
             what = "a picture" if path is picture else "a plan or table"
             raise ValueError(f"{path}: {what} is written as {' or '.join(suffixes)}")
-    problem = memory.read_csv(file) if file.suffix == ".csv" else memory.read_json(file)
+    problem: Any
+    if file.suffix == ".hlo":
+        problem = getattr(memory.read_hlo(file), part)
+    else:
+        problem = memory.read_csv(file) if file.suffix == ".csv" else memory.read_json(file)
     kind = KINDS[type(problem).__name__](problem, capacity, alignment, schedule, placement)
     names = kind.methods if method == "all" else method.split(",")
     if "policy" in names:

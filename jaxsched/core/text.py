@@ -24,15 +24,15 @@ _NUMBERS = re.compile(r"\s*+(?:[0-9]{1,10}(?:\s++|$))*+")  # possessive: linear 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
     """The content of a file of bounded size; a huge one is refused unread."""
     path = Path(path)
-    refusal = InstanceError(f"larger than {MAX_FILE_BYTES // 2**20} MiB, the limit", file=str(path))
-    if path.stat().st_size > MAX_FILE_BYTES:
+    refusal = InstanceError(f"larger than {limit // 2**20} MiB, the limit", file=str(path))
+    if path.stat().st_size > limit:
         raise refusal
     with path.open("rb") as file:  # the file may grow meanwhile
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
+        content = file.read(limit + 1)
+    if len(content) > limit:
         raise refusal
     return content
 

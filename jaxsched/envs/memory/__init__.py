@@ -11,6 +11,7 @@ from jaxsched.envs.memory.allocation.sources import random_lives
 from jaxsched.envs.memory.allocation.types import AllocationInstance, AllocationState, to_instance
 from jaxsched.envs.memory.draw import memory_map, memory_map_svg
 from jaxsched.envs.memory.graphs import attention, draw_program, layered, live_ranges, series_parallel, u_net
+from jaxsched.envs.memory.hlo.plain import MACHINES, Imported, Machine, from_hlo, from_jax, read_hlo
 from jaxsched.envs.memory.io import read_csv, read_json, write_csv, write_json, write_plan
 from jaxsched.envs.memory.mapping.backup import drop_backup
 from jaxsched.envs.memory.mapping.draw import mapping_chart, mapping_svg
@@ -36,6 +37,7 @@ from jaxsched.envs.memory.validate import verify
 __all__ = [
     "ALLOCATION_METHODS",
     "HEURISTICS",
+    "MACHINES",
     "MAP_METHODS",
     "REPLACEMENT_METHODS",
     "AllocationInstance",
@@ -43,6 +45,8 @@ __all__ = [
     "Buffers",
     "Capacities",
     "Graph",
+    "Imported",
+    "Machine",
     "MapInstance",
     "MapPlan",
     "MapState",
@@ -63,6 +67,8 @@ __all__ = [
     "draw_mapping",
     "draw_program",
     "drop_backup",
+    "from_hlo",
+    "from_jax",
     "graph_program",
     "layered",
     "live_ranges",
@@ -79,6 +85,7 @@ __all__ = [
     "random_lives",
     "random_programs",
     "read_csv",
+    "read_hlo",
     "read_json",
     "replace",
     "replacement_chart",

@@ -1,0 +1,1 @@
+"""Compiled JAX programs as problems of the family: `plain.py` says how."""
