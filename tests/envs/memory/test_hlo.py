@@ -79,6 +79,16 @@ def test_operations_equal_those_that_xla_counts(name):
     assert report["operations not counted"] == report["loops of unknown length, taken as 1"] == []
 
 
+def test_arguments_may_be_arrays_keys_and_numbers():
+    def draw(key, x, scale):
+        return x + scale * jax.random.normal(key, x.shape)
+
+    report = memory.from_jax(draw, jax.random.key(0), jnp.zeros((8, 8)), 2.0).report
+    assert report["operations"] >= report["XLA: operations"] > 8 * 8  # loops of the generator run more than once
+    jitted = memory.from_jax(jax.jit(draw), jax.random.key(0), jnp.zeros((8, 8)), 2.0).report
+    assert jitted == report
+
+
 def test_temporaries_take_what_xla_gives_them():
     fn, shapes, options = PROGRAMS["train_step"]
     found = memory.from_jax(fn, *shapes, **options)

@@ -103,9 +103,8 @@ def _placed(args: Any, target: str) -> Any:
         except Exception as error:
             raise ImportError(f'target {target!r} needs its compiler: pip install "jax[tpu]" ({error})') from error
     sharding = jax.sharding.SingleDeviceSharding(device)
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(jax.numpy.shape(leaf), jax.dtypes.result_type(leaf), sharding=sharding), args
-    )
+    shapes = jax.eval_shape(lambda *args: args, *args)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
 def from_hlo(text: str, *, machine: str | Machine = "tpu-v5e", capacity: int | None = None) -> Imported:
@@ -113,8 +112,8 @@ def from_hlo(text: str, *, machine: str | Machine = "tpu-v5e", capacity: int | N
 
     `machine`: a name in `MACHINES`, or a `Machine`, by whose peak rates the program takes its times: an estimate, ours.
     `capacity`: bytes of fast memory, instead of the machine's. Sizes are rounded up to its alignment, those of the
-    report are not. Raises `InstanceError` with the line for text that is
-    not a scheduled module or is beyond 64 MiB, and for a program without kernels.
+    report are not. Raises `InstanceError` with the line for text that is not a scheduled module or is beyond 64 MiB,
+    and for a program without kernels.
     """
     if isinstance(machine, str):
         if machine not in MACHINES:
