@@ -1,6 +1,7 @@
 """Memory mapping: heuristics, a policy and searches on generated programs, throughput, training.
 
     python benchmarks/mapping.py compare [--programs 1000] [--small 100] [--searched 200] [--seconds 10] [--policy DIR]
+    python benchmarks/mapping.py search [--programs 1000] [--small 100] [--seconds 10]
     python benchmarks/mapping.py throughput
     python benchmarks/mapping.py train imitate    # then standard, long, expert: each from the one before
 
@@ -9,9 +10,9 @@ small ones of 4, where the optimum is known by exhaustive search. *Attainable* i
 larger programs less the bound of CP-SAT, a relaxation, so that shares there are understated. The searches play the
 first `--searched` of the larger programs: evolution for `--seconds` each, and with the network evolution from its
 episodes, the best of these, a beam, and planning before every decision. Shares are of the sums over all programs;
-intervals are 95 % by bootstrap over programs, `over` the best heuristic paired. `train` runs the preset of that name,
-resumable, and keeps its log, curve and weights in `results/mapping/NAME`. Each of the first two rewrites its part of
-`results/mapping.json`.
+intervals are 95 % by bootstrap over programs, `over` the best heuristic paired. `search` plays evolution on all
+programs, the small ones too, beside the heuristics. `train` runs the preset of that name, resumable, and keeps its log,
+curve and weights in `results/mapping/NAME`. Each of the others rewrites its part of `results/mapping.json`.
 """
 
 from __future__ import annotations
@@ -204,6 +205,8 @@ def compare(
                 state, bound = exact.search(instance, search_starts(instance), deadline=time.perf_counter() + 60)
                 assert bound == state.latency, "not proved"
                 best[i] = bound
+            if policy is None:
+                columns[f"evolution, {seconds:g} s"] = evolved(draw, keys, seconds)
         else:
             began = time.perf_counter()
             bounds = [exact.solver_bound(instance, time_limit=10, num_workers=1) for instance in instances]
@@ -228,7 +231,7 @@ def compare(
         results[what] = {"number": num, "instructions": num_instructions, "methods": table}
         print(f"{what}: {num} programs of {num_instructions} instructions")
         for label, row in sorted(table.items(), key=lambda item: item[1].get("share", 2)):
-            print(f"  {label:24}" + "  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            print(f"  {label:34}" + "  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
     return results
 
 
@@ -294,7 +297,7 @@ def learn(stage: str, work: pathlib.Path, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("compare", "throughput", "train"))
+    parser.add_argument("command", choices=("compare", "search", "throughput", "train"))
     parser.add_argument("stage", nargs="?", choices=("imitate", *START), help="of `train`")
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--small", type=int, default=100)
@@ -309,9 +312,11 @@ def main() -> None:
             parser.error("train which stage?")
         learn(arguments.stage, arguments.folder, arguments.seed)
         return
-    if arguments.command == "compare":
-        a = arguments
+    a = arguments
+    if a.command == "compare":
         part = compare(a.programs, a.small, a.searched, a.seconds, a.policy)
+    elif a.command == "search":
+        part = compare(a.programs, a.small, a.programs, a.seconds, None)
     else:
         part = measure()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
