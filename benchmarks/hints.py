@@ -28,7 +28,7 @@ from jaxsched.policies import sampling_policy
 from jaxsched.policies.io import load_policy
 
 RESULTS = Path(__file__).parent / "results" / "hints"
-POLICY = RESULTS.parent / "ppo_standard" / "seed0"
+POLICY = "standard"  # the shipped one
 NAMES = [f"ta{number}" for number in range(21, 41)]
 PROVED = ["ft06", "la01", "la02", "la03", "la04", "la05"]
 SEEDS = (0, 1, 2)

@@ -115,7 +115,10 @@ def table() -> None:
         env = jaxsched.make("JobShop-v0", candidates=mode, **settings)
         for rule in RULES:
             add(rule, mode, functools.partial(evaluation.evaluate, env, instances, rule))
-    folders = {"frontier": RESULTS.parent / "ppo_standard" / "seed0", **{name: RESULTS / name for name in POLICIES}}
+    folders = {
+        "frontier": "standard",
+        **{name: RESULTS / name for name in POLICIES},
+    }  # the shipped one, and those of `train`
     for name, folder in folders.items():
         env = jaxsched.make("JobShop-v0", **POLICIES.get(name, {}))
         apply, params = load_policy(folder, env)
