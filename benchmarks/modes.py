@@ -115,10 +115,8 @@ def table() -> None:
         env = jaxsched.make("JobShop-v0", candidates=mode, **settings)
         for rule in RULES:
             add(rule, mode, functools.partial(evaluation.evaluate, env, instances, rule))
-    folders = {
-        "frontier": "standard",
-        **{name: RESULTS / name for name in POLICIES},
-    }  # the shipped one, and those of `train`
+    # The shipped one, and those of `train`.
+    folders = {"frontier": "standard", **{name: RESULTS / name for name in POLICIES}}
     for name, folder in folders.items():
         env = jaxsched.make("JobShop-v0", **POLICIES.get(name, {}))
         apply, params = load_policy(folder, env)
