@@ -7,12 +7,14 @@
 
 `compare` plays every heuristic, with drop-backup and without, and the policy, on programs of 20 instructions, and on
 small ones of 4, where the optimum is known by exhaustive search. *Attainable* is the baseline less the optimum, on the
-larger programs less the bound of CP-SAT, a relaxation, so that shares there are understated. The searches play the
-first `--searched` of the larger programs: evolution for `--seconds` each, and with the network evolution from its
-episodes, the best of these, a beam, and planning before every decision. Shares are of the sums over all programs;
-intervals are 95 % by bootstrap over programs, `over` the best heuristic paired. `search` plays evolution on all
-programs, the small ones too, beside the heuristics. `train` runs the preset of that name, resumable, and keeps its log,
-curve and weights in `results/mapping/NAME`. Each of the others rewrites its part of `results/mapping.json`.
+larger programs less the bound of CP-SAT, a relaxation, so that shares there are understated. `relaxed plan` takes the
+actions of that relaxation where they are legal. The searches play the first `--searched` of the larger programs:
+evolution for `--seconds` each from heuristics alone, and from the relaxed plan too, with the solver's time in the
+seconds; with the network evolution from its episodes, the best of these, a beam, and planning before every decision.
+Shares are of the sums over all programs; intervals are 95 % by bootstrap over programs, `over` the best heuristic
+paired. `search` plays both evolutions on all programs, the small ones too, beside the heuristics. `train` runs the
+preset of that name, resumable, and keeps its log, curve and weights in `results/mapping/NAME`. Each of the others
+rewrites its part of `results/mapping.json`.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import SCORES
-from jaxsched.envs.memory.mapping.plain import policy_samples, search_starts
+from jaxsched.envs.memory.mapping.plain import follow, policy_samples, search_starts
 from jaxsched.envs.memory.mapping.preset import PRESETS
+from jaxsched.envs.memory.mapping.relaxation import relax
+from jaxsched.envs.memory.mapping.validate import problem_of_instance
 from jaxsched.evaluation import step_cost, throughput
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
@@ -125,14 +129,24 @@ def by_policy(folder: pathlib.Path, source: Any, keys: jax.Array) -> dict[str, t
     return {name: (latency, dead) for name, (latency, dead) in found.items()}
 
 
-def evolved(source: Any, keys: jax.Array, seconds: float, policy: Any = None) -> np.ndarray:
-    """Latency of evolution from the heuristics and, with a policy, from its episodes, for `seconds` a program."""
+def relaxed_plan(instance: Any, seconds: float) -> tuple[int, list[Any]]:
+    """The bound of the relaxation, on one thread, and its plan where one was found."""
+    bound, actions = relax(problem_of_instance(instance), time_limit=seconds, num_workers=1)
+    return bound, [] if actions is None else [follow(instance, actions)]
+
+
+def evolved(source: Any, keys: jax.Array, seconds: float, policy: Any = None, is_relaxed: bool = False) -> np.ndarray:
+    """Latency of evolution for `seconds` a program: from the heuristics, the relaxed plan, episodes of a policy."""
 
     def one(key, seconds):
         instance = jax.device_get(source(key))
         deadline = time.perf_counter() + seconds
+        starts, bound = search_starts(instance), 0
+        if is_relaxed:
+            bound, plans = relaxed_plan(instance, 0.2 * seconds)
+            starts += plans
         drawn = None if policy is None else np.asarray(policy_samples(policy, instance, 0))
-        return int(evolution.search(instance, search_starts(instance), drawn, seed=0, deadline=deadline).latency)
+        return int(evolution.search(instance, starts, drawn, seed=0, deadline=deadline, target=bound).latency)
 
     one(keys[0], 1.0)  # compiles
     return np.array([one(key, seconds) for key in keys])
@@ -205,15 +219,17 @@ def compare(
                 state, bound = exact.search(instance, search_starts(instance), deadline=time.perf_counter() + 60)
                 assert bound == state.latency, "not proved"
                 best[i] = bound
-            if policy is None:
-                columns[f"evolution, {seconds:g} s"] = evolved(draw, keys, seconds)
+            searched = keys if policy is None else keys[:0]
         else:
             began = time.perf_counter()
-            bounds = [exact.solver_bound(instance, time_limit=10, num_workers=1) for instance in instances]
-            best = np.maximum(best, bounds)
-            print(f"bounds: {time.perf_counter() - began:.0f} s", flush=True)
+            found_plans = [relaxed_plan(instance, 10.0) for instance in instances]
+            best = np.maximum(best, [bound for bound, _ in found_plans])
+            columns["relaxed plan"] = np.array([plans[0].latency for _, plans in found_plans])
+            print(f"relaxations: {time.perf_counter() - began:.0f} s", flush=True)
             searched = keys[:num_searched]
+        if len(searched):
             columns[f"evolution, {seconds:g} s"] = evolved(draw, searched, seconds)
+            columns[f"evolution from the relaxed plan, {seconds:g} s"] = evolved(draw, searched, seconds, None, True)
             if policy is not None:
                 columns |= by_network(policy, draw, searched, seconds)
         for label, latency in columns.items():

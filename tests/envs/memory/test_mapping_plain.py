@@ -14,7 +14,8 @@ import pytest
 import jaxsched
 from jaxsched.core import InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
-from jaxsched.envs.memory.mapping import exact
+from jaxsched.envs.memory.mapping.relaxation import relax, relaxation
+from jaxsched.envs.memory.mapping.validate import Replay, problem_of
 from tests.envs.memory.map_cases import random_program, small_program
 from tests.reference import mapping as reference
 
@@ -148,7 +149,7 @@ def test_replay_equals_the_simulator():
 
 
 def test_exact_is_the_exhaustive_optimum_and_every_plan_verifies():
-    rng, proved, found = random.Random(2), 0, 0
+    rng, proved, found, tight = random.Random(2), 0, 0, 0
     for _ in range(24):
         rows = small_program(rng, 10)
         given = memory.Program.from_dict(rows)
@@ -158,14 +159,37 @@ def test_exact_is_the_exhaustive_optimum_and_every_plan_verifies():
         plans["search"] = memory.map_program(given, "search", time_limit=0)  # as many generations as it plays at least
         for plan in plans.values():
             assert memory.verify(given, plan) == [], (plan, rows)
-            assert plan.bound <= best <= plan.latency
+            assert plan.bound <= best <= plan.latency, (plan, rows)
             assert plan.baseline == reference.Simulator(rows).baseline
         assert plans["exact"].latency == best
         found += plans["search"].latency == best
         proved += plans["exact"].proved
-        assert exact.solver_bound(given, time_limit=10) <= best
+        tight += relax(problem_of(given), time_limit=10, num_workers=1).bound == best
     assert proved > 20
     assert found > 20
+    assert tight > 15
+
+
+def test_the_relaxation_has_every_rule_but_the_addresses():
+    """Every mapping is a plan of it, with the latency that it has: the bound is one, and no looser than said."""
+    cp_model = pytest.importorskip("ortools.sat.python.cp_model", reason="OR-Tools is not installed")
+    rng, num = random.Random(3), 0
+    for _ in range(100):
+        problem = problem_of(memory.Program.from_dict(random_program(rng)))
+        replay, actions = Replay(problem), []
+        while legal := replay.legal():
+            actions.append(rng.choice(legal))
+            replay.take(actions[-1])
+        if replay.is_over:
+            model, moves = relaxation(problem, cp_model)
+            for action, (fast, copied) in zip(actions, moves, strict=True):
+                model.add(fast == (action != DROP))
+                model.add(copied == (action == COPY))
+            solver = cp_model.CpSolver()
+            assert solver.solve(model) == cp_model.OPTIMAL, (problem, actions)
+            assert solver.objective_value == replay.latency, (problem, actions)
+            num += 1
+    assert num > 50
 
 
 def test_search_beats_the_heuristics_and_goes_on_from_what_a_policy_plays():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from jax import random
 
 from jaxsched.core.arrays import put
-from jaxsched.core.environment import Policy, Scores
+from jaxsched.core.environment import Policy
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_to
 from jaxsched.core.rollout import rollout
@@ -23,6 +23,7 @@ from jaxsched.envs.memory.mapping.backup import drop_backup, play
 from jaxsched.envs.memory.mapping.backup import step as backup_step
 from jaxsched.envs.memory.mapping.env import MemoryMap
 from jaxsched.envs.memory.mapping.heuristics import HEURISTICS, SCORES
+from jaxsched.envs.memory.mapping.relaxation import Relaxed, relax
 from jaxsched.envs.memory.mapping.search import search
 from jaxsched.envs.memory.mapping.types import MapInstance, MapPlan, MapState, Program, Scale, Step, map_instance
 from jaxsched.envs.memory.mapping.validate import Replay, problem_of
@@ -54,13 +55,13 @@ def map_program(
     * `all_drop`, `greedy`, `greedy_copy`, `greedy_keep`, `belady`, `msa` (`mapping/heuristics.py`): alone they may end
       at a dead end, and the plan is not `feasible` then; with `+drop_backup` they never do.
     * `search`: evolution of whole mappings until `time_limit` seconds are over or the bound is met, never worse than
-      the best of four heuristics (`mapping/search.py`). With a `policy` that draws its actions it starts from 64
-      episodes of that too.
+      the best of four heuristics (`mapping/search.py`). Where OR-Tools is installed it starts from the plan of the
+      relaxation too, and with a `policy` that draws its actions from 64 episodes of that.
     * `exact`: exhaustive search; `plan.proved` where it got through within half of `time_limit` seconds and its memory.
     * `policy`, `policy+drop_backup`: one episode of `policy(key, state, observation) -> action`.
 
     The bound of `search`, and of `exact` where it is not proved, is that of CP-SAT where OR-Tools is installed
-    (`exact.solver_bound`), which gets a fifth of the time and half of it.
+    (`mapping/relaxation.py`), which gets a fifth of the time and half of it.
 
     `seed` is for the policy, the search and the solver. Raises `InstanceError` for malformed programs and those beyond
     int32 after scaling, `UnknownNameError` for another method.
@@ -81,24 +82,29 @@ def map_program(
     lower = None
     if method in HEURISTICS:
         name, _, backup = method.partition("+")
-        state = _play(SCORES[name], bool(backup), instance)
+        state = _play(functools.partial(_scores, SCORES[name]), bool(backup), instance)
     elif policy is not None and method != "search":
         state = _episode(policy, method != "policy", instance, seed)
     else:
         starts = search_starts(instance)
         lower = int(_lower_bound(instance))
 
-        def bound(share: float) -> int:
+        def relaxed(share: float) -> Relaxed:
             """By CP-SAT within a share of the whole time."""
+            if not find_spec("ortools"):
+                return Relaxed(0, None)
             left = min(share * time_limit, began + time_limit - time.perf_counter())
-            return exact.solver_bound(program, time_limit=left, seed=seed) // scale.time if find_spec("ortools") else 0
+            bound, actions = relax(problem_of(program), time_limit=left, seed=seed)
+            return Relaxed(bound // scale.time, actions)
 
         if method == "exact":
             state, lower = exact.search(instance, starts, deadline=began + time_limit / 2)
             if lower < int(state.latency):
-                lower = max(lower, bound(0.5))
+                lower = max(lower, relaxed(0.5).bound)
         else:
-            lower = max(lower, bound(0.2))
+            bound, actions = relaxed(0.2)
+            lower = max(lower, bound)
+            starts += [] if actions is None else [follow(instance, actions)]
             drawn = None if policy is None else np.asarray(policy_samples(policy, instance, seed))
             state = search(instance, starts, drawn, seed=seed, deadline=began + time_limit, target=lower)
     return _finish(program, state, scale, lower, method, began)
@@ -188,14 +194,26 @@ def _finish(program: Program, state: Any, scale: Scale, lower: int | None, metho
 
 def search_starts(instance: MapInstance) -> list[MapState]:
     """Finished mappings of four heuristics with drop-backup, from which searches start."""
-    return [_play(SCORES[name], True, instance) for name in ("all_drop", "belady", "msa", "greedy")]
+    names = ("all_drop", "belady", "msa", "greedy")
+    return [_play(functools.partial(_scores, SCORES[name]), True, instance) for name in names]
 
 
-def _play(scores: Scores, backup: bool, instance: MapInstance) -> MapState:
+def follow(instance: MapInstance, actions: Sequence[int]) -> MapState:
+    """Takes `actions`, one per access, where they are legal, else `greedy`, with drop-backup."""
+
+    def scores(state: MapState) -> np.ndarray:
+        found = np.array(_scores(SCORES["greedy"], state))
+        found[actions[int(state.position)]] = found.max() + 1
+        return found
+
+    return _play(scores, True, instance)
+
+
+def _play(scores: Callable[[MapState], Any], backup: bool, instance: MapInstance) -> MapState:
     """`backup.play` step by step: little is compiled, and it is shared between heuristics."""
     state, forced = _init(instance), np.zeros(instance.num_accesses, np.bool_)
     while not state.done:
-        state = _apply(state, _scores(scores, state), forced)
+        state = _apply(state, scores(state), forced)
         if backup and state.dead:
             state, forced = _drop_backup(state, forced)
     return state
