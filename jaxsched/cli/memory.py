@@ -29,7 +29,7 @@ def map_file(
     table: Path | None = None,
     picture: Path | None = None,
     example: Literal["buffers", "program", "graph"] | None = None,
-    part: Literal["buffers", "program", "graph"] = "program",
+    part: Literal["buffers", "program", "graph"] | None = None,
     force: bool = False,
 ) -> int:
     """Plan the memory of a file: addresses of buffers, accesses of a program, residency of a graph's tensors.
@@ -53,8 +53,8 @@ def map_file(
         table: Write the table of methods to this .csv file.
         picture: Draw the best plan into this .svg or .png file, or with the table into an .html page.
         example: Write an example into the file and stop.
-        part: Of a compiled JAX program: its accesses to a fast memory (program), the addresses of its temporaries
-            (buffers), or order and residency of its tensors (graph).
+        part: Of a compiled JAX program: its accesses to a fast memory (program, the default), the addresses of its
+            temporaries (buffers), or order and residency of its tensors (graph).
         force: Overwrite files that exist.
     """
     from jaxsched.core.text import write_text
@@ -72,8 +72,10 @@ def map_file(
             what = "a picture" if path is picture else "a plan or table"
             raise ValueError(f"{path}: {what} is written as {' or '.join(suffixes)}")
     problem: Any
+    if part is not None and file.suffix != ".hlo":
+        raise ValueError(f"--part is of a compiled JAX program, an .hlo file; {file} is one problem, leave it out")
     if file.suffix == ".hlo":
-        problem = getattr(memory.read_hlo(file), part)
+        problem = getattr(memory.read_hlo(file), part or "program")
     else:
         problem = memory.read_csv(file) if file.suffix == ".csv" else memory.read_json(file)
     kind = KINDS[type(problem).__name__](problem, capacity, alignment, schedule, placement)

@@ -206,6 +206,7 @@ def entry(*lines: str) -> str:
 
 
 P = "  %p = f32[8]{0} parameter(0)"
+ONE = entry(P, "  ROOT %n = f32[8]{0} negate(%p)")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +218,7 @@ P = "  %p = f32[8]{0} parameter(0)"
         (HEAD + "ENTRY %main (p: f32[8]) -> f32[8] {\n" + P, "ends before the module does"),
         (entry(P), "computation 'main' has no ROOT"),
         (entry(P, "  ROOT %p = f32[8]{0} negate(%p)"), "two instructions of one name"),
+        (ONE + ONE.removeprefix(HEAD), "a second computation 'main'"),
         (entry(P, "  what"), "5: not an instruction"),
         (entry(P, "  ROOT %n = f32[8]{0} negate(%q)"), "5: operand 'q' is not defined before"),
         (entry(P, "  ROOT %n = f32[8]{0} negate(%p"), "5: a bracket is not closed"),
@@ -295,6 +297,10 @@ def test_files_and_the_command_line(compiled, tmp_path, capsys):
     assert len(memory.read_hlo(path, capacity=2**16).program.compute) > 5
     assert main(["map", str(path), "--part", "buffers", "--method", "best_fit_size"]) == 0
     assert "best_fit_size" in capsys.readouterr().out
+    buffers = tmp_path / "buffers.csv"
+    assert main(["map", str(buffers), "--example", "buffers"]) == 0
+    assert main(["map", str(buffers), "--part", "graph"]) == 2
+    assert "--part is of a compiled JAX program" in capsys.readouterr().err
     path.write_text(compiled["train_step"].replace("ROOT", "RO0T"))
     assert main(["map", str(path)]) == 2
     assert f"error: {path}:" in capsys.readouterr().err

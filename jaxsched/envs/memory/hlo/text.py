@@ -120,6 +120,8 @@ def parse(text: str) -> Module:
         if body is None:
             if line.rstrip().endswith("{") and (header := _HEADER.match(line)):
                 root = header[2]
+                if root in computations:
+                    raise fault(number, f"a second computation {root[:40]!r}")
                 body = computations[root] = []
                 entry = root if header[1] else entry
         elif line.startswith("}"):
