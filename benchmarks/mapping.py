@@ -12,9 +12,9 @@ actions of that relaxation where they are legal. The searches play the first `--
 evolution for `--seconds` each from heuristics alone, and from the relaxed plan too, with the solver's time in the
 seconds; with the network evolution from its episodes, the best of these, a beam, and planning before every decision.
 Shares are of the sums over all programs; intervals are 95 % by bootstrap over programs, `over` the best heuristic
-paired. `search` plays both evolutions on all programs, the small ones too, beside the heuristics. `train` runs the
-preset of that name, resumable, and keeps its log, curve and weights in `results/mapping/NAME`. Each of the others
-rewrites its part of `results/mapping.json`.
+paired. `search` plays evolution from the relaxed plan on all programs, the small ones too, beside the heuristics.
+`train` runs the preset of that name, resumable, and keeps its log, curve and weights in `results/mapping/NAME`. Each of
+the others rewrites its part of `results/mapping.json`.
 """
 
 from __future__ import annotations
@@ -228,9 +228,9 @@ def compare(
             print(f"relaxations: {time.perf_counter() - began:.0f} s", flush=True)
             searched = keys[:num_searched]
         if len(searched):
-            columns[f"evolution, {seconds:g} s"] = evolved(draw, searched, seconds)
             columns[f"evolution from the relaxed plan, {seconds:g} s"] = evolved(draw, searched, seconds, None, True)
             if policy is not None:
+                columns[f"evolution, {seconds:g} s"] = evolved(draw, searched, seconds)
                 columns |= by_network(policy, draw, searched, seconds)
         for label, latency in columns.items():
             some = slice(len(latency))  # the searches play the first programs only

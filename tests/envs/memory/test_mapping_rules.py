@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxsched.envs import memory
+from jaxsched.envs.memory.mapping import rules
 from tests.envs.memory.map_cases import NUM_ACCESSES, NUM_INSTRUCTIONS, random_program, stacked
 from tests.reference import mapping as reference
 
@@ -114,3 +115,25 @@ def test_every_step_equals_the_simulator_1000000():
     while decisions < 1_000_000:
         decisions += check_steps(seed)[0]
         seed += 1
+
+
+@jax.jit
+@jax.vmap
+def rewound(instance: memory.MapInstance, key: jax.Array) -> tuple[memory.MapState, memory.MapState]:
+    """All states of a random episode, and what its last one rewound to their positions gives; [NUM_ACCESSES, ...]."""
+
+    def step(state, key):
+        legal = state.choices.legal
+        action = jnp.argmax(legal * jax.random.uniform(key, (3,))).astype(jnp.int32)
+        return rules.apply(state, action, legal.any()), state
+
+    final, states = jax.lax.scan(step, rules.init(instance), jax.random.split(key, NUM_ACCESSES))
+    return states, jax.vmap(rules.rewind, (None, 0))(final, states.position)
+
+
+def test_rewinding_gives_the_state_that_was():
+    rng = random.Random(7)
+    instances = stacked([random_program(rng) for _ in range(64)])
+    states, again = rewound(instances, jax.random.split(jax.random.key(7), 64))
+    assert int(states.position[:, -1].max()) > 10
+    jax.tree.map(np.testing.assert_array_equal, again, states)

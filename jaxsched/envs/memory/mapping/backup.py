@@ -37,8 +37,9 @@ def drop_backup(state: MapState, forced: Array) -> tuple[MapState, Array]:
         same = instance.access_mask & (instance.value == take(instance.value, position))
         first = jnp.where(same, index, position).min()
         to_value = (leader == position) | take(forced, leader)
-        forced = put(forced, True, jnp.where(to_value, first, leader))
-        return _replay(instance, old, forced, target), forced
+        access = jnp.where(to_value, first, leader)
+        forced = put(forced, True, access)
+        return _replay(rules.rewind(state, access), old, forced, target), forced
 
     return lax.while_loop(is_dead, back, (state, forced))
 
@@ -55,8 +56,8 @@ def step(state: MapState, scores: Array, forced: Array) -> MapState:
     return after.replace(dead=after.dead | ~alive)
 
 
-def _replay(instance: MapInstance, old: Array, forced: Array, target: Array) -> MapState:
-    """The old actions as far as they go, to access `target` or to a dead end before it."""
+def _replay(state: MapState, old: Array, forced: Array, target: Array) -> MapState:
+    """The old actions from here as far as they go, to access `target` or to a dead end before it."""
 
     def goes_on(state):
         return ~state.dead & (state.position < target)
@@ -65,7 +66,7 @@ def _replay(instance: MapInstance, old: Array, forced: Array, target: Array) -> 
         preference = jnp.asarray([1, 2, 3], jnp.int32)  # COPY, NOCOPY, DROP
         return step(state, put(preference, 4, take(old, state.position)), forced)
 
-    return lax.while_loop(goes_on, again, rules.init(instance))
+    return lax.while_loop(goes_on, again, state)
 
 
 def play(instance: MapInstance, scores: Scores, backup: bool) -> tuple[MapState, Array]:

@@ -103,7 +103,8 @@ def msa_plan(instance: MapInstance) -> Array:
         whole = ~(life & (left < need)).any()
         here, before = left[time] >= need, left[jnp.maximum(time - 1, 0)] >= need
         alone = uses & ~instance.is_write & here & before
-        around = (alone & ((time == slots[:, None]) | (time - 1 == slots[:, None]))).any(-1)
+        read = segment_sum(alone.astype(jnp.int32), time, total) > 0
+        around = read | jnp.concatenate([read[1:], jnp.zeros((1,), jnp.bool_)])  # and the instruction of its copy
         worth = benefit[value] > 0
         used = used + jnp.where(worth & jnp.where(whole, life, around), need, 0)
         return (used, wanted | (worth & jnp.where(whole, uses, alone))), None

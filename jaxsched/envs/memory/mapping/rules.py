@@ -8,7 +8,7 @@ before the program runs, access by access in program order; addresses follow fro
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jaxsched.core.arrays import cumulate, put, put_add, segment_sum, take
 from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, Choices, MapInstance, MapState
@@ -80,13 +80,8 @@ def look(state: MapState) -> MapState:
     is_slow = take(state.action, leader) == DROP
     bound_slow, bound_fast = is_bound & is_slow, is_bound & ~is_slow
 
-    # Supply between the last time it was there and now: a copy takes the latest, a write-back the earliest.
     slots = jnp.arange(instance.num_instructions, dtype=jnp.int32)
-    earliest = jnp.where(is_lone, end, jnp.maximum(ready, end))
-    supply = jnp.where((earliest <= slots) & (slots < time), state.supply, 0)
-    until, total = cumulate(supply), supply.sum(dtype=jnp.int32)
-    before = jnp.where(is_lone, until - supply, total - until)  # what the copy can take elsewhere first
-    taken = jnp.clip(demand - before, 0, supply)
+    taken, total = _transfer(state.supply, end, ready, time, demand)
     start = jnp.where(is_write, time, jnp.where(taken > 0, slots, time).min())
     written = jnp.where(taken > 0, slots + 1, end).max()  # the write-back is over before this instruction
     is_met = total >= demand
@@ -122,6 +117,41 @@ def look(state: MapState) -> MapState:
         gain=jnp.maximum(compute, memory) - jnp.maximum(compute, memory - saved),
     )
     return state.replace(choices=choices, dead=is_open & ~legal.any())
+
+
+def rewind(state: MapState, position: Array) -> MapState:
+    """The state before the access at `position` (i32[], an earlier one) was decided."""
+    instance = state.instance
+    access = jnp.arange(instance.num_accesses, dtype=jnp.int32)
+    action, begin, end, offset, ready = (
+        jnp.where(access < position, rows, 0)
+        for rows in (state.action, state.begin, state.end, state.offset, state.ready)
+    )
+    first = init(instance)
+    is_fast = (access < position) & (action != DROP)
+    saved = jnp.where(is_fast, instance.slow - instance.fast, 0)
+    memory = first.memory - segment_sum(saved, instance.time, instance.num_instructions)
+
+    def again(access: Array, supply: Array) -> Array:
+        previous = instance.previous[access]
+        decided = previous != access  # else it is the first of its value
+        last, valid = (jnp.where(decided, rows[previous], 0) for rows in (end, ready))
+        taken, _ = _transfer(supply, last, valid, instance.time[access], instance.demand[access])
+        takes = (action[access] == COPY) | ((action[access] == DROP) & (valid == NEVER))
+        return supply - jnp.where(takes, taken, 0)
+
+    before = state.replace(
+        position=position,
+        action=action,
+        begin=begin,
+        end=end,
+        offset=offset,
+        ready=ready,
+        supply=lax.fori_loop(0, position, again, first.supply),
+        memory=memory,
+        latency=jnp.maximum(instance.compute, memory).sum(dtype=jnp.int32),
+    )
+    return look(before)
 
 
 def bound(state: MapState) -> Array:
@@ -168,6 +198,20 @@ def attainable(instance: MapInstance) -> Array:
     is_late = passed[instance.time] - passed[write] < instance.demand
     by_copy = instance.is_output | ~(same & instance.is_write).any(-1)
     return (instance.width <= instance.capacity) & ~(by_copy & is_late) & ~(instance.is_write & instance.is_output)
+
+
+def _transfer(supply: Array, end: Array, ready: Array, time: Array, demand: Array) -> tuple[Array, Array]:
+    """i32[T], i32[]: what a copy or write-back takes of the supply since its value was last there, and all it could.
+
+    A copy takes the latest, the write-back of an only copy the earliest.
+    """
+    slots = jnp.arange(supply.shape[0], dtype=jnp.int32)
+    is_lone = ready == NEVER
+    earliest = jnp.where(is_lone, end, jnp.maximum(ready, end))
+    supply = jnp.where((earliest <= slots) & (slots < time), supply, 0)
+    until, total = cumulate(supply), supply.sum(dtype=jnp.int32)
+    before = jnp.where(is_lone, until - supply, total - until)  # what it can take elsewhere first
+    return jnp.clip(demand - before, 0, supply), total
 
 
 def _blocks(state: MapState, begin: Array, end: Array) -> Array:
