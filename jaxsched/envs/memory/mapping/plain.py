@@ -55,8 +55,9 @@ def map_program(
     * `all_drop`, `greedy`, `greedy_copy`, `greedy_keep`, `belady`, `msa` (`mapping/heuristics.py`): alone they may end
       at a dead end, and the plan is not `feasible` then; with `+drop_backup` they never do.
     * `search`: evolution of whole mappings until `time_limit` seconds are over, a first generation apart, or the bound
-      is met; never worse than the best of four heuristics, which are played first (`mapping/search.py`). Where OR-Tools is installed it starts from the plan of the
-      relaxation too, and with a `policy` that draws its actions from 64 episodes of that.
+      is met; never worse than the best of four heuristics, which are played first (`mapping/search.py`). Where OR-Tools
+      is installed it starts from the plan of the relaxation too, and with a `policy` that draws its actions from 64
+      episodes of that.
     * `exact`: exhaustive search; `plan.proved` where it got through within half of `time_limit` seconds and its memory.
     * `policy`, `policy+drop_backup`: one episode of `policy(key, state, observation) -> action`.
 
