@@ -1,4 +1,4 @@
-"""Anytime search: evolution of whole mappings, an action per access, from those of heuristics.
+"""Anytime search: evolution of whole mappings, an action per access, from given ones.
 
 Position t is the same access in every mapping, so stretches of two mappings can be put together; what is not legal then
 is mended by the rule `greedy`.
