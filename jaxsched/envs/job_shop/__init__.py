@@ -6,6 +6,7 @@ Its other problems are sub-packages, imported when they are first used: `flexibl
 import importlib
 from typing import Any
 
+from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.job_shop.draw import gantt, gantt_html, gantt_svg
 from jaxsched.envs.job_shop.env import JobShop
 from jaxsched.envs.job_shop.exact import solve_exact
@@ -26,7 +27,7 @@ from jaxsched.envs.job_shop.sources import (
     uniform,
     with_due_dates,
 )
-from jaxsched.envs.job_shop.types import Bounds, Instance, Result, Schedule, State
+from jaxsched.envs.job_shop.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.validate import measure, validate
 
 __all__ = [

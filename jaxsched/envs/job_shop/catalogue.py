@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.result import Bounds
 from jaxsched.core.text import Text, read_bytes, read_json
-from jaxsched.envs.job_shop.types import Bounds
 
 
 @functools.cache

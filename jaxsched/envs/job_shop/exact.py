@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.lists import check_objective, to_jobs
-from jaxsched.envs.job_shop.types import Instance, Result, Schedule
+from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import measure, validate
 
 
@@ -95,10 +96,11 @@ def solve_exact(
     value = measure(instance, schedule, objective)
     bound = value if solver.optimal else min(bound, value)
     return Result(
-        schedule=schedule,
+        solution=schedule,
         objective=value,
         bound=bound,
         proved=bound == value,
+        method="cp_sat",
         seconds=time.perf_counter() - began,
     )
 

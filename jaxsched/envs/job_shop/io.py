@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.result import Bounds
 from jaxsched.core.text import read_bytes
 from jaxsched.envs.job_shop.catalogue import Catalogue, package_data
 from jaxsched.envs.job_shop.formats import parse
@@ -14,7 +15,7 @@ from jaxsched.envs.job_shop.lists import Fault, check, from_jobs, to_instance
 from jaxsched.envs.job_shop.lists import to_jobs as to_jobs  # where it was before it moved
 from jaxsched.envs.job_shop.orders import read_orders
 from jaxsched.envs.job_shop.sources import taillard
-from jaxsched.envs.job_shop.types import Bounds, Instance
+from jaxsched.envs.job_shop.types import Instance
 
 PACKAGE = "jaxsched.envs.job_shop"
 CATALOGUE = Catalogue(PACKAGE, "jobshop/jssp", "ft06, ta01")

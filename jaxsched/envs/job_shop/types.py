@@ -76,25 +76,3 @@ class Schedule:
 
     start: list[list[int]]
     makespan: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Bounds:
-    """Best known bounds of a named instance; `lower == upper` means that the optimum is known."""
-
-    lower: int
-    upper: int
-    source: str
-    date: str
-    objective: str = "makespan"
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What an exact solver returns: `bound <= optimum <= objective`; `proved` when they meet."""
-
-    schedule: Schedule
-    objective: int
-    bound: int
-    proved: bool
-    seconds: float

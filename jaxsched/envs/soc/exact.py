@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxsched.core.cpsat import Solver
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.core.result import Result
 from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.io import load_static
 from jaxsched.envs.soc.platforms import INT32_MAX, Data, Job, Platform, StaticGraph, check, integer
@@ -29,17 +30,6 @@ from jaxsched.envs.soc.types import Instance
 from jaxsched.envs.soc.validate import validate
 
 MAX_STREAM = 16  # jobs; with a cap the model has a constraint for every group of cap jobs
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What an exact solver returns: `bound <= optimum <= objective`; `proved` when they meet."""
-
-    schedule: Any  # StaticSchedule of a graph, Trace of a stream
-    objective: int
-    bound: int
-    proved: bool
-    seconds: float
 
 
 def solve_static(
@@ -79,7 +69,7 @@ def _solve_graph(graph: TaskGraph, least: int, solver: Solver) -> Result:
         if finish.max(initial=0) < hint.makespan:
             schedule = StaticSchedule(pe, start, finish, int(finish.max(initial=0)))
     bound = schedule.makespan if solver.optimal else bound
-    return Result(schedule, schedule.makespan, bound, bound == schedule.makespan, time.perf_counter() - began)
+    return Result(schedule, schedule.makespan, bound, bound == schedule.makespan, "cp_sat", time.perf_counter() - began)
 
 
 def solve_stream(
@@ -164,7 +154,7 @@ def solve_stream(
             trace = found
     objective = sum(job.latency or 0 for job in trace.jobs)
     bound = objective if solver.optimal else bound
-    return Result(trace, objective, bound, bound == objective, time.perf_counter() - began)
+    return Result(trace, objective, bound, bound == objective, "cp_sat", time.perf_counter() - began)
 
 
 def solve_exact(

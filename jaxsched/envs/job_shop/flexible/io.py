@@ -23,12 +23,12 @@ import reprlib
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.result import Bounds
 from jaxsched.core.text import Json, Text, number_fault, read_bytes, write_text
 from jaxsched.envs.job_shop.catalogue import Catalogue
 from jaxsched.envs.job_shop.flexible.lists import AlternativeFault, Jobs, Lists, check, to_instance, to_jobs
 from jaxsched.envs.job_shop.flexible.types import Instance
 from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault
-from jaxsched.envs.job_shop.types import Bounds
 
 CATALOGUE = Catalogue("jaxsched.envs.job_shop.flexible", "jobshop/fjsp", "mk01, la01_edata")
 
