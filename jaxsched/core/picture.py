@@ -1,195 +1,516 @@
-"""Drawings without dependencies: SVG text that notebooks show by themselves."""
+"""Pictures of charts: SVG and pages without dependencies, which notebooks show by themselves; PNG, PDF and axes with
+matplotlib.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import io
 import os
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.sax.saxutils import escape
+
+from jaxsched.core.chart import (
+    AXIS,
+    FONT,
+    GAP,
+    GREY,
+    HEADING,
+    LINE,
+    MANY,
+    SMALL,
+    Box,
+    Chart,
+    Key,
+    Layout,
+    Mark,
+    Panel,
+    arrange,
+    clean,
+    colour_of,
+    fold,
+    label_direction,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Okabe & Ito (2008), safe for the colour-blind, without black; then the same lighter and darker. With more things the
-# colours repeat: names in them and tooltips tell them apart.
-_HUES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
-_SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
-GREY = "#8c8c8c"
+FORMATS = (".svg", ".html", ".png", ".pdf")
+_INK, _SHADE = "#222", "#f3f3f3"
+_MARKERS = {"up": "^", "down": "v", "dot": "o"}
+_POINTS = 0.75  # per pixel
+
+
+class Row(NamedTuple):
+    """A row of the table of a page."""
+
+    cells: Sequence[object]
+    group: int | None = None  # whose boxes it is about
+    late: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A drawing as SVG text, or a page around it; notebooks show it by themselves."""
+    """A chart, and on a page the lines and the table beside it; notebooks show the chart by themselves."""
 
-    svg: str = dataclasses.field(repr=False)  # a notebook stores the repr beside the picture
-    page: str = dataclasses.field(repr=False, default="")
+    chart: Chart = dataclasses.field(repr=False)
+    notes: Sequence[str] = dataclasses.field(repr=False, default=())
+    columns: Sequence[str] = dataclasses.field(repr=False, default=())
+    rows: Sequence[Row] = dataclasses.field(repr=False, default=())
+
+    @functools.cached_property
+    def svg(self) -> str:
+        """The chart as self-contained SVG; pointing at a box shows what it is."""
+        return _svg(self.chart)
+
+    @property
+    def page(self) -> str:
+        """The chart, the lines and the table as one page of HTML that needs nothing else."""
+        return _page(self)
+
+    def figure(self) -> Figure:
+        """The chart as a figure of matplotlib of fitting size."""
+        from matplotlib.figure import Figure
+
+        chart = fold(self.chart)
+        layout = arrange(chart)
+        figure = Figure(figsize=_inches(layout))
+        _plot(chart, layout, _panel_axes(figure, layout))
+        return figure
+
+    def plot(self, axes: Sequence[Axes] | None = None) -> list[Axes]:
+        """Draw with matplotlib on a new figure, or on given axes: the panels from above, the last one on the last.
+
+        Returns the axes.
+        """
+        if axes is None:
+            import matplotlib.pyplot as plt
+
+            layout = arrange(self.chart)
+            made = _panel_axes(plt.figure(figsize=_inches(layout)), layout)
+            _plot(self.chart, layout, made)
+            return made
+        panels = [*self.chart.panels[: len(axes) - 1], self.chart.panels[-1]]
+        chart = dataclasses.replace(self.chart, panels=panels)
+        boxes = [(ax.get_window_extent(), 96 / ax.get_figure(root=True).dpi) for ax in axes]
+        (box, scale), heights = boxes[0], [box.height * scale for box, scale in boxes]
+        _plot(chart, arrange(chart, box.width * scale, heights), axes)
+        return list(axes)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write an .svg, .html, .png or .pdf file; the errors are those of `check_path`."""
+        suffix = check_path(path, overwrite)
+        if suffix in (".svg", ".html"):
+            content = (self.svg if suffix == ".svg" else self.page).encode()
+        else:
+            buffer = io.BytesIO()
+            self.figure().savefig(buffer, format=suffix[1:], dpi=120)
+            content = buffer.getvalue()
+        with open(path, "wb" if overwrite else "xb") as file:
+            file.write(content)
 
     def _repr_html_(self) -> str:
         return f'<div style="max-width:100%;overflow-x:auto">{self.svg}</div>'
 
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the page where there is one, else the SVG; `FileExistsError` where the file is in the way."""
-        try:
-            with open(path, "w" if overwrite else "x", encoding="utf-8", newline="\n") as file:
-                file.write(self.page or self.svg)
-        except FileExistsError:
-            raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it") from None
 
+def check_path(path: str | os.PathLike[str], overwrite: bool = False) -> str:
+    """The kind of file that a picture is written as: one of `FORMATS`.
 
-class Bar(NamedTuple):
-    """A span of time on a row, in the colour of its group."""
-
-    row: int
-    start: int
-    end: int
-    group: int
-    label: str  # where there is room for it
-    tooltip: str = ""
-    style: str = "solid"  # "hatched": stripes of that colour; "grey": of no group, drawn half as high
-
-
-class Mark(NamedTuple):
-    """A moment, marked above the rows in the colour of its group."""
-
-    time: int
-    group: int
-    tooltip: str
-
-
-def bar_chart(
-    heading: str,
-    rows: Sequence[str],
-    bars: Sequence[Bar],
-    axis: Sequence[tuple[int, str]],
-    unit: str,
-    *,
-    span: int,
-    kind: str = "bar",
-    marks: Sequence[Mark] = (),
-) -> Picture:
-    """Bars on named rows over an axis of time from 0 to `span`; bars of length 0 are a hairline.
-
-    `axis`: where it has a line and what stands there. Bars are groups `<g class="kind" data-job="group">`, those of
-    another style than solid have it as their class.
+    Raises, before any work: `ValueError` for another kind, `ModuleNotFoundError` where it needs matplotlib and there is
+    none, `FileExistsError` where the file is in the way, `FileNotFoundError` where there is no such folder.
     """
-    row = 34 if len(rows) <= 10 else 26
-    busiest = max((sum(bar.row == index for bar in bars) for index in range(len(rows))), default=0)
-    width, left, top = min(max(16 * busiest, 840), 1760), 26 + 8 * max(map(len, rows), default=0), 40
-    height = row * len(rows)
-    scale = width / max(span, 1)
-    total_width, total_height = left + width + 48, top + height + 44
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}" width="{total_width}" '
-        f'height="{total_height}" role="img" font-family="sans-serif" '
-        f'font-size="12" fill="#222"><title>{xml(heading)}</title>',
-        f'<rect width="{total_width}" height="{total_height}" fill="#fff"/>',
-        f'<text x="{left}" y="24" font-size="15" font-weight="bold">{xml(heading)}</text>',
-    ]
-    hatched = sorted({bar.group for bar in bars if bar.style == "hatched"})
-    if hatched:
-        parts.append("<defs>" + "".join(_stripes(group) for group in hatched) + "</defs>")
-    for index, name in enumerate(rows):
-        y = top + index * row
-        shade = "#f3f3f3" if index % 2 == 0 else "#fff"
-        parts.append(f'<rect x="{left}" y="{y}" width="{width}" height="{row}" fill="{shade}"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + row / 2}" text-anchor="end" dy=".35em">{xml(name)}</text>')
-    for tick, text in axis:
-        x = f"{left + tick * scale:.2f}"
-        parts.append(f'<path d="M{x} {top}V{top + height + 5}" stroke="#ccc" stroke-width="1"/>')
-        parts.append(f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{text}</text>')
-    parts.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">{unit}</text>')
-    for mark in marks:
-        x = left + mark.time * scale
-        parts.append(
-            f'<path class="mark" d="M{x - 4:.2f} {top - 8}h8l-4 7z" fill="{colour_of(mark.group)[0]}">'
-            f"<title>{xml(mark.tooltip)}</title></path>"
-        )
-    for bar in bars:
-        x, wide, y = left + bar.start * scale, max((bar.end - bar.start) * scale, 1.5), top + bar.row * row + 3
-        colour, ink = colour_of(bar.group)
-        tall, shown = row - 6, kind if bar.style == "solid" else bar.style
-        if bar.style == "hatched":
-            colour = f"url(#stripes{bar.group})"
-        elif bar.style == "grey":
-            colour, y, tall = GREY, y + tall / 4, tall / 2
-        label = ""
-        if wide >= 8 * len(bar.label) + 4:
-            label = (
-                f'<text x="{x + wide / 2:.2f}" y="{y + row / 2 - 3}" text-anchor="middle" '
-                f'dy=".35em" fill="{ink}">{xml(bar.label)}</text>'
-            )
-        parts.append(
-            f'<g class="{shown}" data-job="{bar.group}"><title>{xml(bar.tooltip)}</title><rect x="{x:.2f}" y="{y}" '
-            f'width="{wide:.2f}" height="{tall}" fill="{colour}" stroke="#fff" stroke-width="0.7"/>{label}</g>'
-        )
-    parts.append("</svg>")
-    return Picture("\n".join(parts))
-
-
-def draw_bars(
-    heading: str, rows: Sequence[str], bars: Sequence[Bar], unit: str, *, span: int, ax: Axes | None = None
-) -> Axes:
-    """The same with matplotlib on `ax`, or on a new figure of fitting size; returns the axes."""
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        _, ax = plt.subplots(figsize=(11, 1.2 + 0.32 * len(rows)), layout="constrained")
-    assert ax is not None
-    ax.set_xlim(0, max(span, 1))
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    points_per_tick = ax.get_window_extent().width * 72 / ax.figure.dpi / max(span, 1)
-    widths = [max(bar.end - bar.start, span / 1000) for bar in bars]  # a hairline for length 0
-    colours = [colour_of(bar.group)[0] for bar in bars]
-    lefts = [bar.start for bar in bars]
-    for style in dict.fromkeys(bar.style for bar in bars):
-        chosen = [i for i, bar in enumerate(bars) if bar.style == style]
-        rows_, left, wide = ([values[i] for i in chosen] for values in ([bar.row for bar in bars], lefts, widths))
-        own = [colours[i] for i in chosen]
-        if style == "hatched":
-            ax.barh(rows_, wide, left=left, height=0.82, color="white", edgecolor=own, linewidth=0.5, hatch="////")
-        else:
-            fill, tall = (GREY, 0.41) if style == "grey" else (own, 0.82)
-            ax.barh(rows_, wide, left=left, height=tall, color=fill, edgecolor="white", linewidth=0.5)
-    for bar, wide in zip(bars, widths, strict=True):
-        if wide * points_per_tick >= 5 * len(bar.label) + 3:
-            at, ink = (bar.start + wide / 2, bar.row), colour_of(bar.group)[1]
-            ax.text(*at, bar.label, ha="center", va="center", color=ink, fontsize=8, clip_on=True)
-    ax.set_yticks(range(len(rows)), rows)
-    ax.set_xlabel(unit)
-    ax.set_title(heading, loc="left")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
-
-
-def _stripes(group: int) -> str:
-    """An SVG pattern `stripes<group>` in the colour of the group."""
-    return (
-        f'<pattern id="stripes{group}" width="6" height="6" patternUnits="userSpaceOnUse" '
-        f'patternTransform="rotate(45)"><rect width="6" height="6" fill="#fff"/>'
-        f'<rect width="2.5" height="6" fill="{colour_of(group)[0]}"/></pattern>'
-    )
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"{path}: a picture is written as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if suffix in (".png", ".pdf") and find_spec("matplotlib") is None:
+        raise ModuleNotFoundError(f'{path}: {suffix} needs matplotlib, pip install "jaxsched[viz]"; .svg does not')
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    return suffix
 
 
 def xml(text: str) -> str:
-    """`text` as XML character data; characters that XML forbids become spaces."""
-    return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text))
+    """`text` as XML character data on one line; characters that XML forbids become spaces."""
+    return escape(clean(text))
 
 
-def colour_of(index: int) -> tuple[str, str]:
-    """The colour of a thing by its number and the colour of the text on it that contrasts most."""
-    share = _SHADES[index // len(_HUES) % len(_SHADES)]
-    target = 255 if share > 0 else 0
-    rgb = [round(channel + (target - channel) * abs(share)) for channel in _HUES[index % len(_HUES)]]
-    linear = [(c / 255) ** 2.2 for c in rgb]  # WCAG 2 relative luminance, with the plain gamma
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#{:02x}{:02x}{:02x}".format(*rgb), "#000" if luminance > 0.18 else "#fff"
+# SVG
 
 
-def round_ticks(span: int) -> range:
-    """About ten round numbers from 0 to `span`: steps of 1, 2 or 5 times a power of ten."""
-    step = 1
-    while span / step > 12:
-        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
-    return range(0, span + 1, step)
+def _svg(chart: Chart) -> str:
+    chart = fold(chart)
+    layout = arrange(chart)
+    left, width = layout.left, layout.width
+    total_width, total_height = (round(length) for length in layout.size)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}" width="{total_width}" '
+        f'height="{total_height}" role="img" font-family="sans-serif" font-size="{FONT}" fill="{_INK}">'
+        f"<title>{xml(chart.heading)}</title>",
+        f'<rect width="{total_width}" height="{total_height}" fill="#fff"/>',
+        f'<text x="{left:.0f}" y="24" font-size="{HEADING}" font-weight="bold">{_heading(chart, layout)}</text>',
+    ]
+    boxes = [box for panel in chart.panels for box in panel.boxes]
+    hatched = {_fill(box) for box in boxes if box.style == "hatched"}
+    hatched |= {key.fill for key in layout.keys if key.shape == "hatched"}
+    if hatched:
+        parts.append("<defs>" + "".join(_stripes(fill) for fill in sorted(hatched)) + "</defs>")
+    top, many = layout.top, chart.num_boxes > MANY
+    for i, (panel, height) in enumerate(zip(chart.panels, layout.heights, strict=True)):
+        parts += _svg_panel(chart, layout, i, top, many)
+        edges = [top - 10] if i == 0 and layout.tall else []
+        if _ends_axis(chart, i):
+            edges.append(top + height + 18)
+        for x, text in layout.x_ticks[i]:
+            at = left + (x - panel.shift - chart.span[0]) * width / (chart.span[1] - chart.span[0])
+            for y in edges:
+                parts.append(f'<text x="{at:.2f}" y="{y:.2f}" text-anchor="middle">{xml(text)}</text>')
+        top += height + GAP
+    bottom = layout.bottom
+    parts.append(
+        f'<text x="{left + width / 2:.2f}" y="{bottom + 36:.2f}" text-anchor="middle">{xml(chart.x_label)}</text>'
+    )
+    y = bottom + AXIS + LINE / 2
+    if layout.title:
+        parts.append(f'<text x="{left:.2f}" y="{y:.2f}" dy=".35em">{xml(layout.title)}</text>')
+        y += LINE
+    lines = -(-len(layout.keys) // layout.columns)
+    for i, key in enumerate(layout.keys):
+        x, at = left + i // lines * layout.key_width, y + i % lines * LINE
+        parts.append(
+            f'<g class="key">{_svg_symbol(key, x, at)}<text x="{x + 20:.2f}" y="{at:.2f}" dy=".35em">{xml(key.name)}'
+            "</text></g>"
+        )
+    return "\n".join([*parts, "</svg>"])
+
+
+def _svg_panel(chart: Chart, layout: Layout, number: int, top: float, many: bool) -> list[str]:
+    panel, height, left, width = chart.panels[number], layout.heights[number], layout.left, layout.width
+    start_of_axis, (lower, upper) = chart.span[0] + panel.shift, panel.y_range
+    across, up = width / (chart.span[1] - chart.span[0]), height / (upper - lower)  # pixels per unit; up < 0 on rows
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (x - start_of_axis) * across, top + (upper - y) * up
+
+    parts = [f'<rect x="{left:.2f}" y="{top:.2f}" width="{width}" height="{height}" fill="{_SHADE}"/>']
+    for row in range(1, len(panel.rows), 2):
+        y = place(0, row - 0.5)[1]
+        parts.append(f'<rect x="{left:.2f}" y="{y:.2f}" width="{width}" height="{abs(up):.2f}" fill="#fff"/>')
+    for x, _ in layout.x_ticks[number]:
+        parts.append(f'<path d="M{place(x, 0)[0]:.2f} {top:.2f}v{height + 5}" stroke="#ccc"/>')
+    for at, text in layout.y_ticks[number]:
+        y = place(0, at)[1]
+        if not panel.rows:
+            parts.append(f'<path d="M{left - 5:.2f} {y:.2f}h{width + 5}" stroke="#ccc"/>')
+        full = panel.rows[int(at)] if panel.rows else text
+        hover = f"<title>{xml(full)}</title>" if full != text else ""
+        parts.append(
+            f'<text class="row" x="{left - 8:.2f}" y="{y:.2f}" text-anchor="end" dy=".35em">{xml(text)}{hover}</text>'
+        )
+    if panel.label:
+        at = f"translate(16 {top + height / 2:.0f}) rotate(-90)"
+        parts.append(f'<text transform="{at}" text-anchor="middle">{xml(panel.label)}</text>')
+
+    merged: dict[tuple[str, str], list[str]] = {}
+    labels = []
+    for box in panel.boxes:
+        start, end, low, high = panel.outline(box, across, abs(up))
+        x, (_, y) = place(start, 0)[0], place(0, low if panel.rows else high)
+        wide, tall = (end - start) * across, abs(high - low) * abs(up)
+        data = f'class="{box.kind}"' + ("" if box.group is None else f' data-group="{box.group}"')
+        paint = _svg_paint(box.style, _fill(box), wide)
+        label = _svg_label(box, x, y, wide, tall)
+        if many and box.style != "clear":
+            merged.setdefault((data, paint), []).append(f"M{x:.1f} {y:.1f}h{wide:.1f}v{tall:.1f}h-{wide:.1f}z")
+            labels.append(label)
+            continue
+        parts.append(
+            f'<g {data}><title>{xml(box.tooltip)}</title><rect x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" '
+            f'height="{tall:.2f}" {paint}/>{label}</g>'
+        )
+    for (data, paint), shapes in merged.items():
+        group = data.rpartition('data-group="')[2][:-1]
+        name = chart.groups[int(group)] if chart.groups and group.isdigit() else ""
+        parts.append(f'<path {data} {paint} d="{"".join(shapes)}"><title>{xml(name)}</title></path>')
+    parts += filter(None, labels)
+
+    for line in panel.lines:
+        points = " ".join("{:.2f},{:.2f}".format(*place(*point)) for point in line.points)
+        dashes = ' stroke-dasharray="6 4"' if line.dashed else ""
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="1.2"{dashes}/>')
+    for mark in panel.marks:
+        x, y = place(mark.x, mark.y)
+        parts.append(_svg_mark(mark.shape, mark.fill, x + mark.right, y + mark.down, mark))
+    return parts
+
+
+def _ends_axis(chart: Chart, number: int) -> bool:
+    """Whether the panel below has another time axis, or there is none."""
+    panels = chart.panels
+    return number + 1 == len(panels) or panels[number + 1].shift != panels[number].shift
+
+
+def _svg_paint(style: str, fill: str, wide: float) -> str:
+    """The attributes of a box; an edge would hide one that is hardly wider."""
+    if style == "clear":
+        return 'fill-opacity="0"'
+    if style == "hatched":
+        fill = f"url(#stripes{fill[1:]})"
+    edge = _INK if style in ("outlined", "dashed") else "#fff"
+    dashes = ' stroke-dasharray="4 3" fill-opacity="0.65"' if style == "dashed" else ""
+    return f'fill="{fill}"' + (f' stroke="{edge}" stroke-width="0.7"{dashes}' if wide >= 3 else "")
+
+
+def _svg_label(box: Box, x: float, y: float, wide: float, tall: float) -> str:
+    direction = label_direction(box.label, wide, tall)
+    if not direction:
+        return ""
+    middle = f"{x + wide / 2:.2f} {y + tall / 2:.2f}"
+    turn = " rotate(-90)" if direction == "up" else ""
+    return (
+        f'<text transform="translate({middle}){turn}" text-anchor="middle" dy=".35em" font-size="{SMALL}" '
+        f'fill="{_ink(box)}">{xml(box.label)}</text>'
+    )
+
+
+def _svg_mark(shape: str, fill: str, x: float, y: float, mark: Mark | None = None) -> str:
+    path = {"up": "m-5 4.5l5 -9l5 9z", "down": "m-5 -4.5l5 9l5 -9z", "dot": "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z"}[
+        shape
+    ]
+    kind, title = ("", "") if mark is None else (f'class="{mark.kind}" ', f"<title>{xml(mark.tooltip)}</title>")
+    return f'<path {kind}d="M{x:.2f} {y:.2f}{path}" fill="{fill}" stroke="{_INK}" stroke-width="0.7">{title}</path>'
+
+
+def _svg_symbol(key: Key, x: float, y: float) -> str:
+    """What stands before the name in the legend."""
+    if key.shape in _MARKERS:
+        return _svg_mark(key.shape, key.fill, x + 7, y)
+    if key.shape.endswith("line"):
+        dashes = ' stroke-dasharray="6 4"' if key.shape.startswith("dashed") else ""
+        return f'<path d="M{x:.2f} {y:.2f}h15" stroke="{key.fill}" stroke-width="1.5"{dashes}/>'
+    paint = _svg_paint(key.shape, key.fill, 14)
+    return f'<rect x="{x:.2f}" y="{y - 6:.2f}" width="14" height="12" {paint}/>'
+
+
+def _stripes(fill: str) -> str:
+    """An SVG pattern in that colour."""
+    return (
+        f'<pattern id="stripes{fill[1:]}" width="6" height="6" patternUnits="userSpaceOnUse" '
+        f'patternTransform="rotate(45)"><rect width="6" height="6" fill="#fff"/>'
+        f'<rect width="2.5" height="6" fill="{fill}"/></pattern>'
+    )
+
+
+def _fill(box: Box) -> str:
+    return box.fill or (GREY if box.group is None else colour_of(box.group)[0])
+
+
+def _ink(box: Box) -> str:
+    return "#000" if box.fill or box.group is None else colour_of(box.group)[1]
+
+
+def _heading(chart: Chart, layout: Layout) -> str:
+    return xml(shorten(chart.heading, pixels=layout.width * FONT / HEADING))
+
+
+# Pages
+
+
+def _page(picture: Picture) -> str:
+    """The chart, the lines, the table; a click on a box or a row leaves only that group in colour."""
+    heading = xml(picture.chart.heading)
+    notes = "".join(f"<li>{xml(note)}</li>" for note in picture.notes)
+    head = "".join(f"<th>{xml(column)}</th>" for column in picture.columns)
+    rows = []
+    for row in picture.rows:
+        data = "" if row.group is None else f' data-group="{row.group}"'
+        late = ' class="late"' if row.late else ""
+        rows.append(f"<tr{data}{late}>" + "".join(f"<td>{xml(str(cell))}</td>" for cell in row.cells) + "</tr>")
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>" if rows else ""
+    return _PAGE.format(title=heading, svg=picture.svg, notes=f"<ul>{notes}</ul>" if notes else "", table=table)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font: 14px/1.5 sans-serif; color: #222; margin: 1.5rem; }}
+.chart {{ overflow-x: auto; }}
+[data-group] {{ cursor: pointer; }}
+.chosen svg [data-group]:not(.on) {{ opacity: .15; }}
+table {{ border-collapse: collapse; margin-top: 1rem; }}
+th, td {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }}
+th:first-child, td:first-child {{ text-align: left; }}
+tr.on {{ background: #eef4fb; }}
+tr.late td:last-child {{ color: #b00020; font-weight: bold; }}
+</style></head><body>
+<div class="chart">{svg}</div>
+{notes}
+{table}
+<script>
+let chosen = null;
+document.addEventListener("click", event => {{
+  const hit = event.target.closest("[data-group]");
+  chosen = hit && hit.dataset.group !== chosen ? hit.dataset.group : null;
+  document.body.classList.toggle("chosen", chosen !== null);
+  for (const element of document.querySelectorAll("[data-group]"))
+    element.classList.toggle("on", element.dataset.group === chosen);
+}});
+</script></body></html>
+"""
+
+
+# matplotlib
+
+
+def _inches(layout: Layout) -> tuple[float, float]:
+    width, height = layout.size
+    return width / 96, height / 96
+
+
+def _panel_axes(figure: Figure, layout: Layout) -> list[Axes]:
+    """One for each panel, where `_svg` has it."""
+    width, height = layout.size
+    axes, top = [], layout.top
+    for tall in layout.heights:
+        place = (layout.left / width, 1 - (top + tall) / height, layout.width / width, tall / height)
+        axes.append(figure.add_axes(place))
+        top += tall + GAP
+    return axes
+
+
+def _plot(chart: Chart, layout: Layout, axes: Sequence[Axes]) -> None:
+    many = chart.num_boxes > MANY
+    for i, (panel, height, ax) in enumerate(zip(chart.panels, layout.heights, axes, strict=True)):
+        ax.set_xlim(chart.span[0] + panel.shift, chart.span[1] + panel.shift)
+        ax.set_ylim(*panel.y_range)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_axisbelow(True)
+        ax.grid(color="#ddd", linewidth=0.6)
+        ax.set_yticks(*zip(*layout.y_ticks[i], strict=True), parse_math=False, fontsize=FONT * _POINTS)
+        ax.set_ylabel(clean(panel.label), fontsize=FONT * _POINTS)
+        ticks = layout.x_ticks[i]
+        ax.set_xticks([x for x, _ in ticks], [text for _, text in ticks], fontsize=FONT * _POINTS)
+        above = layout.tall and i == 0
+        ax.tick_params(labelbottom=_ends_axis(chart, i), labeltop=above, top=above)
+        _plot_boxes(ax, panel, layout.width / (chart.span[1] - chart.span[0]), height, many)
+        _plot_marks(ax, chart, layout, panel, height)
+    heading = shorten(chart.heading, pixels=layout.width * FONT / HEADING)
+    style: dict[str, Any] = {"loc": "left", "fontsize": HEADING * _POINTS, "fontweight": "bold"}
+    axes[0].set_title(heading, pad=16 * _POINTS, parse_math=False, **style)
+    axes[-1].set_xlabel(chart.x_label, fontsize=FONT * _POINTS)
+    if not layout.keys:
+        return
+    legend = axes[-1].legend(
+        [_handle(key) for key in layout.keys],
+        [""] * len(layout.keys),  # set below: matplotlib would drop names with _ first, and read $ as mathematics
+        title=layout.title,
+        loc="upper left",
+        bbox_to_anchor=(0, -AXIS / layout.heights[-1]),
+        ncols=layout.columns,
+        fontsize=FONT * _POINTS,
+        title_fontsize=FONT * _POINTS,
+        alignment="left",
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.5,
+        labelspacing=0.35,
+    )
+    for text, key in zip(legend.get_texts(), layout.keys, strict=True):
+        text.set_parse_math(False)
+        text.set_text(key.name)
+
+
+def _plot_boxes(ax: Axes, panel: Panel, across: float, height: float, many: bool) -> None:
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    up = height / abs(panel.y_range[1] - panel.y_range[0])
+    patches: dict[str, list[Any]] = {}
+    for box in panel.boxes:
+        if box.style == "clear":
+            continue
+        start, end, low, high = panel.outline(box, across, up)
+        wide, tall = (end - start) * across, (high - low) * up
+        patch = Rectangle((start, low), end - start, high - low, **_paint(box.style, _fill(box), wide))
+        if many:
+            patches.setdefault(box.style, []).append(patch)
+        else:
+            ax.add_artist(patch)
+        direction = label_direction(box.label, wide, tall)
+        if direction:
+            ax.text(
+                (start + end) / 2,
+                (low + high) / 2,
+                clean(box.label),
+                ha="center",
+                va="center",
+                color=_ink(box),
+                fontsize=SMALL * _POINTS,
+                rotation=90 if direction == "up" else 0,
+                clip_on=True,
+                parse_math=False,
+            )
+    for style, shapes in patches.items():
+        hatch = "////" if style == "hatched" else None
+        ax.add_collection(PatchCollection(shapes, match_original=True, hatch=hatch), autolim=False)
+
+
+def _plot_marks(ax: Axes, chart: Chart, layout: Layout, panel: Panel, height: float) -> None:
+    for line in panel.lines:
+        ax.plot(
+            [x for x, _ in line.points],
+            [y for _, y in line.points],
+            color=line.colour,
+            linewidth=0.9,
+            linestyle="--" if line.dashed else "-",
+            zorder=2.5,
+        )
+    right = (chart.span[1] - chart.span[0]) / layout.width  # units per pixel
+    down = (panel.y_range[0] - panel.y_range[1]) / height
+    for shape, fill in dict.fromkeys((mark.shape, mark.fill) for mark in panel.marks):
+        mine = [mark for mark in panel.marks if (mark.shape, mark.fill) == (shape, fill)]
+        ax.scatter(
+            [mark.x + mark.right * right for mark in mine],
+            [mark.y + mark.down * down for mark in mine],
+            s=14 if shape == "dot" else 36,
+            marker=_MARKERS[shape],
+            color=fill,
+            edgecolor=_INK,
+            linewidth=0.5,
+            clip_on=False,
+            zorder=3,
+        )
+
+
+def _paint(style: str, fill: str, wide: float) -> dict[str, Any]:
+    """The properties of a patch, as `_svg_paint` has them."""
+    if style == "hatched":
+        return {"facecolor": "white", "edgecolor": fill, "linewidth": 0.5, "hatch": "////"}
+    if style == "dashed":
+        return {"facecolor": fill, "edgecolor": _INK, "linewidth": 0.5, "linestyle": "--", "alpha": 0.65}
+    edge = _INK if style == "outlined" else "white"
+    return {"facecolor": fill, "edgecolor": edge, "linewidth": 0.5 if wide >= 3 else 0}
+
+
+def _handle(key: Key) -> Any:
+    """What stands before the name in the legend."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    if key.shape in _MARKERS:
+        return Line2D([], [], linestyle="", marker=_MARKERS[key.shape], color=key.fill, markeredgecolor=_INK)
+    if key.shape.endswith("line"):
+        return Line2D([], [], color=key.fill, linestyle="--" if key.shape.startswith("dashed") else "-")
+    return Patch(**_paint(key.shape, key.fill, 14))

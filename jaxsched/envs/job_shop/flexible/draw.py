@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = None) -> Picture:
-    """The schedule as a self-contained SVG; pointing at a bar shows its job, operation, start and end.
+    """The schedule as a picture; pointing at a bar shows its job, operation, machine, start and end.
 
     Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
     """
@@ -27,4 +27,4 @@ def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axe
 
     Raises `ValueError` where the schedule does not fit the instance.
     """
-    return draw.gantt(fixed(instance, schedule), FixedSchedule(schedule.start, schedule.makespan), ax)
+    return gantt_svg(instance, schedule).plot(None if ax is None else [ax])[0]

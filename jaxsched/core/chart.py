@@ -1,0 +1,362 @@
+"""What a chart shows and where it stands: boxes, marks and lines in panels, one below the other, over one axis of time.
+
+A chart is data in the units of its axes. `arrange` finds its sizes by what is in it: so much width and height that most
+boxes hold their label, rows that hold their name, within bounds. Lengths on paper are pixels of 1/96 inch. `picture`
+renders the same chart as SVG, as a page and with matplotlib.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+FONT, SMALL, HEADING = 12, 11, 15  # heights of text: axes and legend, inside a box, heading
+AXIS, LINE, GAP = 48, 18, 26  # below the lowest panel; a line of the legend; between two panels
+MANY = 10_000  # with more boxes than this, those of one group become one shape
+GREY = "#8c8c8c"
+
+_WIDTH, _HEIGHT = (840, 2200), (360, 1200)  # least and most, of a panel
+_ROWS_HEIGHT = 6000  # at most, of all rows together: more than 300 become thinner
+_LONGEST_LABEL = 80  # a longer label does not make the chart wider
+_LONGEST_NAME, _LONGEST_KEY = 24, 40  # characters, of a row's name and of an entry of the legend
+_MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 1440, 2880, 10080)  # steps of an axis of dates
+
+# Okabe & Ito (2008), safe for the colour-blind, without black; then the same lighter and darker.
+_HUES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+_SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
+COLOURS = len(_HUES) * len(_SHADES)  # with more groups the colours repeat
+
+
+class Box(NamedTuple):
+    """A rectangle: a span of the time axis, and of addresses or of rows (from row `low` to row `high`, from 0)."""
+
+    start: float
+    end: float
+    low: float
+    high: float
+    group: int | None = None  # what it belongs to: its colour, and its entry in the legend
+    label: str = ""  # where there is room for it
+    tooltip: str = ""
+    kind: str = "box"  # the class of its SVG element
+    style: str = "solid"  # "hatched", "dashed", "outlined", "thin" (along the lower edge of a row), "clear" (only its tooltip)
+    fill: str = ""  # instead of the colour of the group
+
+
+class Mark(NamedTuple):
+    """A small shape at a point, moved by some pixels."""
+
+    x: float
+    y: float
+    shape: str  # "up" or "down", triangles, or "dot"
+    fill: str
+    tooltip: str = ""
+    kind: str = "mark"
+    right: float = 0.0  # pixels
+    down: float = 0.0
+
+
+class Line(NamedTuple):
+    """A line through points."""
+
+    points: Sequence[tuple[float, float]]
+    colour: str
+    dashed: bool = False
+
+
+class Key(NamedTuple):
+    """An entry of the legend: a style of boxes, a shape of marks, "line" or "dashed line"."""
+
+    name: str
+    fill: str
+    shape: str = "solid"
+
+
+class Panel(NamedTuple):
+    """Boxes on named rows, from above, or over an axis from 0 to `top`, from below."""
+
+    boxes: Sequence[Box]
+    rows: Sequence[str] = ()  # their names; empty: an axis
+    top: float = 1
+    label: str = ""  # of the axis
+    marks: Sequence[Mark] = ()
+    lines: Sequence[Line] = ()
+    height: int | None = None  # pixels; None: by the content
+    shift: float = 0  # where its time axis starts after that of the chart
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """Where the lower and the upper edge are; row `i` is from `i - 0.5` to `i + 0.5`."""
+        return (len(self.rows) - 0.5, -0.5) if self.rows else (0, self.top)
+
+    def outline(self, box: Box, across: float, up: float) -> tuple[float, float, float, float]:
+        """(start, end, low, high) as drawn with so many pixels per unit: nothing vanishes, rows keep apart."""
+        end = max(box.end, box.start + 1.5 / across)
+        if not self.rows:
+            return box.start, end, box.low, max(box.high, box.low + 0.5 / up)
+        half = 0.5 - min(3 / up, 0.12)
+        return box.start, end, box.low + (half / 2 if box.style == "thin" else -half), box.high + half
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Panels over the same axis of time."""
+
+    heading: str
+    panels: Sequence[Panel]
+    span: tuple[float, float]  # of the time axis
+    x_label: str
+    ticks: Sequence[tuple[float, str]] | None = None  # None: round numbers, or dates
+    origin: datetime.datetime | None = None  # the date at time 0; a unit is a minute
+    groups: Sequence[str] = ()  # names for the legend; empty: groups are named otherwise
+    things: str = "jobs"  # what groups are, in the plural
+    keys: Sequence[Key] = ()  # of the legend, beside the groups
+
+    @property
+    def num_boxes(self) -> int:
+        """All but the clear ones."""
+        return sum(box.style != "clear" for panel in self.panels for box in panel.boxes)
+
+
+class Layout(NamedTuple):
+    """Sizes of a chart in pixels, and what follows from them."""
+
+    left: float  # of the panels; of the first one:
+    top: float
+    width: float
+    heights: list[float]
+    x_ticks: list[list[tuple[float, str]]]  # of each panel
+    y_ticks: list[list[tuple[float, str]]]
+    title: str  # of the legend, as long as it may be
+    keys: list[Key]
+    key_width: float
+
+    @property
+    def columns(self) -> int:
+        """Of the legend."""
+        return max(1, min(int(self.width / self.key_width), len(self.keys)))
+
+    @property
+    def bottom(self) -> float:
+        """Of the lowest panel."""
+        return self.top + sum(self.heights) + GAP * (len(self.heights) - 1)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of all."""
+        lines = bool(self.title) + -(-len(self.keys) // self.columns)
+        return self.left + self.width + 40, self.bottom + AXIS + LINE * lines + 8
+
+    @property
+    def tall(self) -> bool:
+        """Whether the axis is worth repeating above."""
+        return max(self.heights) > 700
+
+
+def arrange(chart: Chart, width: float | None = None, heights: Sequence[float] | None = None) -> Layout:
+    """The sizes of a chart, or what follows from given ones."""
+    if width is None:
+        width = float(round(min(max(_wanted_width(chart), _WIDTH[0]), _WIDTH[1])))
+    if heights is None:
+        heights = [_height(panel) for panel in chart.panels]
+    y_ticks = [_y_ticks(panel, height) for panel, height in zip(chart.panels, heights, strict=True)]
+    x_ticks = [_x_ticks(chart, panel.shift, width) for panel in chart.panels]
+    left = 24 + max(text_width(text) for ticks in y_ticks for _, text in ticks)
+    if any(panel.label for panel in chart.panels):
+        left += 16
+    keys = [*_group_keys(chart), *chart.keys]
+    key_width = 40 + max((text_width(key.name) for key in keys), default=0)
+    layout = Layout(left, 40, width, list(heights), x_ticks, y_ticks, "", keys, key_width)
+    return layout._replace(top=58 if layout.tall else 40, title=shorten(_title(chart, layout), pixels=width))
+
+
+def fold(chart: Chart) -> Chart:
+    """A chart of rows which goes on below, where one line would be too long for its labels, until it is square."""
+    (panel, *others), (start, end) = chart.panels, chart.span
+    if others or not panel.rows:
+        return chart
+    num = min(-(-_wanted_width(chart) // _WIDTH[1]), _WIDTH[1] // (_height(panel) + GAP))
+    if num < 2:
+        return chart
+    length = -int(-(end - start) // num)
+    panels = []
+    for shift in range(0, int(end - start), length):
+        low, high = start + shift, start + shift + length
+        past = high if high < end else math.inf  # what is at the end of all is on the last line
+        boxes = []
+        for box in panel.boxes:
+            if low <= box.start < past or box.start < low < box.end:
+                kind = box.kind if box.start >= low else "continued"
+                boxes.append(box._replace(start=max(box.start, low), end=min(box.end, high), kind=kind))
+        marks = [mark for mark in panel.marks if low <= mark.x < past]
+        panels.append(panel._replace(boxes=boxes, marks=marks, shift=shift))
+    label = f"{chart.x_label}, which goes on from line to line"
+    return dataclasses.replace(chart, panels=panels, span=(start, start + length), x_label=label)
+
+
+def label_direction(label: str, wide: float, tall: float) -> str:
+    """How a label is written into a box of that size: "across", "up" or not at all."""
+    long = text_width(label, SMALL) + 4
+    if label and long <= wide and tall >= SMALL + 2:
+        return "across"
+    return "up" if label and long <= tall and wide >= SMALL + 2 else ""
+
+
+def time_span(times: Iterable[float]) -> tuple[float, float]:
+    """The time axis for what happens at `times`: from 0, or from the first where little of the axis would be used."""
+    times = list(times) or [0]
+    first, last = min(times), max(times)
+    start = first if first < 0 or 2 * first > last else 0
+    return start, max(last, start + 1)
+
+
+def round_ticks(start: float, end: float, most: int) -> range:
+    """At most so many round numbers from start to end: steps of 1, 2 or 5 times a power of ten."""
+    step = 1
+    while (end - start) / step > max(most - 1, 1):
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return range(-int(-start // step) * step, int(end) + 1, step)
+
+
+def clean(text: str) -> str:
+    """`text` on one line, with spaces for the characters that XML forbids."""
+    return re.sub("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text)
+
+
+def text_width(text: str, size: float = FONT) -> float:
+    """About as wide as in DejaVu Sans, which is wider than most fonts."""
+    return size * sum(map(_advance, text))
+
+
+def shorten(text: str, characters: int | None = None, pixels: float | None = None) -> str:
+    """`text` on one line, with an ellipsis in its middle where it is too long: names often differ at their end."""
+    text = clean(text)
+    if characters is None:
+        characters = len(text)
+        if pixels is not None and text_width(text) > pixels:
+            characters = int(len(text) * pixels / text_width(text))
+    if len(text) <= characters:
+        return text
+    tail = (characters - 1) // 2
+    return text[: characters - 1 - tail] + "\N{HORIZONTAL ELLIPSIS}" + text[len(text) - tail :]
+
+
+def colour_of(index: int) -> tuple[str, str]:
+    """The colour of a group by its number and the colour of the text on it that contrasts most."""
+    share = _SHADES[index // len(_HUES) % len(_SHADES)]
+    target = 255 if share > 0 else 0
+    rgb = [round(channel + (target - channel) * abs(share)) for channel in _HUES[index % len(_HUES)]]
+    linear = [(c / 255) ** 2.2 for c in rgb]  # WCAG 2 relative luminance, with the plain gamma
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#{:02x}{:02x}{:02x}".format(*rgb), "#000" if luminance > 0.18 else "#fff"
+
+
+def _advance(character: str) -> float:
+    """The width of a character as a share of the height of the font."""
+    if character in " .,:;'|!()[]ijlftrI-/":
+        return 0.41
+    if character in "mwMW@%" or unicodedata.east_asian_width(character) in "WF":
+        return 1.0
+    return 0.72 if character.isupper() else 0.64
+
+
+def _enough(needs: Iterable[float]) -> float:
+    """So much that three in four have what they need."""
+    ordered = sorted(needs)
+    return ordered[len(ordered) * 3 // 4] if ordered else 0.0
+
+
+def _wanted_width(chart: Chart) -> float:
+    """Pixels with which three in four labels fit."""
+    span = chart.span[1] - chart.span[0]
+    return _enough(
+        min(text_width(box.label, SMALL) + 5, _LONGEST_LABEL) * span / (box.end - box.start)
+        for panel in chart.panels
+        for box in panel.boxes
+        if box.label and box.end > box.start
+    )
+
+
+def _height(panel: Panel) -> float:
+    if panel.height is not None:
+        return panel.height
+    if panel.rows:
+        rows = len(panel.rows)
+        return min(rows * (34 if rows <= 10 else 26 if rows <= 40 else LINE), _ROWS_HEIGHT)
+    needs = ((SMALL + 3) * panel.top / (box.high - box.low) for box in panel.boxes if box.label and box.high > box.low)
+    return float(round(min(max(_enough(needs), _HEIGHT[0]), _HEIGHT[1])))
+
+
+def _x_ticks(chart: Chart, shift: float, width: float) -> list[tuple[float, str]]:
+    """Where the time axis has a line and what stands there."""
+    if chart.ticks is not None:
+        return list(chart.ticks)
+    start, end = chart.span[0] + shift, chart.span[1] + shift
+    if chart.origin is None:
+        widest = max(text_width(f"{round(time):,}") for time in (start, end))
+        ticks = round_ticks(start, end, min(int(width / (widest + 20)), 13))
+        return [(tick, f"{tick:,}") for tick in ticks]
+    most = max(min(int(width / 100), 9), 2)
+    weeks = 1 + int(end - start) // (most * _MINUTES[-1])
+    step = next((step for step in _MINUTES if (end - start) / step < most), weeks * _MINUTES[-1])
+    midnight = chart.origin.hour * 60 + chart.origin.minute  # minutes since
+    first = int(start) + -(midnight + int(start)) % min(step, 1440)
+    style = "%Y-%m-%d" if step >= 1440 else "%m-%d %H:%M"
+    dates = ((tick, chart.origin + datetime.timedelta(minutes=tick)) for tick in range(first, int(end) + 1, step))
+    return [(tick, date.strftime(style)) for tick, date in dates]
+
+
+def _y_ticks(panel: Panel, height: float) -> list[tuple[float, str]]:
+    """Rows and their names, as many as there is room for, or round numbers."""
+    if not panel.rows:
+        return [(tick, f"{tick:,}") for tick in round_ticks(0, panel.top, max(int(height / 30), 2))]
+    step = max(-(-(FONT + 2) * len(panel.rows) // int(height)), 1)
+    return [(row, shorten(panel.rows[row], _LONGEST_NAME)) for row in range(0, len(panel.rows), step)]
+
+
+def _used_groups(chart: Chart) -> list[int]:
+    return sorted({box.group for panel in chart.panels for box in panel.boxes if box.group is not None})
+
+
+def _group_keys(chart: Chart) -> list[Key]:
+    """One entry for each colour, with the names of the groups that share it, as many as there is room for."""
+    names: dict[int, str] = {}
+    full: set[int] = set()
+    for group in _used_groups(chart) if chart.groups else []:
+        colour = group % COLOURS
+        name = shorten(chart.groups[group], _LONGEST_NAME)
+        if colour not in names:
+            names[colour] = name
+        elif colour not in full:
+            longer = f"{names[colour]}, {name}"
+            if len(longer) > _LONGEST_KEY:
+                full.add(colour)
+                longer = f"{names[colour]}, \N{HORIZONTAL ELLIPSIS}"
+            names[colour] = longer
+    return [Key(name, colour_of(colour)[0]) for colour, name in sorted(names.items())]
+
+
+def _title(chart: Chart, layout: Layout) -> str:
+    """What colours stand for, and what the picture cannot show."""
+    if not chart.groups:
+        return ""
+    num = len(_used_groups(chart))
+    text = f"{num:,} {chart.things if num != 1 else chart.things[:-1]}"
+    text += f" in {COLOURS} colours" if num > COLOURS else ""
+    across = layout.width / (chart.span[1] - chart.span[0])
+    labelled = unnamed = 0
+    for panel, height in zip(chart.panels, layout.heights, strict=True):
+        up = height / abs(panel.y_range[1] - panel.y_range[0])
+        for box in panel.boxes:
+            start, end, low, high = panel.outline(box, across, up)
+            labelled += bool(box.label)
+            unnamed += bool(box.label) and not label_direction(box.label, (end - start) * across, (high - low) * up)
+    if chart.num_boxes > MANY:
+        text += f"; in SVG and HTML, pointing at one of {chart.num_boxes:,} boxes tells its group"
+    elif unnamed:
+        text += f"; {unnamed:,} of {labelled:,} boxes are too small for a name: in SVG and HTML, point at them"
+    return text
