@@ -43,7 +43,9 @@ class Box(NamedTuple):
     label: str = ""  # where there is room for it
     tooltip: str = ""
     kind: str = "box"  # the class of its SVG element
-    style: str = "solid"  # "hatched", "dashed", "outlined", "thin" (along the lower edge of a row), "clear" (only its tooltip)
+    style: str = (
+        "solid"  # "hatched", "dashed", "outlined", "thin" (along the lower edge of a row), "clear" (only its tooltip)
+    )
     fill: str = ""  # instead of the colour of the group
 
 
@@ -94,12 +96,16 @@ class Panel(NamedTuple):
         return (len(self.rows) - 0.5, -0.5) if self.rows else (0, self.top)
 
     def outline(self, box: Box, across: float, up: float) -> tuple[float, float, float, float]:
-        """(start, end, low, high) as drawn with so many pixels per unit: nothing vanishes, rows keep apart."""
-        end = max(box.end, box.start + 1.5 / across)
+        """(start, end, low, high) as drawn with so many pixels per unit: rows keep apart, and nothing vanishes.
+
+        A box of length 0 shows below one that begins at the same time.
+        """
+        end = max(box.end, box.start + 2 / across)
         if not self.rows:
             return box.start, end, box.low, max(box.high, box.low + 0.5 / up)
         half = 0.5 - min(3 / up, 0.12)
-        return box.start, end, box.low + (half / 2 if box.style == "thin" else -half), box.high + half
+        low = box.low + (half / 2 if box.style == "thin" else -half)
+        return box.start, end, low, box.high + (half if box.end > box.start else 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +131,9 @@ class Chart:
 class Layout(NamedTuple):
     """Sizes of a chart in pixels, and what follows from them."""
 
-    left: float  # of the panels; of the first one:
-    top: float
+    left: float  # beside the panels
+    right: float
+    top: float  # above them
     width: float
     heights: list[float]
     x_ticks: list[list[tuple[float, str]]]  # of each panel
@@ -149,7 +156,7 @@ class Layout(NamedTuple):
     def size(self) -> tuple[float, float]:
         """Width and height of all."""
         lines = bool(self.title) + -(-len(self.keys) // self.columns)
-        return self.left + self.width + 40, self.bottom + AXIS + LINE * lines + 8
+        return self.left + self.width + self.right, self.bottom + AXIS + LINE * lines + 8
 
     @property
     def tall(self) -> bool:
@@ -168,9 +175,11 @@ def arrange(chart: Chart, width: float | None = None, heights: Sequence[float] |
     left = 24 + max(text_width(text) for ticks in y_ticks for _, text in ticks)
     if any(panel.label for panel in chart.panels):
         left += 16
+    overhang = 4 + max((text_width(text) / 2 for ticks in x_ticks for _, text in ticks), default=0)
+    left, right = max(left, overhang), max(24, overhang)
     keys = [*_group_keys(chart), *chart.keys]
     key_width = 40 + max((text_width(key.name) for key in keys), default=0)
-    layout = Layout(left, 40, width, list(heights), x_ticks, y_ticks, "", keys, key_width)
+    layout = Layout(left, right, 40, width, list(heights), x_ticks, y_ticks, "", keys, key_width)
     return layout._replace(top=58 if layout.tall else 40, title=shorten(_title(chart, layout), pixels=width))
 
 
@@ -356,7 +365,7 @@ def _title(chart: Chart, layout: Layout) -> str:
             labelled += bool(box.label)
             unnamed += bool(box.label) and not label_direction(box.label, (end - start) * across, (high - low) * up)
     if chart.num_boxes > MANY:
-        text += f"; in SVG and HTML, pointing at one of {chart.num_boxes:,} boxes tells its group"
+        text += f"; in SVG and HTML, pointing at one of {chart.num_boxes:,} boxes tells its {chart.things[:-1]}"
     elif unnamed:
         text += f"; {unnamed:,} of {labelled:,} boxes are too small for a name: in SVG and HTML, point at them"
     return text

@@ -16,7 +16,6 @@ from jaxsched.core.chart import Box, Chart, Panel, time_span
 from jaxsched.core.picture import Picture, Row
 from jaxsched.envs.job_shop.explain import explain
 from jaxsched.envs.job_shop.labels import Labels
-from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders
 from jaxsched.envs.job_shop.types import Instance, Schedule
 
@@ -41,7 +40,7 @@ def gantt_svg(
         time_span([time for bar in bars for time in (bar.start, bar.end)]),
         "time (ticks)" if labels.origin is None else "time (date and hour)",
         origin=labels.origin,
-        groups=[str(labels.job(job)) for job in range(len(labels.jobs))],
+        groups=[str(labels.job(job)) for job in range(1 + max((bar.group or 0 for bar in bars), default=-1))],
     )
     return Picture(chart)
 

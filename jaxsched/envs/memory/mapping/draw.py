@@ -49,11 +49,11 @@ def mapping_svg(program: Program, plan: MapPlan, *, title: str | None = None) ->
         blocks.append(Box(begin, end, low, high, value, name, tooltip, "block", style))
     bars = []
     for at, (whole, part) in enumerate(zip(supply, taken, strict=True)):
-        for amount, key in ((whole, _SUPPLY), (part, _TAKEN)):
-            bars.append(Box(at, at + 0.95, 0, amount, fill=key.fill, kind="amount"))
         tooltip = f"{program.instruction_ids[at]}: copies take {part:,} of {whole:,} ticks"
+        for amount, key in ((whole, _SUPPLY), (part, _TAKEN)):
+            bars.append(Box(at, at + 0.95, 0, amount, tooltip=tooltip, kind="amount", fill=key.fill))
         bars.append(Box(at, at + 1, 0, max([*supply, 1]), tooltip=tooltip, kind="supply", style="clear"))
-    dots = [Mark(time + 0.5, address, "dot", _HIT.fill, kind="hit") for time, address in hits]
+    dots = [Mark(time + 0.5, address, "dot", _HIT.fill, _HIT.name, "hit") for time, address in hits]
     chart = Chart(
         f"{title}: {text}" if title else text[0].upper() + text[1:],
         [

@@ -118,7 +118,8 @@ def _columns(label: str, stacks: list[tuple[str, list[int]]], hovers: Sequence[s
     for fill, amounts in stacks:
         for t, amount in enumerate(amounts):
             if amount:
-                boxes.append(Box(t, t + 0.95, base[t], base[t] + amount, fill=fill, kind="amount"))
+                box = Box(t, t + 0.95, base[t], base[t] + amount, tooltip=hovers[t], kind="amount", fill=fill)
+                boxes.append(box)
                 base[t] += amount
     top = max([*base, least])
     boxes += [Box(t, t + 1, 0, top, tooltip=text, kind="step", style="clear") for t, text in enumerate(hovers)]
