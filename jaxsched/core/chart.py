@@ -148,6 +148,11 @@ class Layout(NamedTuple):
         return max(1, min(int(self.width / self.key_width), len(self.keys)))
 
     @property
+    def legend_height(self) -> float:
+        """Of its title and its lines."""
+        return LINE * (bool(self.title) + -(-len(self.keys) // self.columns))
+
+    @property
     def bottom(self) -> float:
         """Of the lowest panel."""
         return self.top + sum(self.heights) + GAP * (len(self.heights) - 1)
@@ -155,8 +160,7 @@ class Layout(NamedTuple):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height of all."""
-        lines = bool(self.title) + -(-len(self.keys) // self.columns)
-        return self.left + self.width + self.right, self.bottom + AXIS + LINE * lines + 8
+        return self.left + self.width + self.right, self.bottom + AXIS + self.legend_height + 8
 
     @property
     def tall(self) -> bool:

@@ -87,7 +87,8 @@ class Picture:
     def plot(self, axes: Sequence[Axes] | None = None) -> list[Axes]:
         """Draw with matplotlib on a new figure, or on given axes: the panels from above, the last one on the last.
 
-        Returns the axes.
+        Axes of the user's own get as many names of rows, ticks and labels as they have room for, and a legend where it
+        takes less than a third of their height. Returns the axes.
         """
         if axes is None:
             import matplotlib.pyplot as plt
@@ -98,9 +99,12 @@ class Picture:
             return made
         panels = [*self.chart.panels[: len(axes) - 1], self.chart.panels[-1]]
         chart = dataclasses.replace(self.chart, panels=panels)
-        boxes = [(ax.get_window_extent(), 96 / ax.figure.dpi) for ax in axes]
-        (box, scale), heights = boxes[0], [box.height * scale for box, scale in boxes]
-        _plot(chart, arrange(chart, box.width * scale, heights), axes)
+        sizes = [ax.get_window_extent().size * 96 / ax.figure.dpi for ax in axes]
+        # A layout engine may yet make them smaller.
+        layout = arrange(chart, float(sizes[0][0]), [0.75 * float(height) for _, height in sizes])
+        if layout.legend_height > sum(layout.heights) / 3:
+            layout = layout._replace(keys=[])
+        _plot(chart, layout, axes)
         return list(axes)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:

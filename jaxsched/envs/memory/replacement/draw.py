@@ -88,7 +88,7 @@ def replacement_svg(graph: Graph | Mapping[str, Any], plan: ReplacementPlan, *, 
         _columns("moved", _moved(graph, shown, num), hovers),
     ]
     if plan.placement != "address":
-        resident = _columns("resident", [(_RESIDENT.fill, shown.resident)], hovers, plan.capacity)
+        resident = _columns("resident", [(_RESIDENT.fill, shown.resident)], hovers, max(plan.capacity, 1))
         limit = Line([(0, plan.capacity), (num, plan.capacity)], _CAPACITY.fill, dashed=True)
         panels.insert(1, resident._replace(lines=[limit]))
     text = _summary(plan)
