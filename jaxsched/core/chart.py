@@ -1,8 +1,10 @@
-"""What a chart shows and where it stands: boxes, marks and lines in panels, one below the other, over one axis of time.
+"""What a chart shows and where it stands: boxes, marks and lines in panels, one below the other,
+over one axis of time.
 
-A chart is data in the units of its axes. `arrange` finds its sizes by what is in it: so much width and height that most
-boxes hold their label, rows that hold their name, within bounds. Lengths on paper are pixels of 1/96 inch. `picture`
-renders the same chart as SVG, as a page and with matplotlib.
+A chart is data in the units of its axes. `arrange` finds its sizes by what is in it: so much width
+and height that most boxes hold their label, rows that hold their name, within bounds. Lengths on
+paper are pixels of 1/96 inch. `picture` renders the same chart as SVG, as a page and with
+matplotlib.
 """
 
 from __future__ import annotations
@@ -18,22 +20,35 @@ from typing import NamedTuple
 FONT, SMALL, HEADING = 12, 11, 15  # heights of text: axes and legend, inside a box, heading
 AXIS, LINE, GAP = 48, 18, 26  # below the lowest panel; a line of the legend; between two panels
 MANY = 10_000  # with more boxes than this, those of one group become one shape
-GREY = "#8c8c8c"
+INK, GREY = "#222", "#8c8c8c"
 
 _WIDTH, _HEIGHT = (840, 2200), (360, 1200)  # least and most, of a panel
 _ROWS_HEIGHT = 6000  # at most, of all rows together: more than 300 become thinner
+_TALL = 700  # a higher panel has a time axis above, too
 _LONGEST_LABEL = 80  # a longer label does not make the chart wider
+_SHORTEST_LABEL = 6  # characters, of a label that is cut
 _LONGEST_NAME, _LONGEST_KEY = 24, 40  # characters, of a row's name and of an entry of the legend
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 1440, 2880, 10080)  # steps of an axis of dates
 
 # Okabe & Ito (2008), safe for the colour-blind, without black; then the same lighter and darker.
-_HUES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+_HUES = (
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (213, 94, 0),
+    (240, 228, 66),
+)
 _SHADES = (0.0, 0.5, -0.35)  # share of white, or of black where negative
 COLOURS = len(_HUES) * len(_SHADES)  # with more groups the colours repeat
 
 
 class Box(NamedTuple):
-    """A rectangle: a span of the time axis, and of addresses or of rows (from row `low` to row `high`, from 0)."""
+    """A rectangle: a span of the time axis, and of addresses or of rows (from row `low` to row
+    `high`, from 0).
+    """
 
     start: float
     end: float
@@ -43,10 +58,17 @@ class Box(NamedTuple):
     label: str = ""  # where there is room for it
     tooltip: str = ""
     kind: str = "box"  # the class of its SVG element
-    style: str = (
-        "solid"  # "hatched", "dashed", "outlined", "thin" (along the lower edge of a row), "clear" (only its tooltip)
-    )
+    # "solid", "hatched", "dashed", "outlined", "thin" (along the lower edge of a row) or "clear"
+    # (only its tooltip).
+    style: str = "solid"
     fill: str = ""  # instead of the colour of the group
+
+    @property
+    def colours(self) -> tuple[str, str]:
+        """Of the box, and of text in it."""
+        if self.fill or self.group is None:
+            return self.fill or GREY, "#000"
+        return colour_of(self.group)
 
 
 class Mark(NamedTuple):
@@ -96,7 +118,8 @@ class Panel(NamedTuple):
         return (len(self.rows) - 0.5, -0.5) if self.rows else (0, self.top)
 
     def outline(self, box: Box, across: float, up: float) -> tuple[float, float, float, float]:
-        """(start, end, low, high) as drawn with so many pixels per unit: rows keep apart, and nothing vanishes.
+        """(start, end, low, high) as drawn with so many pixels per unit: rows keep apart, and
+        nothing vanishes.
 
         A box of length 0 shows below one that begins at the same time.
         """
@@ -123,6 +146,16 @@ class Chart:
     keys: Sequence[Key] = ()  # of the legend, beside the groups
 
     @property
+    def length(self) -> float:
+        """Of the time axis."""
+        return self.span[1] - self.span[0]
+
+    def ends_axis(self, number: int) -> bool:
+        """Whether the panel below has another time axis, or there is none."""
+        below = self.panels[number + 1 : number + 2]
+        return not below or below[0].shift != self.panels[number].shift
+
+    @property
     def num_boxes(self) -> int:
         """All but the clear ones."""
         return sum(box.style != "clear" for panel in self.panels for box in panel.boxes)
@@ -138,7 +171,8 @@ class Layout(NamedTuple):
     heights: list[float]
     x_ticks: list[list[tuple[float, str]]]  # of each panel
     y_ticks: list[list[tuple[float, str]]]
-    title: str  # of the legend, as long as it may be
+    heading: str  # as long as it may be
+    title: str  # of the legend, likewise
     keys: list[Key]
     key_width: float
 
@@ -165,30 +199,38 @@ class Layout(NamedTuple):
     @property
     def tall(self) -> bool:
         """Whether the axis is worth repeating above."""
-        return max(self.heights) > 700
+        return max(self.heights) > _TALL
 
 
-def arrange(chart: Chart, width: float | None = None, heights: Sequence[float] | None = None) -> Layout:
+def arrange(
+    chart: Chart,
+    width: float | None = None,
+    heights: Sequence[float] | None = None,
+) -> Layout:
     """The sizes of a chart, or what follows from given ones."""
     if width is None:
         width = float(round(min(max(_wanted_width(chart), _WIDTH[0]), _WIDTH[1])))
     if heights is None:
         heights = [_height(panel) for panel in chart.panels]
-    y_ticks = [_y_ticks(panel, height) for panel, height in zip(chart.panels, heights, strict=True)]
+    y_ticks = list(map(_y_ticks, chart.panels, heights))
     x_ticks = [_x_ticks(chart, panel.shift, width) for panel in chart.panels]
     left = 24 + max(text_width(text) for ticks in y_ticks for _, text in ticks)
     if any(panel.label for panel in chart.panels):
         left += 16
     overhang = 4 + max((text_width(text) / 2 for ticks in x_ticks for _, text in ticks), default=0)
     left, right = max(left, overhang), max(24, overhang)
+    heading = shorten_to(chart.heading, 0.9 * width, HEADING)  # bold is wider
     keys = [*_group_keys(chart), *chart.keys]
     key_width = 40 + max((text_width(key.name) for key in keys), default=0)
-    layout = Layout(left, right, 40, width, list(heights), x_ticks, y_ticks, "", keys, key_width)
-    return layout._replace(top=58 if layout.tall else 40, title=shorten(_title(chart, layout), pixels=width))
+    top = 58 if max(heights) > _TALL else 40
+    title = shorten_to(_title(chart, width, heights), width)
+    return Layout(left, right, top, width, list(heights), x_ticks, y_ticks, heading, title, keys, key_width)
 
 
 def fold(chart: Chart) -> Chart:
-    """A chart of rows which goes on below, where one line would be too long for its labels, until it is square."""
+    """A chart of rows which goes on below, where one line would be too long for its labels, until
+    it is square.
+    """
     (panel, *others), (start, end) = chart.panels, chart.span
     if others or not panel.rows:
         return chart
@@ -203,24 +245,30 @@ def fold(chart: Chart) -> Chart:
         boxes = []
         for box in panel.boxes:
             if low <= box.start < past or box.start < low < box.end:
+                first, last = max(box.start, low), min(box.end, high)
                 kind = box.kind if box.start >= low else "continued"
-                boxes.append(box._replace(start=max(box.start, low), end=min(box.end, high), kind=kind))
+                boxes.append(box._replace(start=first, end=last, kind=kind))
         marks = [mark for mark in panel.marks if low <= mark.x < past]
         panels.append(panel._replace(boxes=boxes, marks=marks, shift=shift))
     label = f"{chart.x_label}, which goes on from line to line"
     return dataclasses.replace(chart, panels=panels, span=(start, start + length), x_label=label)
 
 
-def label_direction(label: str, wide: float, tall: float) -> str:
-    """How a label is written into a box of that size: "across", "up" or not at all."""
-    long = text_width(label, SMALL) + 4
-    if label and long <= wide and tall >= SMALL + 2:
-        return "across"
-    return "up" if label and long <= tall and wide >= SMALL + 2 else ""
+def fit_label(label: str, wide: float, tall: float) -> tuple[str, bool]:
+    """As much of a label as a box of that size has room for, if anything, and whether upwards."""
+    long, high = text_width(label, SMALL) + 4, SMALL + 2
+    if long > wide and long <= tall and wide >= high:
+        return label, True
+    if tall < high:
+        return "", False
+    text = shorten_to(label, wide - 4, SMALL)
+    return (text, False) if text == label or len(text) >= _SHORTEST_LABEL else ("", False)
 
 
 def time_span(times: Iterable[float]) -> tuple[float, float]:
-    """The time axis for what happens at `times`: from 0, or from the first where little of the axis would be used."""
+    """The time axis for what happens at `times`: from 0, or from the first where little of the
+    axis would be used.
+    """
     times = list(times) or [0]
     first, last = min(times), max(times)
     start = first if first < 0 or 2 * first > last else 0
@@ -245,24 +293,33 @@ def text_width(text: str, size: float = FONT) -> float:
     return size * sum(map(_advance, text))
 
 
-def shorten(text: str, characters: int | None = None, pixels: float | None = None) -> str:
-    """`text` on one line, with an ellipsis in its middle where it is too long: names often differ at their end."""
+def shorten(text: str, characters: int) -> str:
+    """`text` on one line, with an ellipsis in the middle where it is too long.
+
+    Names often differ at their end.
+    """
     text = clean(text)
-    if characters is None:
-        characters = len(text)
-        if pixels is not None and text_width(text) > pixels:
-            characters = int(len(text) * pixels / text_width(text))
     if len(text) <= characters:
         return text
-    tail = (characters - 1) // 2
-    return text[: characters - 1 - tail] + "\N{HORIZONTAL ELLIPSIS}" + text[len(text) - tail :]
+    tail = max(characters - 1, 0) // 2
+    return text[: max(characters - 1, 0) - tail] + _ELLIPSIS + text[len(text) - tail :]
+
+
+def shorten_to(text: str, pixels: float, size: float = FONT) -> str:
+    """The same by its width."""
+    text = short = clean(text)
+    while short and text_width(short, size) > pixels:
+        characters = int(len(short) * pixels / text_width(short, size))
+        short = shorten(text, min(characters, len(short) - 1)) if characters > 1 else ""
+    return short
 
 
 def colour_of(index: int) -> tuple[str, str]:
     """The colour of a group by its number and the colour of the text on it that contrasts most."""
     share = _SHADES[index // len(_HUES) % len(_SHADES)]
     target = 255 if share > 0 else 0
-    rgb = [round(channel + (target - channel) * abs(share)) for channel in _HUES[index % len(_HUES)]]
+    hue = _HUES[index % len(_HUES)]
+    rgb = [round(channel + (target - channel) * abs(share)) for channel in hue]
     linear = [(c / 255) ** 2.2 for c in rgb]  # WCAG 2 relative luminance, with the plain gamma
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#{:02x}{:02x}{:02x}".format(*rgb), "#000" if luminance > 0.18 else "#fff"
@@ -285,9 +342,8 @@ def _enough(needs: Iterable[float]) -> float:
 
 def _wanted_width(chart: Chart) -> float:
     """Pixels with which three in four labels fit."""
-    span = chart.span[1] - chart.span[0]
     return _enough(
-        min(text_width(box.label, SMALL) + 5, _LONGEST_LABEL) * span / (box.end - box.start)
+        min(text_width(box.label, SMALL) + 5, _LONGEST_LABEL) * chart.length / (box.end - box.start)
         for panel in chart.panels
         for box in panel.boxes
         if box.label and box.end > box.start
@@ -300,8 +356,9 @@ def _height(panel: Panel) -> float:
     if panel.rows:
         rows = len(panel.rows)
         return min(rows * (34 if rows <= 10 else 26 if rows <= 40 else LINE), _ROWS_HEIGHT)
-    needs = ((SMALL + 3) * panel.top / (box.high - box.low) for box in panel.boxes if box.label and box.high > box.low)
-    return float(round(min(max(_enough(needs), _HEIGHT[0]), _HEIGHT[1])))
+    sizes = [box.high - box.low for box in panel.boxes if box.label and box.high > box.low]
+    wanted = _enough((SMALL + 3) * panel.top / size for size in sizes)
+    return float(round(min(max(wanted, _HEIGHT[0]), _HEIGHT[1])))
 
 
 def _x_ticks(chart: Chart, shift: float, width: float) -> list[tuple[float, str]]:
@@ -319,57 +376,67 @@ def _x_ticks(chart: Chart, shift: float, width: float) -> list[tuple[float, str]
     midnight = chart.origin.hour * 60 + chart.origin.minute  # minutes since
     first = int(start) + -(midnight + int(start)) % min(step, 1440)
     style = "%Y-%m-%d" if step >= 1440 else "%m-%d %H:%M"
-    dates = ((tick, chart.origin + datetime.timedelta(minutes=tick)) for tick in range(first, int(end) + 1, step))
-    return [(tick, date.strftime(style)) for tick, date in dates]
+    ticks = []
+    for tick in range(first, int(end) + 1, step):
+        date = chart.origin + datetime.timedelta(minutes=tick)
+        ticks.append((tick, date.strftime(style)))
+    return ticks
 
 
 def _y_ticks(panel: Panel, height: float) -> list[tuple[float, str]]:
     """Rows and their names, as many as there is room for, or round numbers."""
     if not panel.rows:
-        return [(tick, f"{tick:,}") for tick in round_ticks(0, panel.top, max(int(height / 30), 2))]
+        ticks = round_ticks(0, panel.top, max(int(height / 30), 2))
+        return [(tick, f"{tick:,}") for tick in ticks]
     step = max(-(-(FONT + 2) * len(panel.rows) // int(height)), 1)
-    return [(row, shorten(panel.rows[row], _LONGEST_NAME)) for row in range(0, len(panel.rows), step)]
+    rows = range(0, len(panel.rows), step)
+    return [(row, shorten(panel.rows[row], _LONGEST_NAME)) for row in rows]
 
 
 def _used_groups(chart: Chart) -> list[int]:
-    return sorted({box.group for panel in chart.panels for box in panel.boxes if box.group is not None})
+    groups = {box.group for panel in chart.panels for box in panel.boxes}
+    return sorted(group for group in groups if group is not None)
 
 
 def _group_keys(chart: Chart) -> list[Key]:
-    """One entry for each colour, with the names of the groups that share it, as many as there is room for."""
-    names: dict[int, str] = {}
-    full: set[int] = set()
+    """One entry for each colour: the groups that share it, as many as there is room for."""
+    shared: dict[int, list[str]] = {}
     for group in _used_groups(chart) if chart.groups else []:
-        colour = group % COLOURS
-        name = shorten(chart.groups[group], _LONGEST_NAME)
-        if colour not in names:
-            names[colour] = name
-        elif colour not in full:
-            longer = f"{names[colour]}, {name}"
+        shared.setdefault(group % COLOURS, []).append(chart.groups[group])
+    keys = []
+    for colour, groups in sorted(shared.items()):
+        text = shorten(groups[0], _LONGEST_NAME)
+        for group in groups[1:]:
+            longer = f"{text}, {shorten(group, _LONGEST_NAME)}"
             if len(longer) > _LONGEST_KEY:
-                full.add(colour)
-                longer = f"{names[colour]}, \N{HORIZONTAL ELLIPSIS}"
-            names[colour] = longer
-    return [Key(name, colour_of(colour)[0]) for colour, name in sorted(names.items())]
+                text += f", {_ELLIPSIS}"
+                break
+            text = longer
+        keys.append(Key(text, colour_of(colour)[0]))
+    return keys
 
 
-def _title(chart: Chart, layout: Layout) -> str:
+def _title(chart: Chart, width: float, heights: Sequence[float]) -> str:
     """What colours stand for, and what the picture cannot show."""
-    if not chart.groups:
-        return ""
     num = len(_used_groups(chart))
-    text = f"{num:,} {chart.things if num != 1 else chart.things[:-1]}"
-    text += f" in {COLOURS} colours" if num > COLOURS else ""
-    across = layout.width / (chart.span[1] - chart.span[0])
+    if not chart.groups or not num:
+        return ""
+    title = f"{num:,} {chart.things if num != 1 else chart.things[:-1]}"
+    if num > COLOURS:
+        title += f" in {COLOURS} colours"
+    across = width / chart.length
     labelled = unnamed = 0
-    for panel, height in zip(chart.panels, layout.heights, strict=True):
+    for panel, height in zip(chart.panels, heights, strict=True):
         up = height / abs(panel.y_range[1] - panel.y_range[0])
         for box in panel.boxes:
             start, end, low, high = panel.outline(box, across, up)
+            text, _ = fit_label(box.label, (end - start) * across, (high - low) * up)
             labelled += bool(box.label)
-            unnamed += bool(box.label) and not label_direction(box.label, (end - start) * across, (high - low) * up)
+            unnamed += bool(box.label and not text)
     if chart.num_boxes > MANY:
-        text += f"; in SVG and HTML, pointing at one of {chart.num_boxes:,} boxes tells its {chart.things[:-1]}"
+        title += f"; in SVG and HTML, pointing at one of {chart.num_boxes:,} boxes tells its "
+        title += chart.things[:-1]
     elif unnamed:
-        text += f"; {unnamed:,} of {labelled:,} boxes are too small for a name: in SVG and HTML, point at them"
-    return text
+        title += f"; {unnamed:,} of {labelled:,} boxes are too small for a name: "
+        title += "in SVG and HTML, point at them"
+    return title

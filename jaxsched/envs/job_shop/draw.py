@@ -1,8 +1,8 @@
-"""Gantt charts: machines as rows, one bar per operation, one colour per job. With `orders` jobs, machines and times are
-called as in the file they come from.
+"""Gantt charts: machines as rows, one bar per operation, one colour per job. With `orders` jobs,
+machines and times are called as in the file they come from.
 
-Operations of duration 0 are drawn as a hairline. Schedules are drawn as they are, valid or not, so that a fault
-reported by `validate` can be looked at.
+Operations of duration 0 are drawn as a hairline. Schedules are drawn as they are, valid or not, so
+that a fault reported by `validate` can be looked at.
 """
 
 from __future__ import annotations
@@ -24,15 +24,22 @@ if TYPE_CHECKING:
 
 
 def gantt_svg(
-    instance: Instance, schedule: Schedule, *, title: str | None = None, orders: Orders | None = None
+    instance: Instance,
+    schedule: Schedule,
+    *,
+    title: str | None = None,
+    orders: Orders | None = None,
 ) -> Picture:
-    """The schedule as a picture; pointing at a bar shows its job, operation, machine, start and end.
+    """The schedule as a picture; pointing at a bar shows its job, operation, machine, start and
+    end.
 
-    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
+    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit
+    the instance.
     """
     labels = Labels(instance, orders)
     bars = _bars(schedule, labels)
     num_machines = 1 + max((int(bar.low) for bar in bars), default=0)
+    num_jobs = 1 + max((bar.group or 0 for bar in bars), default=-1)
     makespan = labels.span_text(int(schedule.makespan))
     chart = Chart(
         f"{title} (makespan {makespan})" if title else f"Makespan {makespan}",
@@ -40,22 +47,27 @@ def gantt_svg(
         time_span([time for bar in bars for time in (bar.start, bar.end)]),
         "time (ticks)" if labels.origin is None else "time (date and hour)",
         origin=labels.origin,
-        groups=[str(labels.job(job)) for job in range(1 + max((bar.group or 0 for bar in bars), default=-1))],
+        groups=[str(labels.job(job)) for job in range(num_jobs)],
     )
     return Picture(chart)
 
 
 def gantt_html(
-    instance: Instance, schedule: Schedule, *, title: str | None = None, orders: Orders | None = None
+    instance: Instance,
+    schedule: Schedule,
+    *,
+    title: str | None = None,
+    orders: Orders | None = None,
 ) -> Picture:
     """The same with `explain` and a table of the jobs, for a page that needs nothing else.
 
-    A click on a bar or a row of the table leaves only that job in colour. Raises `ValueError` for a schedule that is
-    not valid.
+    A click on a bar or a row of the table leaves only that job in colour. Raises `ValueError` for
+    a schedule that is not valid.
     """
     labels = Labels(instance, orders)
     objective = "weighted_tardiness" if bool(np.asarray(instance.due_mask).any()) else "makespan"
-    release, due, due_mask = (np.asarray(leaf).tolist() for leaf in (instance.release, instance.due, instance.due_mask))
+    leaves = (instance.release, instance.due, instance.due_mask)
+    release, due, due_mask = (np.asarray(leaf).tolist() for leaf in leaves)
     rows = []
     for job, operations in enumerate(labels.jobs):
         if not operations:
@@ -80,8 +92,15 @@ def gantt_html(
     )
 
 
-def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None, *, orders: Orders | None = None) -> Axes:
-    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes.
+def gantt(
+    instance: Instance,
+    schedule: Schedule,
+    ax: Axes | None = None,
+    *,
+    orders: Orders | None = None,
+) -> Axes:
+    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the
+    axes.
 
     Raises `ValueError` where the schedule does not fit the instance.
     """
@@ -94,16 +113,19 @@ def _bars(schedule: Schedule, labels: Labels) -> list[Box]:
     for job, operations in enumerate(labels.jobs):
         row = schedule.start[job] if job < len(schedule.start) else []
         if len(row) != len(operations):
-            raise ValueError(f"job {job} has {len(operations)} operations, but the schedule gives {len(row)} starts")
+            what = f"job {job} has {len(operations)} operations"
+            raise ValueError(f"{what}, but the schedule gives {len(row)} starts")
         for op, (machine, duration) in enumerate(operations):
             start = int(row[op])
             end = start + duration
             step = f"operation {op}" if labels.orders is None else f"step {labels.step(job, op)}"
+            name = str(labels.job(job))
             tooltip = (
-                f"{labels.job_text(job)}, {step}, {labels.machine_text(machine)}: {labels.time(start)} to "
-                f"{labels.time(end)} (duration {labels.span_text(duration)})"
+                f"{labels.job_text(job)}, {step}, {labels.machine_text(machine)}: "
+                f"{labels.time(start)} to {labels.time(end)} "
+                f"(duration {labels.span_text(duration)})"
             )
-            bars.append(Box(start, end, machine, machine, job, str(labels.job(job)), tooltip, "operation"))
+            bars.append(Box(start, end, machine, machine, job, name, tooltip, "operation"))
     return bars
 
 

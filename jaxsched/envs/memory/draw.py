@@ -1,7 +1,8 @@
 """Pictures of plans: time to the right, addresses upwards.
 
-With `even` every section of time between two events is equally wide, so that what happens at once can be told apart;
-without, time is to scale. Plans are drawn as they are, valid or not, so that a fault of `verify` can be looked at.
+With `even` every section of time between two events is equally wide, so that what happens at once
+can be told apart; without, time is to scale. Plans are drawn as they are, valid or not, so that a
+fault of `verify` can be looked at.
 """
 
 from __future__ import annotations
@@ -20,20 +21,28 @@ if TYPE_CHECKING:
 _LIVE, _BOUND = Key("live size", "#222222", "line"), Key("lower bound", "#b00020", "dashed line")
 
 
-def memory_map_svg(buffers: Buffers, plan: Plan, *, title: str | None = None, even: bool = True) -> Picture:
+def memory_map_svg(
+    buffers: Buffers,
+    plan: Plan,
+    *,
+    title: str | None = None,
+    even: bool = True,
+) -> Picture:
     """The plan as a picture; pointing at a buffer shows its id, life, size and offset.
 
-    The line is the live size, the dashed line the lower bound. Raises `ValueError` where the plan does not have an
-    offset for every buffer.
+    The line is the live size, the dashed line the lower bound. Raises `ValueError` where the plan
+    does not have an offset for every buffer.
     """
     if len(plan.offsets) != len(buffers):
         raise ValueError(f"{len(buffers)} buffers, but the plan has {len(plan.offsets)} offsets")
     times, live = live_sizes(buffers)
     where = np.arange(len(times)) if even else times
-    text = f"peak {plan.peak:,}, lower bound {plan.lower_bound:,}" + (", optimal" if plan.proved else "")
+    text = f"peak {plan.peak:,}, lower bound {plan.lower_bound:,}"
+    text += ", optimal" if plan.proved else ""
     at = dict(zip(times.tolist(), where.tolist(), strict=True))
     start, end = (at[times[0]], at[times[-1]]) if len(times) else (0, 1)
-    points = list(zip(np.repeat(where, 2).tolist()[1:-1], np.repeat(live[:-1], 2).tolist(), strict=True))
+    corners = (np.repeat(where, 2)[1:-1].tolist(), np.repeat(live[:-1], 2).tolist())
+    points = list(zip(*corners, strict=True))
     panel = Panel(
         [
             _box(buffers, plan, at, *segment)
@@ -60,7 +69,8 @@ def memory_map_svg(buffers: Buffers, plan: Plan, *, title: str | None = None, ev
 
 
 def memory_map(buffers: Buffers, plan: Plan, ax: Axes | None = None, *, even: bool = True) -> Axes:
-    """The plan drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes.
+    """The plan drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the
+    axes.
 
     Raises `ValueError` where the plan does not have an offset for every buffer.
     """

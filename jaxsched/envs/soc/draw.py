@@ -1,6 +1,8 @@
-"""Gantt charts of traces: PEs as rows, one bar per task, one colour per job, a mark where a job enters.
+"""Gantt charts of traces: PEs as rows, one bar per task, one colour per job, a mark where a job
+enters.
 
-Bars are numbered by job, those of a single job by task. Traces are drawn as they are, valid or not.
+Bars are numbered by job, those of a single job by task. Traces are drawn as they are, valid or
+not.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def gantt_svg(trace: Trace, *, title: str | None = None) -> Picture:
 
 
 def gantt(trace: Trace, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """The trace drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes."""
+    """The trace drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the
+    axes.
+    """
     return gantt_svg(trace, title=title).plot(None if ax is None else [ax])[0]
 
 
@@ -47,9 +51,11 @@ def _bars(trace: Trace) -> list[Box]:
     bars = []
     for job, task, pe, start, finish in trace.tasks:
         profile = trace.profiles[job]
-        what = f"job {job} ({profile.name}), task {task} {profile.tasks[task]}, {trace.platform.pes[pe]}"
         number = job if len(trace.jobs) > 1 else task
-        tooltip = f"{what}: {start} to {finish} ({finish - start} us)"
+        tooltip = (
+            f"job {job} ({profile.name}), task {task} {profile.tasks[task]}, "
+            f"{trace.platform.pes[pe]}: {start} to {finish} ({finish - start} us)"
+        )
         bars.append(Box(start, finish, pe, pe, job, str(number), tooltip, "task"))
     return bars
 
@@ -58,7 +64,9 @@ def _marks(trace: Trace) -> list[Mark]:
     """One above the rows for each job that enters."""
     marks = []
     for i, job in enumerate(trace.jobs):
-        end = "unfinished" if job.finish is None else f"finishes at {job.finish}, latency {job.latency} us"
+        end = "unfinished"
+        if job.finish is not None:
+            end = f"finishes at {job.finish}, latency {job.latency} us"
         tooltip = f"job {i} ({trace.profiles[i].name}) enters at {job.arrival}, {end}"
         marks.append(Mark(job.arrival, -0.5, "down", colour_of(i)[0], tooltip, down=-5))
     return marks

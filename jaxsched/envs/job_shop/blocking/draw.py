@@ -1,5 +1,5 @@
-"""Gantt charts of shops without buffers: where a job stands blocked on its machine it is hatched, a machine that is
-down is grey along the lower edge of its row.
+"""Gantt charts of shops without buffers: where a job stands blocked on its machine it is hatched,
+a machine that is down is grey along the lower edge of its row.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ _KEYS = {"hatched": Key("blocked", GREY, "hatched"), "thin": Key("machine down",
 
 
 def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = None) -> Picture:
-    """The schedule as a picture; pointing at a bar shows its job, operation, machine, start and end.
+    """The schedule as a picture; pointing at a bar shows its job, operation, machine, start and
+    end.
 
-    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
+    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit
+    the instance.
     """
     jobs = [job for job in to_jobs(instance) if job]
     bars = list(_bars(jobs, schedule))
@@ -40,7 +42,8 @@ def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = Non
 
 
 def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axes:
-    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes.
+    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the
+    axes.
 
     Raises `ValueError` where the schedule does not fit the instance.
     """
@@ -48,15 +51,19 @@ def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axe
 
 
 def _bars(jobs: list[list[tuple[int, int]]], schedule: Schedule) -> Iterator[Box]:
-    """Operations, then the time in which their jobs stand blocked, then downtimes, which lie on top."""
+    """Operations, then the time in which their jobs stand blocked, then downtimes, which lie on
+    top.
+    """
     span = int(schedule.makespan)
     for j, job in enumerate(jobs):
         row = schedule.start[j] if j < len(schedule.start) else []
         if len(row) != len(job):
-            raise ValueError(f"job {j} has {len(job)} operations, but the schedule gives {len(row)} starts")
+            what = f"job {j} has {len(job)} operations"
+            raise ValueError(f"{what}, but the schedule gives {len(row)} starts")
         for k, (machine, duration) in enumerate(job):
             start = int(row[k])
-            end = work(schedule.down[machine] if machine < len(schedule.down) else [], start, duration)
+            down = schedule.down[machine] if machine < len(schedule.down) else []
+            end = work(down, start, duration)
             where = f"job {j}, operation {k}, machine {machine}"
             text = f"{where}: {start} to {end} (duration {duration})"
             yield Box(start, end, machine, machine, j, str(j), text, "operation")

@@ -1,4 +1,5 @@
-"""Pictures of mappings: time to the right, above what is where in fast memory, below the supply that copies take.
+"""Pictures of mappings: time to the right, above what is where in fast memory, below the supply
+that copies take.
 
 Every instruction is equally wide. Plans are drawn as far as their actions are legal.
 """
@@ -32,11 +33,12 @@ class _Held(NamedTuple):
 
 
 def mapping_svg(program: Program, plan: MapPlan, *, title: str | None = None) -> Picture:
-    """The plan as a picture: blocks of fast memory, dashed while they are copied, and the supply taken.
+    """The plan as a picture: blocks of fast memory, dashed while they are copied, and the supply
+    taken.
 
-    Pointing at a block shows value, instructions, addresses and why it is held. A dot is an access that finds its
-    value in fast memory. Bars below are the ticks that each instruction supplies, the filled part what copies take.
-    Raises `ValueError` where an action is not legal.
+    Pointing at a block shows value, instructions, addresses and why it is held. A dot is an access
+    that finds its value in fast memory. Bars below are the ticks that each instruction supplies,
+    the filled part what copies take. Raises `ValueError` where an action is not legal.
     """
     held, hits, supply, taken = _play(program, plan)
     saved = 100 * (1 - plan.latency / plan.baseline) if plan.baseline else 0
@@ -47,18 +49,21 @@ def mapping_svg(program: Program, plan: MapPlan, *, title: str | None = None) ->
         tooltip = f"{name}: {why}, instructions [{begin}, {end}), addresses [{low:,}, {high:,})"
         style = "solid" if why == "stays" else "dashed"
         blocks.append(Box(begin, end, low, high, value, name, tooltip, "block", style))
-    bars = []
+    bars, most = [], max([*supply, 1])
     for at, (whole, part) in enumerate(zip(supply, taken, strict=True)):
         tooltip = f"{program.instruction_ids[at]}: copies take {part:,} of {whole:,} ticks"
         for amount, key in ((whole, _SUPPLY), (part, _TAKEN)):
-            bars.append(Box(at, at + 0.95, 0, amount, tooltip=tooltip, kind="amount", fill=key.fill))
-        bars.append(Box(at, at + 1, 0, max([*supply, 1]), tooltip=tooltip, kind="supply", style="clear"))
-    dots = [Mark(time + 0.5, address, "dot", _HIT.fill, _HIT.name, "hit") for time, address in hits]
+            box = Box(at, at + 0.95, 0, amount, tooltip=tooltip, kind="amount", fill=key.fill)
+            bars.append(box)
+        bars.append(Box(at, at + 1, 0, most, tooltip=tooltip, kind="supply", style="clear"))
+    dots = []
+    for time, address in hits:
+        dots.append(Mark(time + 0.5, address, "dot", _HIT.fill, _HIT.name, "hit"))
     chart = Chart(
         f"{title}: {text}" if title else text[0].upper() + text[1:],
         [
             Panel(blocks, top=max(program.capacity, 1), label="address", marks=dots),
-            Panel(bars, top=max([*supply, 1]), label="ticks", height=130),
+            Panel(bars, top=most, label="ticks", height=130),
         ],
         (0, max(len(program.compute), 1)),
         "instruction",
@@ -69,7 +74,11 @@ def mapping_svg(program: Program, plan: MapPlan, *, title: str | None = None) ->
     return Picture(chart)
 
 
-def mapping_chart(program: Program, plan: MapPlan, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
+def mapping_chart(
+    program: Program,
+    plan: MapPlan,
+    axes: tuple[Axes, Axes] | None = None,
+) -> tuple[Axes, Axes]:
     """The same with matplotlib, on two axes or on a new figure of fitting size; returns them.
 
     Raises `ValueError` where an action is not legal.
@@ -79,7 +88,9 @@ def mapping_chart(program: Program, plan: MapPlan, axes: tuple[Axes, Axes] | Non
 
 
 def _play(program: Program, plan: MapPlan) -> tuple[list[_Held], list[tuple[int, float]], list[int], list[int]]:
-    """Blocks, (instruction, address) of fast accesses, supply and what is taken of it per instruction."""
+    """Blocks, (instruction, address) of fast accesses, supply and what is taken of it per
+    instruction.
+    """
     problem = problem_of(program)
     replay = Replay(problem)
     supply, held, hits = list(replay.supply), [], []
@@ -96,4 +107,9 @@ def _play(program: Program, plan: MapPlan) -> tuple[list[_Held], list[tuple[int,
             held.append(_Held(use.value, copied, block.last + 1, block.low, block.high, why))
         if effect.offset is not None:
             hits.append((use.time, effect.offset + use.width / 5))  # below the label
-    return held, hits, supply, [whole - left for whole, left in zip(supply, replay.supply, strict=True)]
+    return (
+        held,
+        hits,
+        supply,
+        [whole - left for whole, left in zip(supply, replay.supply, strict=True)],
+    )

@@ -1,7 +1,9 @@
-"""Pictures of plans of `replace`: steps to the right; what is in fast memory, below what is moved before each step.
+"""Pictures of plans of `replace`: steps to the right; what is in fast memory, below what is moved
+before each step.
 
-With `placement="address"` the height is the address, with `"bytes"` every tensor has a row, and a panel shows how much
-is resident. Every step is equally wide. Plans are drawn as they are, valid or not.
+With `placement="address"` the height is the address, with `"bytes"` every tensor has a row, and a
+panel shows how much is resident. Every step is equally wide. Plans are drawn as they are, valid or
+not.
 """
 
 from __future__ import annotations
@@ -52,12 +54,17 @@ class _Shown(NamedTuple):
     resident: list[int]  # bytes in each step
 
 
-def replacement_svg(graph: Graph | Mapping[str, Any], plan: ReplacementPlan, *, title: str | None = None) -> Picture:
+def replacement_svg(
+    graph: Graph | Mapping[str, Any],
+    plan: ReplacementPlan,
+    *,
+    title: str | None = None,
+) -> Picture:
     """The plan as a picture: stays in fast memory, triangles for copies in (up) and out (down).
 
-    A white triangle is the first load of a backed tensor, which is not charged. Pointing at a stay shows tensor, size,
-    steps and addresses, at a step what its operator moves. Raises `ValueError` where the plan names operators or
-    tensors that the graph does not have, or lacks an address.
+    A white triangle is the first load of a backed tensor, which is not charged. Pointing at a stay
+    shows tensor, size, steps and addresses, at a step what its operator moves. Raises `ValueError`
+    where the plan names operators or tensors that the graph does not have, or lacks an address.
     """
     graph = graph if isinstance(graph, Graph) else Graph.from_dict(graph)
     shown, num = _play(graph, plan), max(len(plan.steps), 1)
@@ -75,7 +82,8 @@ def replacement_svg(graph: Graph | Mapping[str, Any], plan: ReplacementPlan, *, 
         height = low if shown.rows else low + graph.size[tensor] / 5  # below the label
         tooltip = f"{kind} of {graph.tensor_ids[tensor]} before step {step}"
         side = -6 if kind == "spill" else 6
-        marks.append(Mark(step, height, _KEYS[kind].shape, _KEYS[kind].fill, tooltip, "move", right=side))
+        key = _KEYS[kind]
+        marks.append(Mark(step, height, key.shape, key.fill, tooltip, "move", right=side))
     hovers = [_step_text(graph, plan, t) for t in range(len(plan.steps))]
     panels = [
         Panel(
@@ -88,7 +96,8 @@ def replacement_svg(graph: Graph | Mapping[str, Any], plan: ReplacementPlan, *, 
         _columns("moved", _moved(graph, shown, num), hovers),
     ]
     if plan.placement != "address":
-        resident = _columns("resident", [(_RESIDENT.fill, shown.resident)], hovers, max(plan.capacity, 1))
+        least = max(plan.capacity, 1)
+        resident = _columns("resident", [(_RESIDENT.fill, shown.resident)], hovers, least)
         limit = Line([(0, plan.capacity), (num, plan.capacity)], _CAPACITY.fill, dashed=True)
         panels.insert(1, resident._replace(lines=[limit]))
     text = _summary(plan)
@@ -107,22 +116,40 @@ def replacement_svg(graph: Graph | Mapping[str, Any], plan: ReplacementPlan, *, 
 def replacement_chart(
     graph: Graph | Mapping[str, Any], plan: ReplacementPlan, axes: tuple[Axes, Axes] | None = None
 ) -> tuple[Axes, Axes]:
-    """The stays and what is moved with matplotlib, on two axes or on a new figure; returns them. Raises the same."""
+    """The stays and what is moved with matplotlib, on two axes or on a new figure; returns them.
+    Raises the same.
+    """
     made = replacement_svg(graph, plan).plot(axes)
     return made[0], made[-1]
 
 
-def _columns(label: str, stacks: list[tuple[str, list[int]]], hovers: Sequence[str], least: int = 1) -> Panel:
-    """A panel of amounts per step, one upon the other in their colours, and what to say of each step."""
+def _columns(
+    label: str,
+    stacks: list[tuple[str, list[int]]],
+    hovers: Sequence[str],
+    least: int = 1,
+) -> Panel:
+    """A panel of amounts per step, one upon the other in their colours, and what to say of each
+    step.
+    """
     boxes, base = [], [0] * len(stacks[0][1])
     for fill, amounts in stacks:
         for t, amount in enumerate(amounts):
             if amount:
-                box = Box(t, t + 0.95, base[t], base[t] + amount, tooltip=hovers[t], kind="amount", fill=fill)
+                box = Box(
+                    t,
+                    t + 0.95,
+                    base[t],
+                    base[t] + amount,
+                    tooltip=hovers[t],
+                    kind="amount",
+                    fill=fill,
+                )
                 boxes.append(box)
                 base[t] += amount
     top = max([*base, least])
-    boxes += [Box(t, t + 1, 0, top, tooltip=text, kind="step", style="clear") for t, text in enumerate(hovers)]
+    for t, text in enumerate(hovers):
+        boxes.append(Box(t, t + 1, 0, top, tooltip=text, kind="step", style="clear"))
     return Panel(boxes, top=top, label=label, height=90)
 
 
@@ -180,7 +207,8 @@ def _moved(graph: Graph, shown: _Shown, num: int) -> list[tuple[str, list[int]]]
     amounts = {kind: [0] * num for kind in _KEYS}
     for move in shown.moves:
         amounts[move.kind][move.step] += graph.size[move.tensor]
-    return [(_LOADED if kind == "first load" else _KEYS[kind].fill, values) for kind, values in amounts.items()]
+    fills = {kind: key.fill for kind, key in _KEYS.items()} | {"first load": _LOADED}
+    return [(fills[kind], values) for kind, values in amounts.items()]
 
 
 def _summary(plan: ReplacementPlan) -> str:
