@@ -408,6 +408,25 @@ def test_names_are_cut_in_the_middle_and_whole_in_the_tooltip():
     assert [text.findtext(f"{SVG}title") for text in shown] == rows
 
 
+def test_labels_are_whole_or_cut_in_the_middle_or_not_there():
+    assert charts.fit_label("119", 40, 20) == ("119", False)
+    assert charts.fit_label("119", 14, 40) == ("119", True)
+    assert charts.fit_label("119", 14, 20)[0] == ""
+    text, upwards = charts.fit_label("order 2026-00017", 70, 20)
+    assert text.startswith("ord")
+    assert text.endswith("017")
+    assert not upwards
+    assert charts.fit_label("order 2026-00017", 16, 70) == (text, True)
+    assert charts.fit_label("order 2026-00017", 30, 20)[0] == ""
+
+
+def test_operations_lie_on_blocked_time_whatever_the_schedule():
+    """One that is not valid is drawn to be looked at: nothing is hidden beneath hatching."""
+    boxes = blocking_shop(30, 15).chart.panels[0].boxes
+    styles = [box.style for box in boxes]
+    assert styles == sorted(styles, key=["hatched", "solid", "thin"].index)
+
+
 @pytest.mark.parametrize("days", [0, 0.005, 0.2, 1, 9, 400, 100_000])
 def test_dates_on_the_axis_are_few_and_round(days):
     minutes = int(days * 1440)

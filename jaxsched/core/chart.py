@@ -256,13 +256,13 @@ def fold(chart: Chart) -> Chart:
 
 def fit_label(label: str, wide: float, tall: float) -> tuple[str, bool]:
     """As much of a label as a box of that size has room for, if anything, and whether upwards."""
-    long, high = text_width(label, SMALL) + 4, SMALL + 2
-    if long > wide and long <= tall and wide >= high:
-        return label, True
-    if tall < high:
+    if wide < 8:  # most bars of a large chart: there is no letter as narrow as that
         return "", False
-    text = shorten_to(label, wide - 4, SMALL)
-    return (text, False) if text == label or len(text) >= _SHORTEST_LABEL else ("", False)
+    high = SMALL + 2
+    across, up = (wide if tall >= high else 0), (tall if wide >= high else 0)
+    upwards = up > across and text_width(label, SMALL) + 4 > across
+    text = shorten_to(label, (up if upwards else across) - 4, SMALL)
+    return (text if text == clean(label) or len(text) >= _SHORTEST_LABEL else ""), upwards
 
 
 def time_span(times: Iterable[float]) -> tuple[float, float]:
@@ -431,8 +431,9 @@ def _title(chart: Chart, width: float, heights: Sequence[float]) -> str:
         for box in panel.boxes:
             start, end, low, high = panel.outline(box, across, up)
             text, _ = fit_label(box.label, (end - start) * across, (high - low) * up)
-            labelled += bool(box.label)
-            unnamed += bool(box.label and not text)
+            if box.label and box.kind != "continued":
+                labelled += 1
+                unnamed += not text
     if chart.num_boxes > MANY:
         title += f"; in SVG and HTML, pointing at one of {chart.num_boxes:,} boxes tells its "
         title += chart.things[:-1]

@@ -70,17 +70,12 @@ def _inches(layout: Layout) -> tuple[float, float]:
 
 
 def _panel_axes(figure: Figure, layout: Layout) -> list[Axes]:
-    """One for each panel, where `_svg` has it."""
+    """One for each panel, where the SVG has it."""
     width, height = layout.size
     axes, top = [], layout.top
     for tall in layout.heights:
-        place = (
-            layout.left / width,
-            1 - (top + tall) / height,
-            layout.width / width,
-            tall / height,
-        )
-        axes.append(figure.add_axes(place))
+        low, across = 1 - (top + tall) / height, layout.width / width
+        axes.append(figure.add_axes((layout.left / width, low, across, tall / height)))
         top += tall + GAP
     return axes
 
@@ -100,7 +95,7 @@ def _plot(chart: Chart, layout: Layout, axes: Sequence[Axes]) -> None:
         ax.set_xticks([x for x, _ in ticks], [text for _, text in ticks], fontsize=FONT * _POINTS)
         above = layout.tall and i == 0
         ax.tick_params(labelbottom=chart.ends_axis(i), labeltop=above, top=above)
-        _plot_boxes(ax, panel, layout.width / (chart.length), height, many)
+        _plot_boxes(ax, panel, layout.width / chart.length, height, many)
         _plot_marks(ax, chart, layout, panel, height)
     style: dict[str, Any] = {"loc": "left", "fontsize": HEADING * _POINTS, "fontweight": "bold"}
     axes[0].set_title(layout.heading, pad=16 * _POINTS, parse_math=False, **style)
@@ -180,7 +175,7 @@ def _plot_marks(ax: Axes, chart: Chart, layout: Layout, panel: Panel, height: fl
             linestyle="--" if line.dashed else "-",
             zorder=2.5,
         )
-    right = (chart.length) / layout.width  # units per pixel
+    right = chart.length / layout.width  # units per pixel
     down = (panel.y_range[0] - panel.y_range[1]) / height
     for shape, fill in dict.fromkeys((mark.shape, mark.fill) for mark in panel.marks):
         mine = [mark for mark in panel.marks if (mark.shape, mark.fill) == (shape, fill)]
@@ -198,17 +193,12 @@ def _plot_marks(ax: Axes, chart: Chart, layout: Layout, panel: Panel, height: fl
 
 
 def _paint(style: str, fill: str, wide: float) -> dict[str, Any]:
-    """The properties of a patch, as `_svg_paint` has them."""
+    """The properties of a patch, as the SVG has them."""
     if style == "hatched":
         return {"facecolor": "white", "edgecolor": fill, "linewidth": 0.5, "hatch": "////"}
     if style == "dashed":
-        return {
-            "facecolor": fill,
-            "edgecolor": INK,
-            "linewidth": 0.5,
-            "linestyle": "--",
-            "alpha": 0.65,
-        }
+        paint = {"facecolor": fill, "edgecolor": INK, "linewidth": 0.5}
+        return {**paint, "linestyle": "--", "alpha": 0.65}
     edge = INK if style == "outlined" else "white"
     return {"facecolor": fill, "edgecolor": edge, "linewidth": 0.5 if wide >= 3 else 0}
 

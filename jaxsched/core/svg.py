@@ -48,7 +48,7 @@ def render_svg(chart: Chart) -> str:
         f'height="{tall}" role="img" font-family="sans-serif" font-size="{FONT}" fill="{INK}">'
         f"<title>{xml(chart.heading)}</title>",
         f'<rect width="{wide}" height="{tall}" fill="#fff"/>',
-        f'<text x="{left:.0f}" y="24" font-size="{HEADING}" font-weight="bold">' + f"{xml(layout.heading)}</text>",
+        f'<text x="{left:.0f}" y="24" font-size="{HEADING}" font-weight="bold">{xml(layout.heading)}</text>',
     ]
     boxes = [box for panel in chart.panels for box in panel.boxes]
     hatched = {box.colours[0] for box in boxes if box.style == "hatched"}
@@ -62,7 +62,7 @@ def render_svg(chart: Chart) -> str:
         if chart.ends_axis(i):
             edges.append(top + height + 18)
         for x, text in layout.x_ticks[i]:
-            at = left + (x - panel.shift - chart.span[0]) * width / (chart.length)
+            at = left + (x - panel.shift - chart.span[0]) * width / chart.length
             for y in edges:
                 parts.append(_text(at, y, text, "middle"))
         top += height + GAP
@@ -81,17 +81,11 @@ def render_svg(chart: Chart) -> str:
 
 
 def _panel(chart: Chart, layout: Layout, number: int, top: float, many: bool) -> list[str]:
-    panel, height, left, width = (
-        chart.panels[number],
-        layout.heights[number],
-        layout.left,
-        layout.width,
-    )
+    panel, height = chart.panels[number], layout.heights[number]
+    left, width = layout.left, layout.width
     start_of_axis, (lower, upper) = chart.span[0] + panel.shift, panel.y_range
-    across, up = (
-        width / (chart.length),
-        height / (upper - lower),
-    )  # pixels per unit; up < 0 on rows
+    across = width / chart.length  # pixels per unit
+    up = height / (upper - lower)  # < 0 on rows
 
     def place(x: float, y: float) -> tuple[float, float]:
         return left + (x - start_of_axis) * across, top + (upper - y) * up

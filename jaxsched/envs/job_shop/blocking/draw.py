@@ -27,7 +27,7 @@ def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = Non
     the instance.
     """
     jobs = [job for job in to_jobs(instance) if job]
-    bars = list(_bars(jobs, schedule))
+    bars = sorted(_bars(jobs, schedule), key=lambda bar: bar.style != "hatched")  # beneath the rest
     num_machines = max([len(schedule.down), *(1 + int(bar.low) for bar in bars)])
     styles = {bar.style for bar in bars}
     chart = Chart(
@@ -51,9 +51,7 @@ def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axe
 
 
 def _bars(jobs: list[list[tuple[int, int]]], schedule: Schedule) -> Iterator[Box]:
-    """Operations, then the time in which their jobs stand blocked, then downtimes, which lie on
-    top.
-    """
+    """Operations, the time in which their jobs stand blocked, and downtimes, which lie on top."""
     span = int(schedule.makespan)
     for j, job in enumerate(jobs):
         row = schedule.start[j] if j < len(schedule.start) else []
