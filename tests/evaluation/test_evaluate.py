@@ -12,7 +12,7 @@ import pytest
 import jaxsched
 from jaxsched.core import UnknownNameError, pad_to
 from jaxsched.envs import job_shop
-from jaxsched.envs.job_shop.io import to_jobs
+from jaxsched.envs.job_shop import to_jobs
 from jaxsched.evaluation import (
     InvalidSolutionError,
     Row,

@@ -12,7 +12,7 @@ from jaxsched.envs.job_shop.env import JobShop
 from jaxsched.envs.job_shop.exact import solve_exact
 from jaxsched.envs.job_shop.explain import critical_chain, explain, summary
 from jaxsched.envs.job_shop.formats import write_standard
-from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load
+from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load, read_any
 from jaxsched.envs.job_shop.lists import check_objective, from_jobs, to_jobs
 from jaxsched.envs.job_shop.orders import Orders, read_orders
 from jaxsched.envs.job_shop.plain import dispatch, replay
@@ -55,6 +55,7 @@ __all__ = [
     "known_optimum",
     "load",
     "measure",
+    "read_any",
     "read_orders",
     "read_schedule",
     "replay",

@@ -94,7 +94,8 @@ class Catalogue:
         if not os.environ.get("JAXSCHED_DATA"):
             return {}
         found = {}
-        for path in sorted(Path(os.environ["JAXSCHED_DATA"], self.folder).glob("*.json")):
+        folder = Path(os.environ["JAXSCHED_DATA"], self.folder)
+        for path in sorted(path for path in folder.glob("*") if path.suffix.lower() == ".json"):
             status = path.stat()
             entries = _entries(path, status.st_mtime_ns, status.st_size)
             found.update({name: (entry, str(path)) for name, entry in entries})

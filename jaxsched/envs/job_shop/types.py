@@ -20,7 +20,7 @@ class Instance(struct.PyTreeNode):
     op_mask: Array  # bool[J, K] real operations, a prefix of each row; a padded job has none
     machine_mask: Array  # bool[M]  real machines
     release: Array  # i32[J]  earliest start of the job's first operation, ticks
-    due: Array  # i32[J]  due date, ticks; 0 where due_mask is False
+    due: Array  # i32[J]  due date, ticks, negative before time 0; 0 where due_mask is False
     due_mask: Array  # bool[J]  the job has a due date
     weight: Array  # i32[J]  tardiness weight, 1 unless given; 0 in padding
 
