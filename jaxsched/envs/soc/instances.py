@@ -12,8 +12,9 @@ from jax import Array
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.soc.checks import INT32_MAX, Fault, integer, integers, number
 from jaxsched.envs.soc.platforms import Job, Platform, check
+from jaxsched.envs.soc.precedence import descendants, successors, topological
 from jaxsched.envs.soc.settings import PLANS
-from jaxsched.envs.soc.static import plan
+from jaxsched.envs.soc.static import plan, upward_ranks
 from jaxsched.envs.soc.types import Instance, Noise, System
 
 AHEAD = ("rank", "optimistic", "out_transfer", "num_descendants", "successor_bits")
@@ -41,14 +42,12 @@ def make_system(
         raise InstanceError(f"platform {platform.name!r} has no memory node, which communication='shared_memory' needs")
     num_profiles, num_pes = len(profiles), max(platform.num_pes, min_pes)
     num_tasks = max(min_tasks, *(job.num_tasks for job in profiles))
+    after = [successors(job.num_tasks, job.edges) for job in profiles]
     before: list[list[list[tuple[int, int]]]] = []
-    after: list[list[list[int]]] = []
     for job in profiles:
         before.append([[] for _ in job.tasks])
-        after.append([[] for _ in job.tasks])
         for src, dst, volume in sorted(job.edges):
             before[-1][dst].append((src, volume))
-            after[-1][src].append(dst)
     heads = [[k for k, row in enumerate(rows) if not row] for rows in before]
     num_before = max(min_predecessors, *(len(row) for rows in before for row in rows))
     num_after = max(min_successors, *(len(row) for rows in [*after, heads] for row in rows))
@@ -100,7 +99,7 @@ def make_system(
                 system["predecessor_mask"][p, k, d] = True
             _fill(system["successor"][p, k], system["successor_mask"][p, k], after[p][k])
         _fill(system["head"][p], system["head_mask"][p], heads[p])
-        _look_ahead(platform, job, after[p], {name: value[p] for name, value in system.items() if name in AHEAD})
+        _fill_look_ahead(platform, job, after[p], {name: value[p] for name, value in system.items() if name in AHEAD})
         for i, method in enumerate(PLANS):
             pe, previous = plan(platform, job, method, communication)
             system["plan_pe"][i, p, : job.num_tasks] = pe
@@ -118,22 +117,22 @@ def _fill(ids: np.ndarray, mask: np.ndarray, values: Sequence[int]) -> None:
     ids[: len(values)], mask[: len(values)] = values, True
 
 
-def _look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict[str, np.ndarray]) -> None:
-    """The tables `AHEAD` of one profile.
+def _fill_look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict[str, np.ndarray]) -> None:
+    """Write the tables `AHEAD` of one profile.
 
     Upward ranks: Topcuoglu, Hariri & Wu 2002, section 4.1. Optimistic cost table: Arabnejad & Barbosa 2014, section 4.
     """
     others = ~np.eye(platform.num_pes, dtype=bool)
     slowness = 1 / float(platform.bandwidth[others].mean()) if others.any() else 0.0
     transfer = {(src, dst): volume * slowness for src, dst, volume in job.edges}
-    reach: dict[int, set[int]] = {}
-    for k in reversed(topological(job.num_tasks, after)):
-        times = [time for time in platform.exec_time[job.tasks[k]] if time is not None]
-        into["rank"][k] = sum(times) / len(times) + max(
-            (transfer[k, s] + float(into["rank"][s]) for s in after[k]), default=0.0
-        )
-        reach[k] = set(after[k]).union(*(reach[s] for s in after[k]))
-        into["num_descendants"][k] = len(reach[k])
+    order, mean_time = topological(after), []
+    for name in job.tasks:
+        times = [time for time in platform.exec_time[name] if time is not None]
+        mean_time.append(sum(times) / len(times))
+    ranks = upward_ranks(order, after, mean_time, transfer, rounded=lambda value: float(np.float32(value)))
+    into["rank"][: job.num_tasks] = ranks
+    into["num_descendants"][: job.num_tasks] = [len(tasks) for tasks in descendants(after)]
+    for k in reversed(order):
         for s in after[k]:
             into["out_transfer"][k] += transfer[k, s]
             into["successor_bits"][k, s // 32] |= np.uint32(1 << (s % 32))
@@ -144,32 +143,12 @@ def _look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict
             np.maximum(mine, least, out=mine)
 
 
-def topological(num_tasks: int, after: Sequence[Sequence[int]]) -> list[int]:
-    """Task ids, each behind its predecessors."""
-    waits = [0] * num_tasks
-    for row in after:
-        for s in row:
-            waits[s] += 1
-    order = [k for k in range(num_tasks) if not waits[k]]
-    for k in order:  # grows
-        for s in after[k]:
-            waits[s] -= 1
-            if not waits[s]:
-                order.append(s)
-    return order
-
-
 def width(job: Job) -> int:
     """The largest number of tasks none of which needs another: as many can be ready, queued or running at once.
 
     Dilworth's theorem: tasks less a maximum matching of the bipartite graph of all ancestors and descendants.
     """
-    after: list[list[int]] = [[] for _ in job.tasks]
-    for src, dst, _ in job.edges:
-        after[src].append(dst)
-    reach: dict[int, set[int]] = {}
-    for k in reversed(topological(job.num_tasks, after)):
-        reach[k] = set(after[k]).union(*(reach[s] for s in after[k]))
+    reach = descendants(successors(job.num_tasks, job.edges))
     matched: dict[int, int] = {}  # descendant -> ancestor
 
     def augments(first: int) -> bool:

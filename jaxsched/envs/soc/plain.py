@@ -1,4 +1,4 @@
-"""Plain functions: one stream in, one trace out, on the host."""
+"""Plain functions on the host: one stream in, one trace out; one task graph in, one schedule out."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from jaxsched.core.padding import bucket, pad_to
 from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.soc.checks import array, integer, integers, number
 from jaxsched.envs.soc.env import SoC, trace
+from jaxsched.envs.soc.exact_graph import solve_static
 from jaxsched.envs.soc.heuristics import RULES
 from jaxsched.envs.soc.instances import make_instance, make_system, width
-from jaxsched.envs.soc.io import load_job, load_platform
-from jaxsched.envs.soc.platforms import Data, Job, Platform
+from jaxsched.envs.soc.io import load_job, load_platform, load_static
+from jaxsched.envs.soc.platforms import Data, Job, Platform, StaticGraph
 from jaxsched.envs.soc.settings import WITH_BOOKS, Settings
+from jaxsched.envs.soc.static import StaticSchedule, list_schedule
+from jaxsched.envs.soc.task_graph import static_task_graph
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance, State
 
+METHODS = ("heft", "peft", "exact")  # of `schedule_static`
 PLACES = 8  # for jobs in the system to begin with, where there is no cap
 
 
@@ -98,6 +102,24 @@ def simulate(
         places = min(len(stream), 2 * places)
         state = run(places)
     return trace(state, platform, profiles)
+
+
+def schedule_static(
+    dag: Data | StaticGraph, method: str = "heft", *, time_limit: float = 60.0, seed: int = 0
+) -> StaticSchedule:
+    """A schedule of one task graph that minimises its makespan.
+
+    `dag`: name, path or dict of the schema `jaxsched-static-dag/1`, or a `StaticGraph`. `method`: `heft`, `peft`, or
+    `exact` with CP-SAT in `time_limit` seconds (the best found by then, at least as good as HEFT and PEFT;
+    `solve_static` also tells the bound). Raises `InstanceError`, `UnknownNameError`, `ImportError` where OR-Tools is
+    missing.
+    """
+    if method not in METHODS:
+        raise UnknownNameError("method", method, METHODS)
+    if method == "exact":
+        return solve_static(dag, time_limit=time_limit, seed=seed).solution
+    graph = static_task_graph(dag if isinstance(dag, StaticGraph) else load_static(dag))
+    return list_schedule(graph, method)
 
 
 def _bucketed(instance: Instance) -> Instance:

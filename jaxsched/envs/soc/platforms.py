@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.soc.checks import INT32_MAX, Fault, array, check_name, check_unique, integer, mapping, number
+from jaxsched.envs.soc.precedence import successors, topological
 
 MAX_PES = 1024  # the bandwidth matrix is their square
 MAX_TASKS = 4096  # of one job
@@ -185,8 +186,7 @@ def check(platform: Platform, jobs: Iterable[Job]) -> None:
 
 def check_edges(edges: Sequence[tuple[int, int, int]], num_tasks: int) -> tuple[tuple[int, int, int], ...]:
     """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a cycle."""
-    checked, successors, waits = [], [[] for _ in range(num_tasks)], [0] * num_tasks
-    seen = set()
+    checked, seen = [], set()
     for i, edge in enumerate(array(edges, "edges")):
         if len(array(edge, "edges", i)) != 3:
             raise Fault(f"expected (src, dst, volume), got {len(edge)} values", "edges", i)
@@ -199,19 +199,12 @@ def check_edges(edges: Sequence[tuple[int, int, int]], num_tasks: int) -> tuple[
         if (src, dst) in seen:
             raise Fault(f"a second edge from task {src} to task {dst}", "edges", i)
         seen.add((src, dst))
-        successors[src].append(dst)
-        waits[dst] += 1
         checked.append((src, dst, volume))
-    ready = [k for k in range(num_tasks) if not waits[k]]
-    for k in ready:  # grows
-        for s in successors[k]:
-            waits[s] -= 1
-            if not waits[s]:
-                ready.append(s)
-    if len(ready) < num_tasks:  # walk backwards among those never ready until one comes again
-        walk = [next(k for k in range(num_tasks) if waits[k])]
+    ordered = set(topological(successors(num_tasks, checked)))
+    if len(ordered) < num_tasks:  # walk backwards among the others until one comes again
+        walk = [next(k for k in range(num_tasks) if k not in ordered)]
         while walk[-1] not in walk[:-1]:
-            walk.append(next(src for src, dst, _ in checked if dst == walk[-1] and waits[src]))
+            walk.append(next(src for src, dst, _ in checked if dst == walk[-1] and src not in ordered))
         cycle = walk[walk.index(walk[-1]) :][::-1]
         shown = " -> ".join(map(str, cycle if len(cycle) <= 8 else [*cycle[:7], "..."]))
         raise Fault(f"the tasks {shown} are a cycle", "edges")

@@ -23,6 +23,7 @@ from jaxsched.core.padding import pad_stack
 from jaxsched.envs.soc import instances
 from jaxsched.envs.soc.io import load_job, load_platform
 from jaxsched.envs.soc.platforms import Job, Platform
+from jaxsched.envs.soc.task_graph import job_task_graph
 from jaxsched.envs.soc.types import LATEST, Instance, Noise, System
 
 ARRIVALS = ("exponential", "fixed")
@@ -271,17 +272,7 @@ def _tables(systems: Systems, communication: str) -> tuple[System, int]:
 @functools.lru_cache(64)
 def _shortest(systems: Systems) -> int:
     """us, > 0: the shortest critical path of a job on its fastest PEs."""
-    found = []
+    found = [1 << 30]
     for platform, jobs in systems:
-        for job in jobs:
-            end = [0] * job.num_tasks
-            after: list[list[int]] = [[] for _ in job.tasks]
-            before: list[list[int]] = [[] for _ in job.tasks]
-            for src, dst, _ in job.edges:
-                after[src].append(dst)
-                before[dst].append(src)
-            for k in instances.topological(job.num_tasks, after):
-                fastest = min(time for time in platform.exec_time[job.tasks[k]] if time is not None)
-                end[k] = fastest + max((end[j] for j in before[k]), default=0)
-            found.append(max(end))
+        found += [job_task_graph(platform, job).critical_path() for job in jobs]
     return max(1, min(found))
