@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import operator
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -86,12 +87,21 @@ def integers(values: Any, *path: str | int) -> list[int]:
     return [integer(value, 0, *path, i) for i, value in enumerate(array(values, *path))]
 
 
-def number(value: Any, *path: str | int) -> float:
-    """`value` as a float from 0 to 1e30; raises `Fault`."""
+def rising(values: Any, *path: str | int) -> list[int]:
+    """`integers` that do not decrease."""
+    times = integers(values, *path)
+    for i, (first, second) in enumerate(itertools.pairwise(times)):
+        if second < first:
+            raise Fault(f"{second} is before the one ahead of it, {first}: times must not decrease", *path, i + 1)
+    return times
+
+
+def number(value: Any, *path: str | int, below: float = 1e30) -> float:
+    """`value` as a float from 0 to less than `below`; raises `Fault`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise Fault(f"{shorten(value)} is not a number", *path)
-    if not 0 <= value < 1e30:  # also refuses NaN
-        raise Fault(f"{shorten(value)} is not a number from 0 to 1e30", *path)
+    if not 0 <= value < below:  # also refuses NaN
+        raise Fault(f"{shorten(value)} is not a number from 0 to {below:g}", *path)
     return float(value)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxsched.core.cpsat import Solver
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.result import Result
-from jaxsched.envs.soc.checks import INT32_MAX, array, integer, integers
+from jaxsched.envs.soc.checks import INT32_MAX, array, integer, integers, rising
 from jaxsched.envs.soc.exact_graph import GRACE, WHO, Model, solve_graph
 from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.platforms import Job, Platform, check
@@ -223,12 +223,9 @@ class _Stream:
         if not 0 < len(array(jobs, "jobs")) <= MAX_STREAM:
             raise InstanceError(f"{len(jobs)} jobs, expected 1 to {MAX_STREAM}")
         check(platform, jobs)
-        times = integers(arrivals, "arrivals")
+        times = rising(arrivals, "arrivals")
         if len(times) != len(jobs):
             raise InstanceError(f"{len(times)} arrivals for {len(jobs)} jobs")
-        for i, (one, other) in enumerate(itertools.pairwise(times)):
-            if other < one:
-                raise InstanceError(f"arrivals[{i + 1}]: {other} is before arrivals[{i}], {one}")
         self.gap = [time - before for before, time in zip([0, *times], times, strict=False)]
         self.cap = None if cap is None or cap_mode == "open" else integer(cap, 1, "max_jobs_in_system")
         self.redraw = None

@@ -208,9 +208,10 @@ def make_instance(
         raise InstanceError(f"the stream may take {slowest} us, which exceeds int32: use a coarser unit of time")
     noise = None
     if noise_std is not None:
-        if number(noise_std, "noise_std") >= 100 or noise_key is None:
-            raise InstanceError(f"noise_std is {noise_std}, expected a number below 100, and a noise_key")
-        noise = Noise(noise_key, np.float32(noise_std))  # pyright: ignore[reportArgumentType]
+        std = np.float32(number(noise_std, "noise_std", below=100))
+        if noise_key is None:
+            raise InstanceError("noise_std needs a noise_key")
+        noise = Noise(noise_key, std)  # pyright: ignore[reportArgumentType]
     arrays: dict[str, Any] = {
         "profile": np.array(profiles, np.int32),
         "gap": np.array(gaps, np.int32),

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -319,9 +319,11 @@ def _parsed(path: Path, what: str) -> _Reader:
     return _Reader(json.entry, json)
 
 
-def _folders() -> list[Any]:
-    folder = os.environ.get("JAXSCHED_DATA")
-    return [resources.files(__package__ or "") / "data", *([Path(folder, "soc")] if folder else [])]
+def _folders() -> Iterator[Any]:
+    """The package first: its own names are found without a look at the environment."""
+    yield resources.files(__package__ or "") / "data"
+    if folder := os.environ.get("JAXSCHED_DATA"):
+        yield Path(folder, "soc")
 
 
 def _names(folder: Any, prefix: str) -> dict[str, Path]:
