@@ -13,7 +13,7 @@ from jaxsched.envs.soc.preset import PRESETS
 from jaxsched.envs.soc.settings import Settings
 from jaxsched.envs.soc.sources import Streams, random_systems, streams
 from jaxsched.envs.soc.static import StaticSchedule
-from jaxsched.envs.soc.trace import JobRecord, TaskRecord, Trace, write_schedule
+from jaxsched.envs.soc.trace import JobRecord, TaskRecord, Trace
 from jaxsched.envs.soc.types import Instance, Noise, State, System
 from jaxsched.envs.soc.validate import validate
 
@@ -51,5 +51,4 @@ __all__ = [
     "to_host",
     "validate",
     "width",
-    "write_schedule",
 ]

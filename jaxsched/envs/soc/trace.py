@@ -145,8 +145,3 @@ class Trace:
     def _latencies(self) -> list[int]:
         done = [job for job in self.jobs if job.finish is not None and job.finish >= self.warmup]
         return [job.latency for job in done if job.latency is not None]
-
-
-def write_schedule(trace: Trace, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """`trace.to_csv(path)`."""
-    trace.to_csv(path, overwrite=overwrite)
