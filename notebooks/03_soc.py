@@ -155,7 +155,8 @@ def latencies(report):
 
 
 caps = (3,) if QUICK else (3, 4, 5)
-worlds = {cap: evaluation.generate(soc.streams(num_jobs=num_jobs, cap=cap), num_worlds, seed=1) for cap in caps}
+streams = {cap: soc.streams(num_jobs=num_jobs, cap=cap) for cap in caps}
+worlds = {cap: evaluation.generate(streams[cap], num_worlds, seed=1) for cap in caps}
 latency = {rule: [latencies(evaluation.evaluate(make(rule), worlds[cap], rule)) for cap in caps] for rule in rules}
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Checks of what users give, in files and in Python: plain values, or a `Fault` with the path to the one at fault."""
+"""Checks of what users give, in files and in Python: plain values, or a `Fault` with its path."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def shorten(value: Any) -> str:
 
 def is_array(value: Any) -> bool:
     """Whether `value` is a list, a tuple or an array with an axis: no text, no object."""
-    return isinstance(value, list | tuple) or (hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0)
+    if isinstance(value, list | tuple):
+        return True
+    return hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0
 
 
 def array(value: Any, *path: str | int) -> Sequence[Any]:
@@ -54,7 +56,7 @@ def array(value: Any, *path: str | int) -> Sequence[Any]:
 
 
 def mapping(value: Any, *path: str | int, known: Sequence[str] = ()) -> Mapping[str, Any]:
-    """`value`, an object whose keys are texts; with `known`, none but these: nothing is dropped silently."""
+    """`value`, an object whose keys are texts; raises `Fault`, also for a key not `known`."""
     if not isinstance(value, Mapping):
         raise Fault(f"expected an object, got {shorten(value)}", *path)
     for key in value:
@@ -92,13 +94,15 @@ def rising(values: Any, *path: str | int) -> list[int]:
     times = integers(values, *path)
     for i, (first, second) in enumerate(itertools.pairwise(times)):
         if second < first:
-            raise Fault(f"{second} is before the one ahead of it, {first}: times must not decrease", *path, i + 1)
+            reason = f"{second} is before the one ahead of it, {first}: times must not decrease"
+            raise Fault(reason, *path, i + 1)
     return times
 
 
 def number(value: Any, *path: str | int, below: float = 1e30) -> float:
     """`value` as a float from 0 to less than `below`; raises `Fault`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+    numeric = isinstance(value, int | float | np.integer | np.floating)
+    if not numeric or isinstance(value, bool):
         raise Fault(f"{shorten(value)} is not a number", *path)
     if not 0 <= value < below:  # also refuses NaN
         raise Fault(f"{shorten(value)} is not a number from 0 to {below:g}", *path)

@@ -1,4 +1,4 @@
-"""A decision of DS3 (`rules.py`): which ready tasks wait for a PE, what is known of it, and what giving it one does."""
+"""A decision of DS3 (`rules.py`): which tasks wait for a PE, and what giving one does."""
 
 from __future__ import annotations
 
@@ -153,7 +153,8 @@ def scan_etf_lb(state: State, settings: Settings) -> tuple[Array, Array, Array]:
         return jax.tree.map(lambda a, b: jnp.where(improves, a, b), new, kept), None
 
     zero = jnp.zeros((), jnp.int32)
-    (_, pick, pe, counters), _ = jax.lax.scan(scan_entry, (zero + LATEST, zero, zero, counters), order)
+    start = (zero + LATEST, zero, zero, counters)
+    (_, pick, pe, counters), _ = jax.lax.scan(scan_entry, start, order)
     return pick, pe, counters
 
 

@@ -39,9 +39,9 @@ class SoC(RulesEnvironment):
     * Observation: `GraphObservation` of the tasks that are ready, queued or running, PEs and jobs (`observation.py`).
     * A step takes at most one decision and passes at most one event; where an event comes first,
       `metrics["decision"]` is False and the action is ignored.
-    * Objective by `reward`: summed latency (finish - arrival) of the jobs completed after the warm-up; for `makespan`
-      the last finish; for `jobs_in_system` the integral of their number, which differs from summed latency in when it
-      is charged.
+    * Objective by `reward`: summed latency (finish - arrival) of the jobs completed after the
+      warm-up; for `makespan` the last finish; for `jobs_in_system` the integral of their number,
+      which differs from summed latency in when it is charged.
     * Reward: decrease of the running objective, at most 0, divided by the summed critical paths of the jobs; the
       integer sum over an episode is -objective. `socrates`: -0.5 per us and 50 per completed job, on summed latency.
     * End: terminated when all jobs of the stream are complete; truncated at the horizon of the instance, if any.
@@ -67,7 +67,7 @@ class SoC(RulesEnvironment):
 
     @property
     def default_source(self) -> Source:
-        """Streams of 30 jobs on SoCRATES' platform, fitted to the settings; `streams` makes others."""
+        """Streams of 30 jobs on SoCRATES' platform for these settings; `streams` makes others."""
         return default_streams(self.settings)
 
     @property
@@ -163,7 +163,11 @@ def _durations(instance: Instance) -> Array:
     return objectives.drawn_times(jax.tree.map(jnp.asarray, instance))
 
 
-def make_trace(state: State, platform: Platform | None = None, profiles: Sequence[Job] | None = None) -> Trace:
+def make_trace(
+    state: State,
+    platform: Platform | None = None,
+    profiles: Sequence[Job] | None = None,
+) -> Trace:
     """What happened in one unbatched simulation that is over, on the host; names are made up where none are given."""
     state = jax.device_get(state)
     record, front, instance = state.record, state.frontier, state.instance

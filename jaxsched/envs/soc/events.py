@@ -93,7 +93,8 @@ def next_event(state: State, settings: Settings) -> Event:
 
     start = value_of_retiring(front.start)
     finish = start + value_of_retiring(front.duration)
-    slot = jnp.where(enter, jnp.argmax(free_slots(state)).astype(jnp.int32), value_of_retiring(front.slot))
+    free = jnp.argmax(free_slots(state)).astype(jnp.int32)
+    slot = jnp.where(enter, free, value_of_retiring(front.slot))
     slot = jnp.where(enter | retire, slot, instance.num_slots)  # out of range writes nothing
     profile = jnp.where(enter, take(instance.profile, state.next_job), take(jobs.profile, slot))
     num_left = jnp.where(enter, take(system.num_tasks_of, profile), take(jobs.num_left, slot) - 1)

@@ -53,8 +53,9 @@ def solve_stream(
 
     The arguments up to `max_jobs_in_system` are those of `simulate`; `cap_mode` and `redraw` those of `validate`. The
     head of this module says what is modelled. The search starts from `hint` (a complete trace of the same stream), or
-    from a greedy schedule job by job, and is confined to schedules that are no worse; `time_limit`, in seconds, covers
-    the whole call. At most 16 jobs; six to eight of ten tasks take seconds to minutes.
+    from a greedy schedule job by job, and is confined to schedules that are no worse;
+    `time_limit`, in seconds, covers the whole call. At most 16 jobs; six to eight of ten tasks take
+    seconds to minutes.
 
     Returns a `Result` whose `schedule` is a `Trace` and whose `objective` is the summed latency in us. Raises
     `InstanceError`, `UnknownNameError`, `ValueError` for an invalid hint or a negative limit, `ImportError` without
@@ -140,9 +141,14 @@ class _StreamModel(Model):
     """The model of a stream. Building it raises `TimeoutError` past the `deadline`."""
 
     def __init__(
-        self, stream: _Stream, cp_model: Any, hint: Trace, shortest: Sequence[int], ceiling: int, deadline: float
+        self,
+        stream: _Stream,
+        cp_model: Any,
+        hint: Trace,
+        shortest: Sequence[int],  # [job] no latency is less, us
+        ceiling: int,  # the largest sum that is looked for, us
+        deadline: float,
     ):
-        """`shortest`: the least latency of each job, us; `ceiling`: the largest sum that is looked for."""
         super().__init__(cp_model, stream.platform.num_pes, stream.horizon, deadline)
         self.stream, self.enters, self.tasks, leaves, latencies = stream, [], [], [], []
         late: Any = 0
@@ -164,19 +170,20 @@ class _StreamModel(Model):
         self.cp.add(sum(latencies) <= ceiling)
         self.cp.minimize(sum(latencies))
 
-    def _add_entry(self, i: int, base: Any, leaves: Sequence[Any], follows: Any) -> tuple[Any, Any]:
-        """When job `i` enters, and whether it does after those that leave in that tick have left (step 3).
+    def _add_entry(self, i: int, base: Any, leaves: list[Any], follows: Any) -> tuple[Any, Any]:
+        """When job `i` enters, and whether that is when those that leave then have left (step 3).
 
-        `base`: when the job before it entered, `follows`: whether that did so in step 3; `leaves`: when all before it
-        leave the system.
+        `base`: when the job before it entered, `follows`: whether that did so in step 3; `leaves`:
+        when all before it leave the system.
         """
         cp, stream = self.cp, self.stream
         due = self.time(f"due_{i}")
         cp.add(due == base + stream.gap[i])
-        with_it = follows if stream.gap[i] == 0 else 0  # enters in the same step as the job before it
+        with_it = follows if stream.gap[i] == 0 else 0  # in the same step as the job before it
         if stream.cap is None or i < stream.cap:
             return due, with_it
-        # The job finds no room at t while `cap` of those before it leave at t or later. `bar`: the last such tick.
+        # The job finds no room at t while `cap` of those before it leave at t or later. `bar`: the
+        # last such tick.
         groups = []
         for group in itertools.combinations(range(i), stream.cap):
             self.check_clock()
@@ -184,7 +191,8 @@ class _StreamModel(Model):
             cp.add_min_equality(groups[-1], [leaves[j] for j in group])
         bar = self.time(f"room_{i}")
         cp.add_max_equality(bar, groups)
-        enter, full, waits = self.time(f"enter_{i}"), cp.new_bool_var(f"full_{i}"), cp.new_bool_var(f"waits_{i}")
+        enter = self.time(f"enter_{i}")
+        full, waits = cp.new_bool_var(f"full_{i}"), cp.new_bool_var(f"waits_{i}")
         cp.add(bar >= due + with_it).only_enforce_if(full)
         cp.add(bar < due + with_it).only_enforce_if(~full)
         cp.add(enter == due).only_enforce_if(~full)
@@ -250,10 +258,7 @@ class _Stream:
         return validate(self.platform, self.jobs, trace, **cap, **self.settings)  # pyright: ignore[reportArgumentType]
 
     def enter_after(self, i: int, base: int, leaves: list[int], follows: bool) -> tuple[int, bool]:
-        """When job `i` enters, and whether it does after those that leave in that tick have left (step 3).
-
-        `base` is when the job before it entered, `leaves` when all before it leave; as `_StreamModel._add_entry`.
-        """
+        """What `_StreamModel._add_entry` models, in numbers."""
         due, with_it = base + self.gap[i], follows and self.gap[i] == 0
         if self.cap is None or i < self.cap or (bar := sorted(leaves)[-self.cap]) < due + with_it:
             return due, with_it
@@ -262,7 +267,7 @@ class _Stream:
         return max(bar, due + 1), True
 
     def greedy(self, deadline: float) -> Trace:
-        """Job by job, each task in topological order to the PE where it finishes first, in gaps that are left.
+        """Job by job, each task in topological order to the PE where it finishes first, in gaps.
 
         Past the `deadline`, of `time.perf_counter`, behind what stands there.
         """
@@ -281,8 +286,8 @@ class _Stream:
     def trace(self, placed: Sequence[tuple[np.ndarray, np.ndarray]], enters: Sequence[int]) -> Trace:
         """From PE and start of each task of each job, and when the jobs enter."""
         tasks, jobs = [], []
-        for i, ((pe, start), enter, graph) in enumerate(zip(placed, enters, self.graphs, strict=True)):
-            ends = []
+        for i, (graph, enter) in enumerate(zip(self.graphs, enters, strict=True)):
+            (pe, start), ends = placed[i], []
             for k, (p, begin) in enumerate(zip(pe.tolist(), start.tolist(), strict=True)):
                 ends.append(begin + graph.time(k, p))
                 tasks.append((i, k, p, begin, ends[-1]))

@@ -1,4 +1,4 @@
-"""Exact schedules of one task graph with CP-SAT of OR-Tools (imported when called), and its model of graphs."""
+"""Exact schedules of one task graph with CP-SAT of OR-Tools, imported when called."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def solve_static(
     num_workers: int | None = None,
     seed: int = 0,
 ) -> Result:
-    """The shortest schedule of one static graph (name, path, dict or `StaticGraph`) that CP-SAT finds, with its bound.
+    """The shortest schedule of one static graph that CP-SAT finds, with its bound.
 
-    Never worse than HEFT and PEFT, as far as the time is enough for them: `time_limit`, in seconds, covers the whole
-    call. `num_workers`: threads, by default all cores. Raises `InstanceError`, `ValueError` for a negative limit,
-    `ImportError` without OR-Tools.
+    `dag`: name, path, dict or `StaticGraph`. Never worse than HEFT and PEFT, as far as the time is
+    enough for them: `time_limit`, in seconds, covers the whole call. `num_workers`: threads, by
+    default all cores. Raises `InstanceError`, `ValueError` for a negative limit, `ImportError`
+    without OR-Tools.
     """
     began = time.perf_counter()
     solver = Solver(WHO, time_limit, num_workers, seed)
@@ -39,13 +40,14 @@ def solve_static(
     deadline = began + time_limit
     schedule, bound = solve_graph(graph, solver, deadline, patience=deadline + GRACE)
     makespan = schedule.makespan
-    return Result(schedule, makespan, bound, bound == makespan, "cp_sat", time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Result(schedule, makespan, bound, bound == makespan, "cp_sat", seconds)
 
 
 def solve_graph(
     graph: TaskGraph, solver: Solver, deadline: float, patience: float, least: int = 0
 ) -> tuple[StaticSchedule, int]:
-    """The best schedule found of a graph whose tasks hold their PE for `least` at least, and a bound.
+    """The best schedule found, whose tasks hold their PE for `least` at least, and a bound.
 
     `deadline` and `patience`, that of list schedules, are times of `time.perf_counter`.
     """
@@ -60,9 +62,14 @@ def solve_graph(
 
 
 def _solve_model(
-    graph: TaskGraph, solver: Solver, hint: StaticSchedule, shortest: int, deadline: float, least: int
+    graph: TaskGraph,
+    solver: Solver,
+    hint: StaticSchedule,
+    shortest: int,
+    deadline: float,
+    least: int,
 ) -> tuple[StaticSchedule, int]:
-    """The best schedule found, no worse than the hint, and a bound. Raises `TimeoutError` before it solves."""
+    """`solve_graph` from a hint; raises `TimeoutError` where the time ends before the model is."""
     model = Model(solver.cp_model, graph.num_pes, hint.makespan + least, deadline)
     makespan = model.cp.new_int_var(min(shortest, hint.makespan), hint.makespan, "makespan")
     tasks = model.add_graph(graph, least, hint=hint)
@@ -93,11 +100,12 @@ class ModelTasks:
     def values(self, solver: Solver) -> tuple[np.ndarray, np.ndarray]:
         """PE and start of each task in the solution found, i32[task] both."""
         pe = [next(p for p, here in row.items() if solver.value(here)) for row in self.present]
-        return np.array(pe, np.int32), np.array([solver.value(start) for start in self.start], np.int32)
+        start = [solver.value(each) for each in self.start]
+        return np.array(pe, np.int32), np.array(start, np.int32)
 
 
 class Model:
-    """A CP-SAT model of graphs on shared PEs. Building it raises `TimeoutError` past the `deadline`."""
+    """A CP-SAT model of graphs on shared PEs; building past `deadline` raises `TimeoutError`."""
 
     def __init__(self, cp_model: Any, num_pes: int, horizon: int, deadline: float = math.inf):
         self.cp, self.horizon, self.deadline = cp_model.CpModel(), horizon, deadline
@@ -148,8 +156,18 @@ class Model:
                 self._add_transfer(graph.transfer[j, k], tasks, j, k, there)
         return tasks
 
-    def _add_transfer(self, transfer: np.ndarray, tasks: ModelTasks, j: int, k: int, there: Any) -> None:
-        """`there` is after the transfer from `j`, which depends on its PE and, given columns, on that of `k`."""
+    def _add_transfer(
+        self,
+        transfer: np.ndarray,
+        tasks: ModelTasks,
+        j: int,
+        k: int,
+        there: Any,
+    ) -> None:
+        """`there` is after the transfer from `j`.
+
+        It depends on the PE of `j` and, where `transfer` has several columns, on that of `k`.
+        """
         for p, is_from in tasks.present[j].items():
             self.check_clock()
             row = {q: int(transfer[p, q if transfer.shape[1] > 1 else 0]) for q in tasks.present[k]}

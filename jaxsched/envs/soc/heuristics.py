@@ -3,7 +3,7 @@
 In DS3 a scheduler is called once per tick, with the list of all ready tasks; here it is asked for one task after the
 other, and decides as the joint call would. Times are integers. Scores are graded, so that they can be sampled: within
 the task, or the tasks, that a rule would decide next, PEs score by the time it minimises; the rule's own choice, ties
-included, is one above all that are as good. Estimates and transfers: `decisions.estimate`, `decisions.transfer`.
+included, is one above all that are as good. Estimates and transfers: `decisions.py`.
 
 CPU, MET, STF, EFT, ETF: Arda et al. (DS3), IEEE Trans. Computers 2020. HEFT: Topcuoglu, Hariri & Wu, IEEE TPDS 2002.
 PEFT: Arabnejad & Barbosa, IEEE TPDS 2014. HEFT_RT: HEFT at run time, of DASH-Sim; "HEFT" of DeepSoCS and SoCRATES.
@@ -33,7 +33,8 @@ from jaxsched.envs.soc.types import LATEST, QUEUED, RUNNING, State
 
 def cpu(state: State, settings: Settings) -> Array:
     """The first PE that can run the first ready task (DS3: PE 0). i32[F, Q]."""
-    return _score_first_task(state, jnp.broadcast_to(_pe_ids(state), state.frontier.exec_time.shape))
+    shape = state.frontier.exec_time.shape
+    return _score_first_task(state, jnp.broadcast_to(_pe_ids(state), shape))
 
 
 def met(state: State, settings: Settings) -> Array:
@@ -74,7 +75,7 @@ def etf(state: State, settings: Settings) -> Array:
 
 
 def etf_lb(state: State, settings: Settings) -> Array:
-    """ETF, ties between PEs to the smallest counter (`decisions.scan_etf_lb`; `rule="etf_lb"`). i32[F, Q]."""
+    """ETF, ties to the PE of the smallest counter (`scan_etf_lb`; `rule="etf_lb"`). i32[F, Q]."""
     entry, pe, _ = scan_etf_lb(state, settings)
     entries = jnp.arange(state.instance.num_entries, dtype=jnp.int32)[:, None]
     return _score(estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe))
@@ -198,8 +199,10 @@ def _planned(state: State, plan: int) -> Array:
         return jnp.where(task, values, 0).sum(dtype=jnp.int32)
 
     slot = value_of_task(front.slot)
-    pe = take(system.plan_pe, jnp.int32(plan), take(state.jobs.profile, slot), value_of_task(front.task))
-    return _score_task(state, task, jnp.broadcast_to((_pe_ids(state) != pe).astype(jnp.int32), front.exec_time.shape))
+    profile = take(state.jobs.profile, slot)
+    pe = take(system.plan_pe, jnp.int32(plan), profile, value_of_task(front.task))
+    other = (_pe_ids(state) != pe).astype(jnp.int32)
+    return _score_task(state, task, jnp.broadcast_to(other, front.exec_time.shape))
 
 
 RULES: types.MappingProxyType[str, Callable[[State, Settings], Array]] = types.MappingProxyType(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -99,7 +99,7 @@ def make_system(
                 system["predecessor_mask"][p, k, d] = True
             _fill(system["successor"][p, k], system["successor_mask"][p, k], after[p][k])
         _fill(system["head"][p], system["head_mask"][p], heads[p])
-        _fill_look_ahead(platform, job, after[p], {name: value[p] for name, value in system.items() if name in AHEAD})
+        _fill_look_ahead(platform, job, after[p], {name: system[name][p] for name in AHEAD})
         for i, method in enumerate(PLANS):
             pe, previous = plan(platform, job, method, communication)
             system["plan_pe"][i, p, : job.num_tasks] = pe
@@ -117,7 +117,12 @@ def _fill(ids: np.ndarray, mask: np.ndarray, values: Sequence[int]) -> None:
     ids[: len(values)], mask[: len(values)] = values, True
 
 
-def _fill_look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict[str, np.ndarray]) -> None:
+def _fill_look_ahead(
+    platform: Platform,
+    job: Job,
+    after: list[list[int]],
+    into: dict[str, np.ndarray],
+) -> None:
     """Write the tables `AHEAD` of one profile.
 
     Upward ranks: Topcuoglu, Hariri & Wu 2002, section 4.1. Optimistic cost table: Arabnejad & Barbosa 2014, section 4.
@@ -129,7 +134,7 @@ def _fill_look_ahead(platform: Platform, job: Job, after: list[list[int]], into:
     for name in job.tasks:
         times = [time for time in platform.exec_time[name] if time is not None]
         mean_time.append(sum(times) / len(times))
-    ranks = upward_ranks(order, after, mean_time, transfer, rounded=lambda value: float(np.float32(value)))
+    ranks = upward_ranks(order, after, mean_time, transfer, lambda us: float(np.float32(us)))
     into["rank"][: job.num_tasks] = ranks
     into["num_descendants"][: job.num_tasks] = [len(tasks) for tasks in descendants(after)]
     for k in reversed(order):
@@ -196,11 +201,13 @@ def make_instance(
     profiles, gaps = integers(profile, "profile"), integers(gap, "gap")
     redraws = [0] * len(gaps) if redraw is None else integers(redraw, "redraw")
     if not len(profiles) == len(gaps) == len(redraws) > 0:
-        raise InstanceError(f"{len(profiles)} profiles, {len(gaps)} gaps and {len(redraws)} redraws: one each per job")
+        counts = f"{len(profiles)} profiles, {len(gaps)} gaps and {len(redraws)} redraws"
+        raise InstanceError(f"{counts}: one each per job")
     num_profiles = int(np.asarray(system.profile_mask).sum())
     for i, each in enumerate(profiles):
         if each >= num_profiles:
-            raise Fault(f"{each} is no profile, there are {num_profiles}, counted from 0", "profile", i)
+            reason = f"{each} is no profile, there are {num_profiles}, counted from 0"
+            raise Fault(reason, "profile", i)
     cap = integer(cap, 1, "cap")
     horizon = INT32_MAX if horizon is None else integer(horizon, 1, "horizon")
     slowest = int(_serial(system)[profiles].sum()) + sum(gaps)
@@ -235,36 +242,34 @@ def _serial(system: System) -> np.ndarray:
 
 def to_host(system: System) -> tuple[Platform, list[Job]]:
     """Platform and job profiles of a system with made-up names: task k of profile p is `p.k`."""
-    return _to_host(types.SimpleNamespace(**{name: np.asarray(value) for name, value in vars(system).items()}))
-
-
-def _to_host(system: Any) -> tuple[Platform, list[Job]]:
-    num_pes = int(system.pe_mask.sum())
+    host: Any = jax.tree.map(np.asarray, system)
+    num_pes = int(host.pe_mask.sum())
     names: dict[tuple[int, int], str] = {
-        (p, k): f"{p}.{k}" for p, size in enumerate(system.num_tasks_of) for k in range(size)
+        (p, k): f"{p}.{k}" for p, size in enumerate(host.num_tasks_of) for k in range(size)
     }
 
-    def rows(table: np.ndarray) -> dict[str, tuple]:
-        return {
-            name: tuple(table[p, k, q].item() if system.exec_mask[p, k, q] else None for q in range(num_pes))
-            for (p, k), name in names.items()
-        }
+    def rows(table: Any) -> dict[str, tuple]:
+        found = {}
+        for (p, k), name in names.items():
+            pairs = zip(table[p, k, :num_pes].tolist(), host.exec_mask[p, k], strict=False)
+            found[name] = tuple(value if able else None for value, able in pairs)
+        return found
 
-    has_memory = (system.to_memory[:num_pes] > 0).all()
+    has_memory = (host.to_memory[:num_pes] > 0).all()
     platform = Platform(
         name="instance",
         pes=tuple(f"PE {q}" for q in range(num_pes)),
-        exec_time=rows(system.exec_time),
-        bandwidth=system.bandwidth[:num_pes, :num_pes],
-        to_memory=system.to_memory[:num_pes] if has_memory else None,
-        from_memory=system.from_memory[:num_pes] if has_memory else None,
-        power=rows(system.power) if system.power.any() else None,
+        exec_time=rows(host.exec_time),
+        bandwidth=host.bandwidth[:num_pes, :num_pes],
+        to_memory=host.to_memory[:num_pes] if has_memory else None,
+        from_memory=host.from_memory[:num_pes] if has_memory else None,
+        power=rows(host.power) if host.power.any() else None,
     )
     jobs = []
-    for p in np.flatnonzero(system.profile_mask):
+    for p in np.flatnonzero(host.profile_mask):
         edges = [
-            (int(system.predecessor[p, k, d]), int(k), int(system.volume[p, k, d]))
-            for k, d in np.argwhere(system.predecessor_mask[p])
+            (int(host.predecessor[p, k, d]), int(k), int(host.volume[p, k, d]))
+            for k, d in np.argwhere(host.predecessor_mask[p])
         ]
         tasks = tuple(name for (profile, _), name in names.items() if profile == p)
         jobs.append(Job(name=f"profile {p}", tasks=tasks, edges=tuple(edges)))

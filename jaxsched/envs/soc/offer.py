@@ -65,7 +65,15 @@ def soc_exact(
     return solve_exact(instance, time_limit, hint, num_workers=num_workers, seed=seed, **modelled)
 
 
-def soc_svg(env: Environment, instance: Instance, solution: Trace, /, *, names: Any = None, title: str = "") -> Picture:
+def soc_svg(
+    env: Environment,
+    instance: Instance,
+    solution: Trace,
+    /,
+    *,
+    names: Any = None,
+    title: str = "",
+) -> Picture:
     """The Gantt chart of a trace as SVG."""
     return gantt_svg(solution, title=title)
 
@@ -91,7 +99,7 @@ def soc_write(
     names: Any = None,
     overwrite: bool = False,
 ) -> None:
-    """A trace as CSV, or where the path ends in .json, as events for a trace viewer (ui.perfetto.dev)."""
+    """A trace as CSV, or to a path that ends in .json, as events for ui.perfetto.dev."""
     as_events = os.fspath(path).lower().endswith(".json")
     (solution.to_chrome if as_events else solution.to_csv)(path, overwrite=overwrite)
 

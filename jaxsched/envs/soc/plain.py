@@ -1,4 +1,4 @@
-"""Plain functions on the host: one stream in, one trace out; one task graph in, one schedule out."""
+"""Plain functions on the host: a stream in, a trace out; a task graph in, a schedule out."""
 
 from __future__ import annotations
 
@@ -106,10 +106,9 @@ def schedule_static(
 ) -> StaticSchedule:
     """A schedule of one task graph that minimises its makespan.
 
-    `dag`: name, path or dict of the schema `jaxsched-static-dag/1`, or a `StaticGraph`. `method`: `heft`, `peft`, or
-    `exact` with CP-SAT in `time_limit` seconds (the best found by then, at least as good as HEFT and PEFT;
-    `solve_static` also tells the bound). Raises `InstanceError`, `UnknownNameError`, `ImportError` where OR-Tools is
-    missing.
+    `dag`: name, path or dict of the schema `jaxsched-static-dag/1`, or a `StaticGraph`. `method`:
+    `heft`, `peft`, or `exact` with CP-SAT in `time_limit` seconds (`solve_static` also tells the
+    bound). Raises `InstanceError`, `UnknownNameError`, `ImportError` without OR-Tools.
     """
     if method not in METHODS:
         raise UnknownNameError("method", method, METHODS)

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.soc.checks import INT32_MAX, Fault, array, check_name, check_unique, integer, mapping, number
+from jaxsched.envs.soc.checks import (
+    INT32_MAX,
+    Fault,
+    array,
+    check_name,
+    check_unique,
+    integer,
+    mapping,
+    number,
+)
 from jaxsched.envs.soc.precedence import successors, topological
 
 MAX_PES = 1024  # the bandwidth matrix is their square
@@ -184,7 +193,10 @@ def check(platform: Platform, jobs: Iterable[Job]) -> None:
 # ------------------------------------------------------------------------------------------------ checks of values
 
 
-def check_edges(edges: Sequence[tuple[int, int, int]], num_tasks: int) -> tuple[tuple[int, int, int], ...]:
+def check_edges(
+    edges: Sequence[tuple[int, int, int]],
+    num_tasks: int,
+) -> tuple[tuple[int, int, int], ...]:
     """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a cycle."""
     checked, seen = [], set()
     for i, edge in enumerate(array(edges, "edges")):
@@ -204,7 +216,8 @@ def check_edges(edges: Sequence[tuple[int, int, int]], num_tasks: int) -> tuple[
     if len(ordered) < num_tasks:  # walk backwards among the others until one comes again
         walk = [next(k for k in range(num_tasks) if k not in ordered)]
         while walk[-1] not in walk[:-1]:
-            walk.append(next(src for src, dst, _ in checked if dst == walk[-1] and src not in ordered))
+            before = (src for src, dst, _ in checked if dst == walk[-1])
+            walk.append(next(src for src in before if src not in ordered))
         cycle = walk[walk.index(walk[-1]) :][::-1]
         shown = " -> ".join(map(str, cycle if len(cycle) <= 8 else [*cycle[:7], "..."]))
         raise Fault(f"the tasks {shown} are a cycle", "edges")
@@ -216,7 +229,7 @@ def _times(values: Any, num_pes: int, *path: str | int) -> Times:
     row = array(values, *path)
     if len(row) != num_pes:
         raise Fault(f"{len(row)} times for {num_pes} PEs", *path)
-    return tuple(None if time is None else integer(time, 0, *path, q) for q, time in enumerate(row))
+    return tuple(None if us is None else integer(us, 0, *path, q) for q, us in enumerate(row))
 
 
 def _speeds(values: Any, num_pes: int, *path: str | int, unused: int | None = None) -> list[int]:

@@ -15,10 +15,14 @@ def successors(num_tasks: int, edges: Iterable[tuple[int, int, int]]) -> list[li
     return after
 
 
-def topological(after: Sequence[Sequence[int]], priority: Callable[[int], Any] = lambda task: 0) -> list[int]:
-    """Task ids, each behind its predecessors; the next one is that of least `priority`, then of least id.
+def topological(
+    after: Sequence[Sequence[int]],
+    priority: Callable[[int], Any] = lambda task: 0,
+) -> list[int]:
+    """Task ids, each behind its predecessors; the next is that of least `priority`, then least id.
 
-    Kahn, Topological sorting of large networks, CACM 5(11), 1962. Tasks on a cycle, and those behind one, are left out.
+    Kahn, Topological sorting of large networks, CACM 5(11), 1962. Tasks on a cycle, and those
+    behind one, are left out.
     """
     waits = [0] * len(after)
     for row in after:

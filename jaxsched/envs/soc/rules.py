@@ -85,14 +85,16 @@ def init(instance: Instance, settings: Settings) -> State:
 
 
 def legal(state: State, settings: Settings) -> Array:
-    """bool[A]: the actions that may be taken, by `settings.view`; all false where no decision is asked for."""
+    """bool[A]: the actions that may be taken, by `settings.view`; all false between decisions."""
     return action_mask(state, settings)
 
 
 def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
-    """One step: the decision, if it is `legal`; then time moves, if nothing else happens now; then one event.
+    """One step: the decision, if it is `legal`; then time moves, if nothing else happens now; then
+    one event.
 
-    An illegal action decides nothing, but where an event comes first, the step passes it whatever the action is.
+    An illegal action changes nothing; but where an event comes first, and no decision is asked
+    for, a step passes it whatever the action is.
     """
     entry, pe = entry_and_pe(state, settings, action)
     state = assign(state, settings, entry, pe, legal)

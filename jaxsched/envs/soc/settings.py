@@ -1,4 +1,4 @@
-"""The settings of `SoC-v0`, by the names that `make` takes: what is compiled into the rules, and how they are seen."""
+"""The settings of `SoC-v0`, by the names that `make` takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITH_BOOKS = (*HEFT_RT, *PLANS, "etf_lb")  # rules that keep books of their own
 
 @dataclasses.dataclass(frozen=True)
 class Settings(settings.Settings):
-    """The README says what each value means. Raises `UnknownNameError`, and `ValueError` for other types."""
+    """The README says what each value means. Raises `UnknownNameError` and `ValueError`."""
 
     view: str = "joint"  # what an action is (`views.py`)
     order_mapping: str = "heft_rt"  # view `order`: who chooses the PE
@@ -45,7 +45,7 @@ class Settings(settings.Settings):
 
     @property
     def rule_in_force(self) -> str | None:
-        """`rule`; where none is given and HEFT_RT maps the tasks of an order, HEFT_RT: its plan orders each PE."""
+        """`rule`; HEFT_RT, whose plan orders each PE, where it maps an order and none is given."""
         if self.rule is None and self.view == "order" and self.order_mapping == "heft_rt":
             return "heft_rt"
         return self.rule

@@ -125,16 +125,19 @@ def streams(
     """Streams of `num_jobs` jobs on a platform, profiles drawn with `probabilities` (uniform by default).
 
     `arrivals`: gaps of floor(Exp(mean `scale`)) us, or `fixed`, of floor(scale). `cap` jobs at most are in the system
-    (in `open` loop: have a place there); with `steady` the first `cap` enter at 0. `num_jobs` defaults to 30, with a
-    `horizon` in us to more than can enter before it: as many as `cap` places complete if every job takes the shortest
-    critical path (twice that with noise), or 6 standard deviations above the mean number of arrivals, whichever is
-    less. `noise_std`: standard deviation of execution times, relative to the mean. Several values of `scale`, `cap` and
-    `noise_std`, and several `systems`, are drawn from uniformly, once per instance. `communication` is the setting of
-    the environment, which plans of HEFT and PEFT count with. Raises `ValueError` naming the argument at fault.
+    (in `open` loop: have a place there); with `steady` the first `cap` enter at 0. `num_jobs`
+    defaults to 30, with a `horizon` in us to more than can enter before it: as many as `cap`
+    places complete if every job takes the shortest critical path (twice that with noise), or 6
+    standard deviations above the mean number of arrivals, whichever is less. `noise_std`: standard
+    deviation of execution times, relative to the mean. Several values of `scale`, `cap` and `noise_std`,
+    and several `systems`, are drawn from uniformly, once per instance. `communication` is the setting
+    of the environment, which plans of HEFT and PEFT count with. Raises `ValueError` and
+    `UnknownNameError`.
     """
     if systems is None:
         platform = platform if isinstance(platform, Platform) else load_platform(platform)
-        loaded = [job if isinstance(job, Job) else load_job(job) for job in array(profiles, "profiles")]
+        given_jobs = array(profiles, "profiles")
+        loaded = [job if isinstance(job, Job) else load_job(job) for job in given_jobs]
         systems = [(platform, loaded)]
     given: Systems = tuple((each, tuple(jobs)) for each, jobs in systems)
     if not given or not all(jobs for _, jobs in given):
@@ -146,16 +149,13 @@ def streams(
     ):
         if value not in known:
             raise UnknownNameError(name, str(value), map(str, known))
-    scales = tuple(number(value, *path, below=1e6) for value, path in _each(scale, "scale"))
+    scales = _numbers(scale, "scale", below=1e6)
     caps = tuple(integer(value, 1, *path) for value, path in _each(cap, "cap"))
-    noises = None
-    if noise_std is not None:
-        noises = tuple(number(value, *path, below=100) for value, path in _each(noise_std, "noise_std"))
-    weights = None
-    if probabilities is not None:
-        weights = tuple(number(value, *path) for value, path in _each(probabilities, "probabilities"))
-        if len(weights) != min(len(jobs) for _, jobs in given) or sum(weights) <= 0:
-            raise Fault("expected one number per profile, not all of them zero", "probabilities")
+    noises = None if noise_std is None else _numbers(noise_std, "noise_std", below=100)
+    weights = None if probabilities is None else _numbers(probabilities, "probabilities")
+    fewest = min(len(jobs) for _, jobs in given)
+    if weights is not None and (len(weights) != fewest or sum(weights) <= 0):
+        raise Fault("expected one number per profile, not all of them zero", "probabilities")
     horizon = None if horizon is None else integer(horizon, 1, "horizon")
     if num_jobs is None and horizon is None:
         num_jobs = 30
@@ -187,8 +187,12 @@ def _each(values: Any, name: str) -> list[tuple[Any, tuple[str | int, ...]]]:
     return [(plain_number(value), (name, i)) for i, value in enumerate(array(values, name))]
 
 
+def _numbers(values: Any, name: str, below: float = 1e30) -> tuple[float, ...]:
+    return tuple(number(value, *path, below=below) for value, path in _each(values, name))
+
+
 def fitting(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `streams` that the settings of an environment ask for; in open loop there is no cap."""
+    """The arguments of `streams` that settings ask for: in open loop there is no cap."""
     fitted = {"communication": settings["communication"]}
     return fitted | {"cap": 16, "steady": False} if settings["cap_mode"] == "open" else fitted
 

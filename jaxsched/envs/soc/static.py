@@ -54,10 +54,16 @@ def plan(
     return placed.pe.tolist(), previous
 
 
-def list_schedule(graph: TaskGraph, method: str, least: int = 0, deadline: float = math.inf) -> StaticSchedule:
-    """HEFT or PEFT; a task holds its PE and keeps its successors waiting for `least` at least (1 in streams).
+def list_schedule(
+    graph: TaskGraph,
+    method: str,
+    least: int = 0,
+    deadline: float = math.inf,
+) -> StaticSchedule:
+    """HEFT or PEFT.
 
-    Past the `deadline`, of `time.perf_counter`, HEFT looks for no more gaps, and PEFT raises `TimeoutError`.
+    A task holds its PE and keeps its successors waiting for `least` at least (1 in streams). Past
+    the `deadline`, of `time.perf_counter`, HEFT looks for no gaps, and PEFT raises `TimeoutError`.
     """
     placed = _place_all(graph, method, Lines(graph.num_pes, least, deadline))
     return StaticSchedule(*placed, int(placed.finish.max(initial=0)))
@@ -70,10 +76,10 @@ def upward_ranks(
     transfer: Mapping[tuple[int, int], Any],
     rounded: Callable[[Any], Any] = lambda value: value,
 ) -> list[Any]:
-    """Upward ranks (Topcuoglu et al., section 4.1): mean time from a task's start to the end, transfers included.
+    """Upward ranks: mean time from the start of a task to the end, transfers included.
 
-    In the numbers of `mean_time` and `transfer`: fractions in plans, where ties decide, and `rounded` to float32 in
-    the tables of the observation, which trained policies have seen so.
+    Topcuoglu et al., section 4.1. In the numbers of `mean_time` and `transfer`: fractions in
+    plans, where ties decide; `rounded` to float32 in what observations show, as policies saw it.
     """
     rank: list[Any] = [0] * len(after)
     for k in reversed(order):
@@ -82,11 +88,8 @@ def upward_ranks(
     return rank
 
 
-# ------------------------------------------------------------------------------------------------------- placing tasks
-
-
 class Placed(NamedTuple):
-    """Where and when the tasks of one graph run that were placed so far: int32 arrays by task id."""
+    """Where and when the tasks of a graph run, those placed so far: int32 arrays by task id."""
 
     pe: np.ndarray
     start: np.ndarray
@@ -99,10 +102,10 @@ def nothing_placed(graph: TaskGraph) -> Placed:
 
 
 class Lines:
-    """What stands on each PE, in order of time: `rows` of (start, end, task), of one graph or of several.
+    """What stands on each PE, in order of time: `rows` of (start, end, task), of several graphs.
 
-    A task holds its PE and keeps its successors waiting for `least` at least. Past the `deadline`, of
-    `time.perf_counter`, tasks go behind all others of a PE, for which nothing has to be searched.
+    A task holds its PE and keeps its successors waiting for `least` at least. Past the `deadline`,
+    of `time.perf_counter`, tasks go behind all others of a PE, for which nothing is searched.
     """
 
     def __init__(self, num_pes: int, least: int = 0, deadline: float = math.inf):
@@ -117,9 +120,13 @@ class Lines:
         cost: Callable[[int, int], Any] = lambda finish, pe: finish,
         release: int = 0,
     ) -> None:
-        """Put task `k`, its predecessors `placed`, in the earliest gap of the PE of least `cost(finish, pe)`."""
+        """Put task `k` in the earliest gap of the PE of least `cost(finish, pe)`.
+
+        Its predecessors are `placed`; it starts at `release` or later.
+        """
         earliest = max((int(placed.start[j]) + self.least for j in graph.before[k]), default=0)
-        arrive = np.maximum(graph.arrive(k, placed.pe, placed.finish), max(earliest, release)).tolist()
+        arrive = graph.arrive(k, placed.pe, placed.finish)
+        arrive = np.maximum(arrive, max(earliest, release)).tolist()
         find = self._gap if time.perf_counter() < self.deadline else self._end
         best = None
         for p in graph.able(k):
@@ -134,7 +141,7 @@ class Lines:
         placed.pe[k], placed.start[k], placed.finish[k] = p, start, finish
 
     def _gap(self, p: int, earliest: int, length: int) -> tuple[int, int]:
-        """The first start >= `earliest` of a free stretch of `length` on PE `p`, and its index in the row."""
+        """The first start >= `earliest` of a free stretch of `length` on PE `p`, and its index."""
         row = self.rows[p]
         # What is over by then is before it, also a task of length 0.
         first = bisect.bisect_right(row, earliest, key=lambda item: item[1])
@@ -179,7 +186,8 @@ def _place_by_peft(graph: TaskGraph, lines: Lines) -> Placed:
         for p in graph.able(k):
             if time.perf_counter() >= lines.deadline:
                 raise TimeoutError("PEFT's table is not complete")
-            table[k][p] = max((_optimistic(graph, table, k, p, s) for s in graph.after[k]), default=Fraction(0))
+            ways = [_optimistic(graph, table, k, p, s) for s in graph.after[k]]
+            table[k][p] = max(ways, default=Fraction(0))
         rank[k] = sum(table[k].values(), Fraction(0)) / len(table[k])
     placed = nothing_placed(graph)
     position = {k: i for i, k in enumerate(graph.order)}
@@ -188,8 +196,14 @@ def _place_by_peft(graph: TaskGraph, lines: Lines) -> Placed:
     return placed
 
 
-def _optimistic(graph: TaskGraph, table: Sequence[Mapping[int, Fraction]], k: int, p: int, successor: int) -> Fraction:
-    """From the end of task `k` on PE `p` to the end of all, by way of its `successor` on the best PE."""
+def _optimistic(
+    graph: TaskGraph,
+    table: Sequence[Mapping[int, Fraction]],
+    k: int,
+    p: int,
+    successor: int,
+) -> Fraction:
+    """From the end of task `k` on PE `p` to the end of all, by its `successor` on the best PE."""
     ways = []
     for q in graph.able(successor):
         transfer = graph.mean_transfer[k, successor] if q != p else 0

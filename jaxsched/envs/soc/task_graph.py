@@ -78,7 +78,10 @@ class TaskGraph:
 
 
 def static_task_graph(static: StaticGraph) -> TaskGraph:
-    """The task graph of a static graph: nothing is sent within a PE. Raises `InstanceError` beyond int32."""
+    """The task graph of a static graph, where nothing is sent within a PE.
+
+    Raises `InstanceError` beyond int32.
+    """
     between = static.bandwidth.astype(np.int64)
     np.fill_diagonal(between, INT32_MAX + 1)  # more than any volume
     others = ~np.eye(len(between), dtype=bool)
@@ -121,7 +124,7 @@ def _graph(
     for src, dst, _ in sorted(edges):
         before[dst].append(src)
     means = {(src, dst): volume * slowness for src, dst, volume in edges}
-    taken = {volume: volume // speed for _, _, volume in edges}  # one table a volume: they may be large
+    taken = {volume: volume // speed for _, _, volume in edges}  # once a volume: they may be large
     transfer = {(src, dst): taken[volume] for src, dst, volume in edges}
     graph = TaskGraph(exec_time, before, successors(len(exec_time), edges), means, transfer, read)
     if graph.horizon > INT32_MAX:

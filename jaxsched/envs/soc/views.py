@@ -1,6 +1,7 @@
-"""Views of one decision: what an action is, a task and a PE (`joint`), a PE (`fifo`), or a task (`order`).
+"""Views of one decision: what an action is.
 
-`fifo`: for the task that is ready longest (SoCRATES). `order`: on the PE that `order_mapping` chooses (DeepSoCS).
+`joint`: a task and a PE. `fifo`: a PE for the task that is ready longest (SoCRATES).
+`order`: a task, on the PE that `order_mapping` chooses (DeepSoCS).
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.A
 
 
 def make(communication: str, cap_mode: str, order: str, rule: str | None, **more: Any) -> soc_env.SoC:
-    given = {"communication": communication, "cap_mode": cap_mode, "dispatch_order": order, "rule": rule}
-    return soc_env.SoC(Settings(**given, **more))
+    given = {"communication": communication, "cap_mode": cap_mode, "dispatch_order": order}
+    return soc_env.SoC(Settings(**given, rule=rule, **more))
 
 
 def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.Case], expect: Any = None, **noise: Any):

@@ -114,7 +114,7 @@ def test_bad_values_of_streams_are_named(bad, message):
 
 def test_scalars_of_numpy_and_jax_are_the_numbers_they_are():
     """Issue 16, row 8."""
-    plain = soc.streams(num_jobs=4, scale=(10, 25), cap=2, noise_std=0.5, steady=True, warm_up=3, horizon=90)
+    plain = soc.streams(num_jobs=4, scale=(10, 25), cap=2, noise_std=0.5, warm_up=3, horizon=90)
     other = soc.streams(
         num_jobs=np.int64(4),
         scale=np.array([10, 25]),
@@ -154,9 +154,10 @@ def test_bad_values_of_an_instance_are_named(change, message):
 
 
 def test_the_default_stream_fits_the_settings():
-    plain, open_loop = jaxsched.make("SoC-v0"), jaxsched.make("SoC-v0", cap_mode="open", communication="shared_memory")
-    assert plain.default_source == soc.streams(num_jobs=30, cap=3)
-    assert open_loop.default_source == soc.streams(cap=16, steady=False, communication="shared_memory")
+    shared = {"communication": "shared_memory"}
+    open_loop = jaxsched.make("SoC-v0", cap_mode="open", **shared)
+    assert jaxsched.make("SoC-v0").default_source == soc.streams(num_jobs=30, cap=3)
+    assert open_loop.default_source == soc.streams(cap=16, steady=False, **shared)
     assert soc.streams(horizon=5000).num_jobs > 100
 
 

@@ -256,11 +256,11 @@ def test_bad_arguments():
         solve_stream(ONE_PE, [job], [2**31 - 2])
 
 
-# -------------------------------------------------------------------------------------------------------- time limits
+# -------------------------------------------------------------------------------- time limits
 
 
 def test_nothing_is_searched_past_the_time_limit(monkeypatch):
-    """Issue 16, row 13: the limit covers greedy starts, PEFT's table and building the model, not the solver alone."""
+    """Issue 16, row 13: the limit covers greedy starts, PEFT's table and the model too."""
     dag = random_dag(random.Random(0), 400)
     jobs = [load_job(f"socrates_top{1 + i % 5}") for i in range(16)]
     monkeypatch.setattr(exact_graph, "GRACE", 0.0)
