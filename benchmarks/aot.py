@@ -44,6 +44,7 @@ from jaxsched.envs.memory.allocation import rules as allocation_rules
 from jaxsched.envs.memory.mapping import rules as mapping_rules
 from jaxsched.envs.memory.replacement import rules as replacement_rules
 from jaxsched.envs.soc import rules as soc_rules
+from jaxsched.envs.soc import streams
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
 BATCH = 4096
@@ -219,17 +220,16 @@ def blocking_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, C
 
 def soc_programs(settings: dict) -> Iterator[tuple[str, Callable, tuple]]:
     """The same of the SoC family: one decision and one event, the decision given or ETF's."""
-    env = jaxsched.make("SoC-v0", record=False, **settings)
+    env, source = jaxsched.make("SoC-v0", record=False), streams(**settings)
 
     def arguments(key):
-        return key, env.reset(key, env.default_source(key))[0], jnp.int32(0)
+        return key, env.reset(key, source(key))[0], jnp.int32(0)
 
     args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), SOC_BATCH)))
 
     def given(key, state, action):
-        num_pes = state.instance.system.num_pes
-        legal = soc_rules.legal(state).any()
-        return soc_rules.apply(state, env.rule_settings, action // num_pes, action % num_pes, legal)
+        legal = soc_rules.legal(state, env.settings).any()
+        return soc_rules.apply(state, env.settings, action, legal)
 
     def by_etf(key, state, action):
         mask = env.action_mask(state)

@@ -46,12 +46,8 @@ from tests.reference import soc as reference
 # From the data folder.
 DS3: dict[str, Any] = {"platform": "ds3_multiple_bal", "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"), "cap": 12}
 SYSTEMS = {
-    "3 PEs": {"env": {"record": False}, "batch": 1024, "python": 64},
-    "16 PEs": {
-        "env": {**DS3, "scale": 100.0, "num_jobs": 24, "record": False},
-        "batch": 128,
-        "python": 32,
-    },
+    "3 PEs": {"stream": {}, "batch": 1024, "python": 64},
+    "16 PEs": {"stream": {**DS3, "scale": 100.0, "num_jobs": 24}, "batch": 128, "python": 32},
 }
 PUBLISHED = {"3 PEs": "SoCRATES 2,000 (ETF)", "16 PEs": "DS3 700 to 1,100"}  # tasks/s on one core
 RESULTS = Path(__file__).parent / "results" / "soc"
@@ -255,12 +251,13 @@ def throughput(rounds: int) -> None:
     """Tasks per second of ETF inside jit beside the plain-Python simulator of the tests, same worlds, taking turns."""
     rows = []
     for size, settings in SYSTEMS.items():
+        env = jaxsched.make("SoC-v0", record=False)
         try:
-            env = jaxsched.make("SoC-v0", **settings["env"])
+            source = soc.streams(**settings["stream"])
         except InstanceError as error:
             print(f"{size} left out: {error}")
             continue
-        worlds = jax.jit(jax.vmap(env.default_source))(random.split(random.key(SEED), settings["batch"]))
+        worlds = jax.jit(jax.vmap(source))(random.split(random.key(SEED), settings["batch"]))
         tasks = np.asarray(worlds.system.num_tasks_of)[0][np.asarray(worlds.profile)].sum(1)
         etf = greedy(env.heuristics["etf"])
 

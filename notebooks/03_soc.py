@@ -144,10 +144,10 @@ num_worlds, num_jobs = (4, 4) if QUICK else (64, 50)
 rules = ["met", "etf"] if QUICK else ["met", "heft_rt", "eft", "etf"]
 
 
-def make(rule=None, **settings):
+def make(rule=None):
     """The setting of SoCRATES. HEFT_RT also keeps books: its plan orders the tasks of a PE."""
     books = {"rule": rule} if rule == "heft_rt" else {}
-    return jaxsched.make("SoC-v0", num_jobs=num_jobs, cap_mode="socrates", **books, **settings)
+    return jaxsched.make("SoC-v0", cap_mode="socrates", **books)
 
 
 def latencies(report):
@@ -155,7 +155,8 @@ def latencies(report):
 
 
 caps = (3,) if QUICK else (3, 4, 5)
-worlds = {cap: evaluation.generate(make(cap=cap).default_source, num_worlds, seed=1) for cap in caps}
+streams = {cap: soc.streams(num_jobs=num_jobs, cap=cap) for cap in caps}
+worlds = {cap: evaluation.generate(streams[cap], num_worlds, seed=1) for cap in caps}
 latency = {rule: [latencies(evaluation.evaluate(make(rule), worlds[cap], rule)) for cap in caps] for rule in rules}
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
@@ -205,7 +206,7 @@ print({cap: f"{values.mean():+.2f} %" for cap, values in zip(caps, change, stric
 noise = (0.4,) if QUICK else (0.0, 0.1, 0.2, 0.4)
 curves = {rule: [] for rule in (*rules, "policy")}
 for std in noise:
-    drawn = evaluation.generate(make(noise_std=std).default_source, num_worlds, seed=2)
+    drawn = evaluation.generate(soc.streams(num_jobs=num_jobs, noise_std=std), num_worlds, seed=2)
     for rule in rules:
         curves[rule].append(latencies(evaluation.evaluate(make(rule), drawn, rule)).mean())
     curves["policy"].append(latencies(evaluation.evaluate(make(), drawn, play, params=params, label="policy")).mean())

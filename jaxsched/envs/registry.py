@@ -20,7 +20,7 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
     "FlexibleJobShop-v0": "jaxsched.envs.job_shop.flexible.env:FlexibleJobShop",
     "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
     "MemoryMap-v0": "jaxsched.envs.memory.mapping.env:make_memory_map",
-    "SoC-v0": "jaxsched.envs.soc.env:make_soc",
+    "SoC-v0": "jaxsched.envs.soc.env:SoC",
     "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
     "TensorReplacement-v0": "jaxsched.envs.memory.replacement.env:TensorReplacement",
 }

@@ -36,7 +36,7 @@ def difference(saved: Any, wanted: Any, prefix: str = "") -> list[str]:
 
 def describe(env: Environment) -> dict[str, Any]:
     """The environment's id and settings as plain data."""
-    return {"id": env.id, "settings": env.settings}
+    return {"id": env.id, "settings": dict(env.settings)}
 
 
 def named(params: Params) -> dict[str, Any]:

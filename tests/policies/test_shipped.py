@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.envs import job_shop
+from jaxsched.envs import job_shop, soc
 from jaxsched.evaluation import evaluate, generate
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy, shipped_policies
@@ -45,8 +45,8 @@ def test_the_job_shop_policy_beats_a_rule():
 
 @pytest.mark.nightly
 def test_the_soc_policy_beats_etf():
-    env = jaxsched.make("SoC-v0", num_jobs=100, cap_mode="socrates")
+    env = jaxsched.make("SoC-v0", cap_mode="socrates")
     apply, params = load_policy("standard", env)
-    worlds = generate(env.default_source, 32, seed=1)
+    worlds = generate(soc.streams(num_jobs=100), 32, seed=1)
     played = evaluate(env, worlds, functools.partial(greedy_policy, apply), params=params)
     assert played.mean_objective < evaluate(env, worlds, "etf").mean_objective

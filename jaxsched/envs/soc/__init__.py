@@ -3,16 +3,17 @@
 from jaxsched.core.result import Result
 from jaxsched.envs.soc.draw import gantt, gantt_svg
 from jaxsched.envs.soc.env import SoC
-from jaxsched.envs.soc.exact import solve_exact, solve_static, solve_stream
+from jaxsched.envs.soc.exact import solve_exact, solve_stream
+from jaxsched.envs.soc.exact_graph import solve_static
 from jaxsched.envs.soc.instances import make_instance, make_system, to_host, width
 from jaxsched.envs.soc.io import load_job, load_platform, load_static
-from jaxsched.envs.soc.plain import simulate
+from jaxsched.envs.soc.plain import schedule_static, simulate
 from jaxsched.envs.soc.platforms import Job, Platform, StaticGraph
 from jaxsched.envs.soc.preset import PRESETS
 from jaxsched.envs.soc.settings import Settings
 from jaxsched.envs.soc.sources import Streams, random_systems, streams
-from jaxsched.envs.soc.static import StaticSchedule, schedule_static
-from jaxsched.envs.soc.trace import JobRecord, TaskRecord, Trace, write_schedule
+from jaxsched.envs.soc.static import StaticSchedule
+from jaxsched.envs.soc.trace import JobRecord, TaskRecord, Trace
 from jaxsched.envs.soc.types import Instance, Noise, State, System
 from jaxsched.envs.soc.validate import validate
 
@@ -50,5 +51,4 @@ __all__ = [
     "to_host",
     "validate",
     "width",
-    "write_schedule",
 ]

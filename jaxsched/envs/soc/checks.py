@@ -1,8 +1,9 @@
-"""Checks of what users give, in files and in Python: plain values, or a `Fault` with the path to the one at fault."""
+"""Checks of what users give, in files and in Python: plain values, or a `Fault` with its path."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import operator
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,9 @@ def shorten(value: Any) -> str:
 
 def is_array(value: Any) -> bool:
     """Whether `value` is a list, a tuple or an array with an axis: no text, no object."""
-    return isinstance(value, list | tuple) or (hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0)
+    if isinstance(value, list | tuple):
+        return True
+    return hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0
 
 
 def array(value: Any, *path: str | int) -> Sequence[Any]:
@@ -53,7 +56,7 @@ def array(value: Any, *path: str | int) -> Sequence[Any]:
 
 
 def mapping(value: Any, *path: str | int, known: Sequence[str] = ()) -> Mapping[str, Any]:
-    """`value`, an object whose keys are texts; with `known`, none but these: nothing is dropped silently."""
+    """`value`, an object whose keys are texts; raises `Fault`, also for a key not `known`."""
     if not isinstance(value, Mapping):
         raise Fault(f"expected an object, got {shorten(value)}", *path)
     for key in value:
@@ -86,12 +89,23 @@ def integers(values: Any, *path: str | int) -> list[int]:
     return [integer(value, 0, *path, i) for i, value in enumerate(array(values, *path))]
 
 
-def number(value: Any, *path: str | int) -> float:
-    """`value` as a float from 0 to 1e30; raises `Fault`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+def rising(values: Any, *path: str | int) -> list[int]:
+    """`integers` that do not decrease."""
+    times = integers(values, *path)
+    for i, (first, second) in enumerate(itertools.pairwise(times)):
+        if second < first:
+            reason = f"{second} is before the one ahead of it, {first}: times must not decrease"
+            raise Fault(reason, *path, i + 1)
+    return times
+
+
+def number(value: Any, *path: str | int, below: float = 1e30) -> float:
+    """`value` as a float from 0 to less than `below`; raises `Fault`."""
+    numeric = isinstance(value, int | float | np.integer | np.floating)
+    if not numeric or isinstance(value, bool):
         raise Fault(f"{shorten(value)} is not a number", *path)
-    if not 0 <= value < 1e30:  # also refuses NaN
-        raise Fault(f"{shorten(value)} is not a number from 0 to 1e30", *path)
+    if not 0 <= value < below:  # also refuses NaN
+        raise Fault(f"{shorten(value)} is not a number from 0 to {below:g}", *path)
     return float(value)
 
 

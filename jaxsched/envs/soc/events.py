@@ -88,12 +88,13 @@ def next_event(state: State, settings: Settings) -> Event:
     retiring &= front.start == jnp.where(retiring, front.start, LATEST).min()
     retiring &= (front.queue_key == jnp.where(retiring, front.queue_key, LATEST).min()) & retire
 
-    def of_retiring(values: Array) -> Array:
+    def value_of_retiring(values: Array) -> Array:
         return jnp.where(retiring, values, 0).sum(dtype=jnp.int32)
 
-    start = of_retiring(front.start)
-    finish = start + of_retiring(front.duration)
-    slot = jnp.where(enter, jnp.argmax(free_slots(state)).astype(jnp.int32), of_retiring(front.slot))
+    start = value_of_retiring(front.start)
+    finish = start + value_of_retiring(front.duration)
+    free = jnp.argmax(free_slots(state)).astype(jnp.int32)
+    slot = jnp.where(enter, free, value_of_retiring(front.slot))
     slot = jnp.where(enter | retire, slot, instance.num_slots)  # out of range writes nothing
     profile = jnp.where(enter, take(instance.profile, state.next_job), take(jobs.profile, slot))
     num_left = jnp.where(enter, take(system.num_tasks_of, profile), take(jobs.num_left, slot) - 1)
@@ -108,8 +109,8 @@ def next_event(state: State, settings: Settings) -> Event:
         profile=profile,
         arrival=jnp.where(enter, asked, take(jobs.arrival, slot)),
         num_left=num_left,
-        task=jnp.where(retire, of_retiring(front.task), system.num_tasks),
-        pe=of_retiring(front.pe),
+        task=jnp.where(retire, value_of_retiring(front.task), system.num_tasks),
+        pe=value_of_retiring(front.pe),
         start=start,
         finish=finish,
         end=jnp.where(enter, 0, jnp.maximum(take(jobs.end, slot), finish)),

@@ -3,7 +3,7 @@
 In DS3 a scheduler is called once per tick, with the list of all ready tasks; here it is asked for one task after the
 other, and decides as the joint call would. Times are integers. Scores are graded, so that they can be sampled: within
 the task, or the tasks, that a rule would decide next, PEs score by the time it minimises; the rule's own choice, ties
-included, is one above all that are as good. Estimates and transfers: `rules.estimate`, `rules.transfer`.
+included, is one above all that are as good. Estimates and transfers: `decisions.py`.
 
 CPU, MET, STF, EFT, ETF: Arda et al. (DS3), IEEE Trans. Computers 2020. HEFT: Topcuoglu, Hariri & Wu, IEEE TPDS 2002.
 PEFT: Arabnejad & Barbosa, IEEE TPDS 2014. HEFT_RT: HEFT at run time, of DASH-Sim; "HEFT" of DeepSoCS and SoCRATES.
@@ -17,15 +17,24 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsched.core.arrays import lookup, take, take_row
-from jaxsched.envs.soc.rules import busy_pes, decided_now, estimate, first, ready, scan_etf_lb
+from jaxsched.core.arrays import lookup, take
+from jaxsched.envs.soc.decisions import (
+    busy_pes,
+    decided_now,
+    estimate,
+    first,
+    ready,
+    scan_etf_lb,
+    timeline,
+)
 from jaxsched.envs.soc.settings import PLANS, Settings
 from jaxsched.envs.soc.types import LATEST, QUEUED, RUNNING, State
 
 
 def cpu(state: State, settings: Settings) -> Array:
     """The first PE that can run the first ready task (DS3: PE 0). i32[F, Q]."""
-    return _of_first(state, jnp.broadcast_to(_pe_ids(state), state.frontier.exec_time.shape))
+    shape = state.frontier.exec_time.shape
+    return _score_first_task(state, jnp.broadcast_to(_pe_ids(state), shape))
 
 
 def met(state: State, settings: Settings) -> Array:
@@ -50,12 +59,12 @@ def met(state: State, settings: Settings) -> Array:
 
 def stf(state: State, settings: Settings) -> Array:
     """Minimum execution time of the first ready task, ties to the lowest PE (as DS3's STF behaves). i32[F, Q]."""
-    return _of_first(state, state.frontier.exec_time)
+    return _score_first_task(state, state.frontier.exec_time)
 
 
 def eft(state: State, settings: Settings) -> Array:
     """Earliest estimated finish time of the first ready task. i32[F, Q]."""
-    return _of_first(state, estimate(state, settings))
+    return _score_first_task(state, estimate(state, settings))
 
 
 def etf(state: State, settings: Settings) -> Array:
@@ -66,24 +75,10 @@ def etf(state: State, settings: Settings) -> Array:
 
 
 def etf_lb(state: State, settings: Settings) -> Array:
-    """ETF, ties between PEs to the one with the smallest counter (`rules.scan_etf_lb`; `rule="etf_lb"`). i32[F, Q]."""
+    """ETF, ties to the PE of the smallest counter (`scan_etf_lb`; `rule="etf_lb"`). i32[F, Q]."""
     entry, pe, _ = scan_etf_lb(state, settings)
     entries = jnp.arange(state.instance.num_entries, dtype=jnp.int32)[:, None]
     return _score(estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe))
-
-
-def timeline(state: State) -> tuple[Array, Array]:
-    """i32[Q] both: when each PE is done with the task it runs, and with its queue too, as HEFT_RT plans it.
-
-    The running task by its mean time, then one queued task directly after the other; transfers are ignored. There are
-    no gaps, so that insertion is possible for a task of length 0 only, right after the running task.
-    """
-    front = state.frontier
-    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
-    running = here & (front.status == RUNNING)[:, None]
-    free = jnp.maximum(jnp.where(running, (front.start + front.mean)[:, None], 0).max(0), state.time)
-    queued = here & (front.status == QUEUED)[:, None]
-    return free, free + jnp.where(queued, front.mean[:, None], 0).sum(0, dtype=jnp.int32)
 
 
 def heft_rt(state: State, settings: Settings) -> Array:
@@ -97,7 +92,7 @@ def heft_rt(state: State, settings: Settings) -> Array:
     longest = waits & (mean == jnp.where(waits, mean, -1.0).max())
     free, end = timeline(state)
     finish = front.exec_time + jnp.where(front.exec_time == 0, free, end) - state.time
-    return _of(state, first(longest, front.ready_seq), finish)
+    return _score_task(state, first(longest, front.ready_seq), finish)
 
 
 def heft_rt_released(state: State, settings: Settings) -> Array:
@@ -117,7 +112,7 @@ def heft_rt_released(state: State, settings: Settings) -> Array:
     here = (front.pe[:, None] == _pe_ids(state)) & now[:, None]
     planned = jnp.where(here, front.mean[:, None], 0).sum(0, dtype=jnp.int32)  # in this call, behind all else
     end = jnp.maximum(end - planned, collision(state)) + planned
-    return _of(state, first(longest, front.ready_seq), front.exec_time + end - state.time)
+    return _score_task(state, first(longest, front.ready_seq), front.exec_time + end - state.time)
 
 
 def collision(state: State) -> Array:
@@ -157,17 +152,6 @@ def random(state: State, settings: Settings) -> Array:
     return jnp.zeros_like(state.frontier.exec_time)
 
 
-def map_to_pe(state: State, settings: Settings, mapping: str, entry: Array) -> Array:
-    """i32[]: the PE on which the ready task in `entry` finishes first, by HEFT_RT's timelines or EFT's estimate."""
-    time, able = take_row(state.frontier.exec_time, entry), take_row(state.frontier.exec_mask, entry)
-    if mapping == "heft_rt":
-        free, end = timeline(state)
-        finish = time + jnp.where(time == 0, free, end)
-    else:
-        finish = take_row(estimate(state, settings), entry)
-    return jnp.argmin(jnp.where(able, finish, LATEST)).astype(jnp.int32)
-
-
 def _mean(state: State) -> Array:
     """f32[F]: the mean time of each task over the PEs that can run it."""
     front = state.frontier
@@ -197,26 +181,28 @@ def _score(cost: Array, able: Array, choice: Array) -> Array:
     return jnp.where(choice, 1, jnp.where(able, value, 2 * value.min() - 2))
 
 
-def _of(state: State, task: Array, cost: Array) -> Array:
+def _score_task(state: State, task: Array, cost: Array) -> Array:
     """Scores of a rule that decides `task` bool[F] (one entry) next: the PE of least cost, ties to the lowest."""
     able = task[:, None] & state.frontier.exec_mask
     return _score(cost, able, able & (cost == jnp.where(able, cost, LATEST).min()))
 
 
-def _of_first(state: State, cost: Array) -> Array:
-    return _of(state, first(ready(state), state.frontier.ready_seq), cost)
+def _score_first_task(state: State, cost: Array) -> Array:
+    return _score_task(state, first(ready(state), state.frontier.ready_seq), cost)
 
 
 def _planned(state: State, plan: int) -> Array:
     front, system = state.frontier, state.instance.system
     task = first(ready(state), front.ready_seq)
 
-    def of_task(values: Array) -> Array:
+    def value_of_task(values: Array) -> Array:
         return jnp.where(task, values, 0).sum(dtype=jnp.int32)
 
-    slot = of_task(front.slot)
-    pe = take(system.plan_pe, jnp.int32(plan), take(state.jobs.profile, slot), of_task(front.task))
-    return _of(state, task, jnp.broadcast_to((_pe_ids(state) != pe).astype(jnp.int32), front.exec_time.shape))
+    slot = value_of_task(front.slot)
+    profile = take(state.jobs.profile, slot)
+    pe = take(system.plan_pe, jnp.int32(plan), profile, value_of_task(front.task))
+    other = (_pe_ids(state) != pe).astype(jnp.int32)
+    return _score_task(state, task, jnp.broadcast_to(other, front.exec_time.shape))
 
 
 RULES: types.MappingProxyType[str, Callable[[State, Settings], Array]] = types.MappingProxyType(

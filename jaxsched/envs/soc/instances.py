@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.envs.soc.checks import INT32_MAX, Fault, integer, integers, number
 from jaxsched.envs.soc.platforms import Job, Platform, check
+from jaxsched.envs.soc.precedence import descendants, successors, topological
 from jaxsched.envs.soc.settings import PLANS
-from jaxsched.envs.soc.static import plan
+from jaxsched.envs.soc.static import plan, upward_ranks
 from jaxsched.envs.soc.types import Instance, Noise, System
 
 AHEAD = ("rank", "optimistic", "out_transfer", "num_descendants", "successor_bits")
@@ -41,14 +42,12 @@ def make_system(
         raise InstanceError(f"platform {platform.name!r} has no memory node, which communication='shared_memory' needs")
     num_profiles, num_pes = len(profiles), max(platform.num_pes, min_pes)
     num_tasks = max(min_tasks, *(job.num_tasks for job in profiles))
+    after = [successors(job.num_tasks, job.edges) for job in profiles]
     before: list[list[list[tuple[int, int]]]] = []
-    after: list[list[list[int]]] = []
     for job in profiles:
         before.append([[] for _ in job.tasks])
-        after.append([[] for _ in job.tasks])
         for src, dst, volume in sorted(job.edges):
             before[-1][dst].append((src, volume))
-            after[-1][src].append(dst)
     heads = [[k for k, row in enumerate(rows) if not row] for rows in before]
     num_before = max(min_predecessors, *(len(row) for rows in before for row in rows))
     num_after = max(min_successors, *(len(row) for rows in [*after, heads] for row in rows))
@@ -100,7 +99,7 @@ def make_system(
                 system["predecessor_mask"][p, k, d] = True
             _fill(system["successor"][p, k], system["successor_mask"][p, k], after[p][k])
         _fill(system["head"][p], system["head_mask"][p], heads[p])
-        _look_ahead(platform, job, after[p], {name: value[p] for name, value in system.items() if name in AHEAD})
+        _fill_look_ahead(platform, job, after[p], {name: system[name][p] for name in AHEAD})
         for i, method in enumerate(PLANS):
             pe, previous = plan(platform, job, method, communication)
             system["plan_pe"][i, p, : job.num_tasks] = pe
@@ -118,22 +117,27 @@ def _fill(ids: np.ndarray, mask: np.ndarray, values: Sequence[int]) -> None:
     ids[: len(values)], mask[: len(values)] = values, True
 
 
-def _look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict[str, np.ndarray]) -> None:
-    """The tables `AHEAD` of one profile.
+def _fill_look_ahead(
+    platform: Platform,
+    job: Job,
+    after: list[list[int]],
+    into: dict[str, np.ndarray],
+) -> None:
+    """Write the tables `AHEAD` of one profile.
 
     Upward ranks: Topcuoglu, Hariri & Wu 2002, section 4.1. Optimistic cost table: Arabnejad & Barbosa 2014, section 4.
     """
     others = ~np.eye(platform.num_pes, dtype=bool)
     slowness = 1 / float(platform.bandwidth[others].mean()) if others.any() else 0.0
     transfer = {(src, dst): volume * slowness for src, dst, volume in job.edges}
-    reach: dict[int, set[int]] = {}
-    for k in reversed(topological(job.num_tasks, after)):
-        times = [time for time in platform.exec_time[job.tasks[k]] if time is not None]
-        into["rank"][k] = sum(times) / len(times) + max(
-            (transfer[k, s] + float(into["rank"][s]) for s in after[k]), default=0.0
-        )
-        reach[k] = set(after[k]).union(*(reach[s] for s in after[k]))
-        into["num_descendants"][k] = len(reach[k])
+    order, mean_time = topological(after), []
+    for name in job.tasks:
+        times = [time for time in platform.exec_time[name] if time is not None]
+        mean_time.append(sum(times) / len(times))
+    ranks = upward_ranks(order, after, mean_time, transfer, lambda us: float(np.float32(us)))
+    into["rank"][: job.num_tasks] = ranks
+    into["num_descendants"][: job.num_tasks] = [len(tasks) for tasks in descendants(after)]
+    for k in reversed(order):
         for s in after[k]:
             into["out_transfer"][k] += transfer[k, s]
             into["successor_bits"][k, s // 32] |= np.uint32(1 << (s % 32))
@@ -144,32 +148,12 @@ def _look_ahead(platform: Platform, job: Job, after: list[list[int]], into: dict
             np.maximum(mine, least, out=mine)
 
 
-def topological(num_tasks: int, after: Sequence[Sequence[int]]) -> list[int]:
-    """Task ids, each behind its predecessors."""
-    waits = [0] * num_tasks
-    for row in after:
-        for s in row:
-            waits[s] += 1
-    order = [k for k in range(num_tasks) if not waits[k]]
-    for k in order:  # grows
-        for s in after[k]:
-            waits[s] -= 1
-            if not waits[s]:
-                order.append(s)
-    return order
-
-
 def width(job: Job) -> int:
     """The largest number of tasks none of which needs another: as many can be ready, queued or running at once.
 
     Dilworth's theorem: tasks less a maximum matching of the bipartite graph of all ancestors and descendants.
     """
-    after: list[list[int]] = [[] for _ in job.tasks]
-    for src, dst, _ in job.edges:
-        after[src].append(dst)
-    reach: dict[int, set[int]] = {}
-    for k in reversed(topological(job.num_tasks, after)):
-        reach[k] = set(after[k]).union(*(reach[s] for s in after[k]))
+    reach = descendants(successors(job.num_tasks, job.edges))
     matched: dict[int, int] = {}  # descendant -> ancestor
 
     def augments(first: int) -> bool:
@@ -217,11 +201,13 @@ def make_instance(
     profiles, gaps = integers(profile, "profile"), integers(gap, "gap")
     redraws = [0] * len(gaps) if redraw is None else integers(redraw, "redraw")
     if not len(profiles) == len(gaps) == len(redraws) > 0:
-        raise InstanceError(f"{len(profiles)} profiles, {len(gaps)} gaps and {len(redraws)} redraws: one each per job")
+        counts = f"{len(profiles)} profiles, {len(gaps)} gaps and {len(redraws)} redraws"
+        raise InstanceError(f"{counts}: one each per job")
     num_profiles = int(np.asarray(system.profile_mask).sum())
     for i, each in enumerate(profiles):
         if each >= num_profiles:
-            raise Fault(f"{each} is no profile, there are {num_profiles}, counted from 0", "profile", i)
+            reason = f"{each} is no profile, there are {num_profiles}, counted from 0"
+            raise Fault(reason, "profile", i)
     cap = integer(cap, 1, "cap")
     horizon = INT32_MAX if horizon is None else integer(horizon, 1, "horizon")
     slowest = int(_serial(system)[profiles].sum()) + sum(gaps)
@@ -229,9 +215,10 @@ def make_instance(
         raise InstanceError(f"the stream may take {slowest} us, which exceeds int32: use a coarser unit of time")
     noise = None
     if noise_std is not None:
-        if number(noise_std, "noise_std") >= 100 or noise_key is None:
-            raise InstanceError(f"noise_std is {noise_std}, expected a number below 100, and a noise_key")
-        noise = Noise(noise_key, np.float32(noise_std))  # pyright: ignore[reportArgumentType]
+        std = np.float32(number(noise_std, "noise_std", below=100))
+        if noise_key is None:
+            raise InstanceError("noise_std needs a noise_key")
+        noise = Noise(noise_key, std)  # pyright: ignore[reportArgumentType]
     arrays: dict[str, Any] = {
         "profile": np.array(profiles, np.int32),
         "gap": np.array(gaps, np.int32),
@@ -255,36 +242,34 @@ def _serial(system: System) -> np.ndarray:
 
 def to_host(system: System) -> tuple[Platform, list[Job]]:
     """Platform and job profiles of a system with made-up names: task k of profile p is `p.k`."""
-    return _to_host(types.SimpleNamespace(**{name: np.asarray(value) for name, value in vars(system).items()}))
-
-
-def _to_host(system: Any) -> tuple[Platform, list[Job]]:
-    num_pes = int(system.pe_mask.sum())
+    host: Any = jax.tree.map(np.asarray, system)
+    num_pes = int(host.pe_mask.sum())
     names: dict[tuple[int, int], str] = {
-        (p, k): f"{p}.{k}" for p, size in enumerate(system.num_tasks_of) for k in range(size)
+        (p, k): f"{p}.{k}" for p, size in enumerate(host.num_tasks_of) for k in range(size)
     }
 
-    def rows(table: np.ndarray) -> dict[str, tuple]:
-        return {
-            name: tuple(table[p, k, q].item() if system.exec_mask[p, k, q] else None for q in range(num_pes))
-            for (p, k), name in names.items()
-        }
+    def rows(table: Any) -> dict[str, tuple]:
+        found = {}
+        for (p, k), name in names.items():
+            pairs = zip(table[p, k, :num_pes].tolist(), host.exec_mask[p, k], strict=False)
+            found[name] = tuple(value if able else None for value, able in pairs)
+        return found
 
-    has_memory = (system.to_memory[:num_pes] > 0).all()
+    has_memory = (host.to_memory[:num_pes] > 0).all()
     platform = Platform(
         name="instance",
         pes=tuple(f"PE {q}" for q in range(num_pes)),
-        exec_time=rows(system.exec_time),
-        bandwidth=system.bandwidth[:num_pes, :num_pes],
-        to_memory=system.to_memory[:num_pes] if has_memory else None,
-        from_memory=system.from_memory[:num_pes] if has_memory else None,
-        power=rows(system.power) if system.power.any() else None,
+        exec_time=rows(host.exec_time),
+        bandwidth=host.bandwidth[:num_pes, :num_pes],
+        to_memory=host.to_memory[:num_pes] if has_memory else None,
+        from_memory=host.from_memory[:num_pes] if has_memory else None,
+        power=rows(host.power) if host.power.any() else None,
     )
     jobs = []
-    for p in np.flatnonzero(system.profile_mask):
+    for p in np.flatnonzero(host.profile_mask):
         edges = [
-            (int(system.predecessor[p, k, d]), int(k), int(system.volume[p, k, d]))
-            for k, d in np.argwhere(system.predecessor_mask[p])
+            (int(host.predecessor[p, k, d]), int(k), int(host.volume[p, k, d]))
+            for k, d in np.argwhere(host.predecessor_mask[p])
         ]
         tasks = tuple(name for (profile, _), name in names.items() if profile == p)
         jobs.append(Job(name=f"profile {p}", tasks=tasks, edges=tuple(edges)))

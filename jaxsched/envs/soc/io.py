@@ -6,14 +6,13 @@ this folder. A platform file is written by clusters; a `Platform` is flat, one e
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,7 +40,7 @@ def load_platform(source: Data) -> Platform:
     `InstanceError` with file, line, field and value for malformed data, with close matches or the remedy for an unknown
     name.
     """
-    return _load(source, _Kind("soc", "platform", "jaxsched-soc-platform/1", _platform))
+    return _load(source, "soc", "platform", "jaxsched-soc-platform/1", _platform)
 
 
 def load_job(source: Data) -> Job:
@@ -50,7 +49,7 @@ def load_job(source: Data) -> Job:
     Names are looked up in the package (`socrates_top1` to `socrates_top10`), then in the folder `$JAXSCHED_DATA`
     (`soc/job_*.json`). Raises `InstanceError` as `load_platform` does.
     """
-    return _load(source, _Kind("job", "job profile", "jaxsched-soc-job/1", _job))
+    return _load(source, "job", "job profile", "jaxsched-soc-job/1", _job)
 
 
 def load_static(source: Data) -> StaticGraph:
@@ -59,7 +58,7 @@ def load_static(source: Data) -> StaticGraph:
     Names are looked up in the package (`topcuoglu_2002`, `arabnejad_2014`), then in the folder `$JAXSCHED_DATA`
     (`soc/static_*.json`). Raises `InstanceError` as `load_platform` does.
     """
-    return _load(source, _Kind("static", "static graph", "jaxsched-static-dag/1", _static))
+    return _load(source, "static", "static graph", "jaxsched-static-dag/1", _static)
 
 
 # ------------------------------------------------------------------------------------------------ from JSON to data
@@ -75,7 +74,7 @@ class _Reader:
         return fault if self.json is None else self.json.fail(fault.reason, *fault.path)
 
     def get(self, *path: str | int) -> Any:
-        """The value at `path`; raises `Fault` where it is missing, or where something on the way has no such inside."""
+        """The value at `path`; raises `Fault` where it is missing or in no container."""
         value: Any = self.entry
         for depth, part in enumerate(path):
             inside = is_array(value) if isinstance(part, int) else isinstance(value, Mapping)
@@ -252,7 +251,8 @@ def _job(reader: _Reader) -> Job:
 
 def _static(reader: _Reader) -> StaticGraph:
     reader.object(known=(*_ABOUT, "exec_time", "edges", "bandwidth"))
-    return StaticGraph(reader.get("name"), reader.get("exec_time"), _edges(reader), reader.get("bandwidth"))
+    times, bandwidth = reader.get("exec_time"), reader.get("bandwidth")
+    return StaticGraph(reader.get("name"), times, _edges(reader), bandwidth)
 
 
 def _edges(reader: _Reader) -> tuple[tuple[int, int, int], ...]:
@@ -268,50 +268,38 @@ def _edges(reader: _Reader) -> tuple[tuple[int, int, int], ...]:
 _T = TypeVar("_T")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kind(Generic[_T]):
-    """One of the three schemas: how its files begin, what it is called, and who reads it."""
-
-    prefix: str
-    what: str
-    schema: str
-    build: Callable[[_Reader], _T]
-
-    def read(self, reader: _Reader) -> _T:
-        try:
-            schema = reader.entry.get("schema", self.schema)
-            if not isinstance(schema, str) or schema != self.schema:
-                raise Fault(f"{shorten(schema)} is not a {self.what}, expected {self.schema!r}", "schema")
-            return self.build(reader)
-        except Fault as fault:
-            raise reader.fail(fault) from None
-
-
-def _load(source: Data, kind: _Kind[_T]) -> _T:
+def _load(source: Data, prefix: str, what: str, schema: str, build: Callable[[_Reader], _T]) -> _T:
+    """What `build` makes of a dict, a file, or a name in the files `prefix_*.json`."""
     if isinstance(source, Mapping):
-        return kind.read(_Reader(source, None))
-    if not isinstance(source, str | os.PathLike):
-        raise InstanceError(f"expected a {kind.what} by name, path or dict, got {shorten(source)}")
-    text = os.fsdecode(source)
-    named: dict[str, Path] = {}
-    if os.path.isfile(text):
-        named[text] = Path(text)
+        reader = _Reader(source, None)
+    elif isinstance(source, str | os.PathLike):
+        reader = _parsed(_path(os.fsdecode(source), prefix, what), what)
     else:
-        for folder in _folders():
-            named = {**_names(folder, kind.prefix), **named}  # the package first
-            if text in named:
-                break
-    if text in named:
-        return kind.read(_parsed(named[text], kind.what))
+        raise InstanceError(f"expected a {what} by name, path or dict, got {shorten(source)}")
+    try:
+        given = reader.entry.get("schema", schema)
+        if not isinstance(given, str) or given != schema:
+            raise Fault(f"{shorten(given)} is not a {what}, expected {schema!r}", "schema")
+        return build(reader)
+    except Fault as fault:
+        raise reader.fail(fault) from None
+
+
+def _path(text: str, prefix: str, what: str) -> Path:
+    """The file of that path or name."""
+    if os.path.isfile(text):
+        return Path(text)
+    named: dict[str, Path] = {}
+    for folder in _folders():
+        named = {**_names(folder, prefix), **named}  # the package first
+        if text in named:
+            return named[text]
     close = difflib.get_close_matches(text.lower()[:100], named, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(named))}"
-    data = os.environ.get("JAXSCHED_DATA")
-    remedy = (
-        f"JAXSCHED_DATA={data} has no soc/{kind.prefix}_*.json with it"
-        if data
-        else "more may be in a data folder: set JAXSCHED_DATA"
-    )
-    raise InstanceError(f"no file and no {kind.what} named {shorten(text)}; {hint} ({remedy})")
+    remedy = "more may be in a data folder: set JAXSCHED_DATA"
+    if data := os.environ.get("JAXSCHED_DATA"):
+        remedy = f"JAXSCHED_DATA={data} has no soc/{prefix}_*.json with it"
+    raise InstanceError(f"no file and no {what} named {shorten(text)}; {hint} ({remedy})")
 
 
 def _parsed(path: Path, what: str) -> _Reader:
@@ -319,20 +307,23 @@ def _parsed(path: Path, what: str) -> _Reader:
     return _Reader(json.entry, json)
 
 
-def _folders() -> list[Any]:
-    folder = os.environ.get("JAXSCHED_DATA")
-    return [resources.files(__package__ or "") / "data", *([Path(folder, "soc")] if folder else [])]
+def _folders() -> Iterator[Any]:
+    """The package first: its own names are found without a look at the environment."""
+    yield resources.files(__package__ or "") / "data"
+    if folder := os.environ.get("JAXSCHED_DATA"):
+        yield Path(folder, "soc")
 
 
 def _names(folder: Any, prefix: str) -> dict[str, Path]:
     """The `name` fields of the files `prefix_*.json` of a folder."""
     if not folder.is_dir():
         return {}
+    named = {}
     with resources.as_file(folder) as path:
-        return {
-            _name(file, (s := file.stat()).st_mtime_ns, s.st_size): file
-            for file in sorted(path.glob(f"{prefix}_*.json"))
-        }
+        for file in sorted(path.glob(f"{prefix}_*.json")):
+            stat = file.stat()
+            named[_name(file, stat.st_mtime_ns, stat.st_size)] = file
+    return named
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Objectives of a stream as running bounds, and what no scheduler can beat."""
+"""What objectives are made of: time in the system so far, and the least latency of each job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsched.envs.soc import rules
+from jaxsched.envs.soc.decisions import draw_duration
 from jaxsched.envs.soc.types import LATEST, Instance, State
 
 
@@ -14,19 +14,6 @@ def elapsed_in_system(state: State) -> Array:
     """i32[]: us that the jobs in the system have spent there, the warm-up left out."""
     since = jnp.maximum(state.jobs.arrival, state.instance.warm_up)
     return jnp.where(state.jobs.occupied, jnp.maximum(state.time - since, 0), 0).sum(dtype=jnp.int32)
-
-
-def bound(state: State, objective: str) -> Array:
-    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease is the reward.
-
-    `latency`: finish - arrival, summed over the jobs completed after the warm-up. `jobs_in_system`: the integral of
-    their number, which a job leaves when its last task retires. `makespan`: the last finish.
-    """
-    if objective == "latency":
-        return state.latency
-    if objective == "makespan":
-        return state.last_finish
-    return state.residence + elapsed_in_system(state)
 
 
 def drawn_times(instance: Instance) -> Array:
@@ -37,7 +24,7 @@ def drawn_times(instance: Instance) -> Array:
     ordinals, tasks = (jnp.arange(size, dtype=jnp.int32) for size in mean.shape[:2])
 
     def draw(ordinal: Array, task: Array, means: Array) -> Array:
-        return jax.vmap(lambda each: rules.draw_duration(instance, ordinal, task, each))(means)
+        return jax.vmap(lambda each: draw_duration(instance, ordinal, task, each))(means)
 
     return jax.vmap(jax.vmap(draw, (None, 0, 0)), (0, None, 0))(ordinals, tasks, mean)
 
@@ -56,17 +43,3 @@ def shortest_latency(instance: Instance) -> Array:
 
     end = jax.lax.fori_loop(0, system.num_tasks, relax, fastest)
     return jnp.where(instance.job_mask, end.max(-1), 0)
-
-
-def lower_bound(instance: Instance, objective: str) -> Array:
-    """i32[]: no schedule is better. Sums: the critical paths; makespan: the latest of them, from its earliest entry.
-
-    0 with a warm-up or a horizon, which leave out what is slow enough.
-    """
-    shortest = shortest_latency(instance)
-    if objective == "makespan":
-        entry = jnp.cumsum(instance.gap, dtype=jnp.int32)
-        value = jnp.where(instance.job_mask, entry + shortest, 0).max()
-    else:
-        value = shortest.sum(dtype=jnp.int32)
-    return jnp.where((instance.warm_up > 0) | (instance.horizon < LATEST), 0, value)

@@ -15,17 +15,17 @@ from jax import Array, lax
 
 from jaxsched.core.arrays import lookup, take_row
 from jaxsched.core.graph import GraphObservation, make_graph
-from jaxsched.envs.soc.heuristics import map_to_pe, timeline
-from jaxsched.envs.soc.rules import estimate, first, ready, transfer
+from jaxsched.envs.soc.decisions import estimate, first, ready, timeline, transfer
 from jaxsched.envs.soc.settings import Settings
 from jaxsched.envs.soc.types import EMPTY, LATEST, QUEUED, READY, RUNNING, State
+from jaxsched.envs.soc.views import map_to_pe
 
 TASK, PE, JOB, SYSTEM = 0, 1, 2, 3  # node kinds
 SHARES_SUCCESSOR, QUEUED_AT, RUNS_ON, PART_OF, ABLE = 0, 1, 2, 3, 4  # edge kinds
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
-def frontier_observation(state: State, settings: Settings, view: str, mapping: str, mask: Array) -> GraphObservation:
+def frontier_observation(state: State, settings: Settings, mask: Array) -> GraphObservation:
     """`mask` bool[A]: legal actions. N = F + Q + W + 1 nodes: entries, PEs, places of jobs, the system.
 
     E = F * F + 4 * F edges, in `fifo` and `order` 2 * F * Q more: in `joint` the actions are those edges.
@@ -157,7 +157,7 @@ def frontier_observation(state: State, settings: Settings, view: str, mapping: s
     entries = np.arange(num_entries, dtype=np.int32)
     receivers, senders = np.divmod(np.arange(num_entries * num_entries, dtype=np.int32), num_entries)
     on_pe = num_entries + front.pe
-    of_job = num_entries + num_pes + front.slot
+    at_job = num_entries + num_pes + front.slot
     placed = queued | running
     kind = jnp.where(running, RUNS_ON, QUEUED_AT).astype(jnp.int32)
     part = jnp.full((num_entries,), PART_OF, jnp.int32)
@@ -165,28 +165,28 @@ def frontier_observation(state: State, settings: Settings, view: str, mapping: s
         (senders, receivers, shares.ravel(), jnp.full((num_entries**2,), SHARES_SUCCESSOR, jnp.int32)),
         (entries, on_pe, placed, kind),
         (on_pe, entries, placed, kind),
-        (entries, of_job, real, part),
-        (of_job, entries, real, part),
+        (entries, at_job, real, part),
+        (at_job, entries, real, part),
     ]
-    if view != "joint":
+    if settings.view != "joint":
         task, pe = (ids.ravel().astype(np.int32) for ids in np.indices((num_entries, num_pes)))
         can = pairs.ravel()
         kinds = jnp.full(can.shape, ABLE, jnp.int32)
         parts += [(task, num_entries + pe, can, kinds), (num_entries + pe, task, can, kinds)]
     senders, receivers, edge_mask, edge_kind = (jnp.concatenate(each) for each in zip(*parts, strict=True))
 
-    if view == "joint":
+    if settings.view == "joint":
         action_node = jnp.asarray(np.repeat(entries, num_pes))
         action_resource = jnp.asarray(np.tile(num_entries + np.arange(num_pes, dtype=np.int32), num_entries))
         features = pair_features.reshape(len(pair_features), -1).T
-    elif view == "fifo":
+    elif settings.view == "fifo":
         oldest_task = first(waits, front.ready_seq)
         # With nothing ready the actions point at the first entry, with features 0.
         action_node = jnp.full((num_pes,), 0, jnp.int32) + jnp.argmax(oldest_task).astype(jnp.int32)
         action_resource = num_entries + pe_ids
         features = jnp.where(oldest_task[:, None], pair_features, 0).sum(1).T
     else:
-        mapped = jax.vmap(lambda entry: map_to_pe(state, settings, mapping, entry))(jnp.asarray(entries))
+        mapped = jax.vmap(lambda entry: map_to_pe(state, settings, entry))(jnp.asarray(entries))
         action_node, action_resource = jnp.asarray(entries), num_entries + mapped
         features = jnp.where(mapped[:, None] == pe_ids, pair_features, 0).sum(2).T
     return GraphObservation(

@@ -1,9 +1,8 @@
-"""Plain functions: one stream in, one trace out, on the host."""
+"""Plain functions on the host: a stream in, a trace out; a task graph in, a schedule out."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 
 import jax
@@ -15,16 +14,20 @@ from jaxsched.core.arrays import take
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.padding import bucket, pad_to
 from jaxsched.core.rollout import masked_argmax
-from jaxsched.envs.soc.checks import array, integer, integers, number
-from jaxsched.envs.soc.env import SoC, trace
+from jaxsched.envs.soc.checks import array, integer, number, rising
+from jaxsched.envs.soc.env import SoC, make_trace
+from jaxsched.envs.soc.exact_graph import solve_static
 from jaxsched.envs.soc.heuristics import RULES
 from jaxsched.envs.soc.instances import make_instance, make_system, width
-from jaxsched.envs.soc.io import load_job, load_platform
-from jaxsched.envs.soc.platforms import Data, Job, Platform
+from jaxsched.envs.soc.io import load_job, load_platform, load_static
+from jaxsched.envs.soc.platforms import Data, Job, Platform, StaticGraph
 from jaxsched.envs.soc.settings import WITH_BOOKS, Settings
+from jaxsched.envs.soc.static import StaticSchedule, list_schedule
+from jaxsched.envs.soc.task_graph import static_task_graph
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance, State
 
+METHODS = ("heft", "peft", "exact")  # of `schedule_static`
 PLACES = 8  # for jobs in the system to begin with, where there is no cap
 
 
@@ -60,16 +63,14 @@ def simulate(
         return job if isinstance(job, Job) else load_job(job)
 
     stream = [load(job) for job in array(jobs, "jobs")]
-    times = integers(arrivals, "arrivals")
+    times = rising(arrivals, "arrivals")
     if len(stream) != len(times) or not stream:
         raise InstanceError(f"{len(stream)} jobs and {len(times)} arrivals: one job per arrival, and at least one")
-    for i, (first, second) in enumerate(itertools.pairwise(times)):
-        if second < first:
-            raise InstanceError(f"arrivals[{i + 1}] is {second}, before arrivals[{i}], {first}: they must not decrease")
     if max_jobs_in_system is not None:
         max_jobs_in_system = integer(max_jobs_in_system, 1, "max_jobs_in_system")
-    noise_std = number(noise_std, "noise_std")
+    noise_std = number(noise_std, "noise_std", below=100)
     settings = Settings(
+        view="fifo" if scheduler == "random" else "joint",
         communication=communication,
         cap_mode="open" if max_jobs_in_system is None else "ds3",
         dispatch_order=dispatch_order,
@@ -90,14 +91,31 @@ def simulate(
             noise_std=noise_std or None,
             noise_key=noise_key,
         )
-        return jax.device_get(_run(settings, scheduler, _bucketed(instance), key))
+        return jax.device_get(_run(SoC(settings), scheduler, _bucketed(instance), key))
 
     places = min(len(stream), PLACES if max_jobs_in_system is None else max_jobs_in_system)
     state = run(places)
     while max_jobs_in_system is None and state.held_back:  # nobody may lack a place: again, with twice as many
         places = min(len(stream), 2 * places)
         state = run(places)
-    return trace(state, platform, profiles)
+    return make_trace(state, platform, profiles)
+
+
+def schedule_static(
+    dag: Data | StaticGraph, method: str = "heft", *, time_limit: float = 60.0, seed: int = 0
+) -> StaticSchedule:
+    """A schedule of one task graph that minimises its makespan.
+
+    `dag`: name, path or dict of the schema `jaxsched-static-dag/1`, or a `StaticGraph`. `method`:
+    `heft`, `peft`, or `exact` with CP-SAT in `time_limit` seconds (`solve_static` also tells the
+    bound). Raises `InstanceError`, `UnknownNameError`, `ImportError` without OR-Tools.
+    """
+    if method not in METHODS:
+        raise UnknownNameError("method", method, METHODS)
+    if method == "exact":
+        return solve_static(dag, time_limit=time_limit, seed=seed).solution
+    graph = static_task_graph(dag if isinstance(dag, StaticGraph) else load_static(dag))
+    return list_schedule(graph, method)
 
 
 def _bucketed(instance: Instance) -> Instance:
@@ -112,9 +130,8 @@ def _bucketed(instance: Instance) -> Instance:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(settings: Settings, scheduler: str, instance: Instance, key: Array) -> State:
+def _run(env: SoC, scheduler: str, instance: Instance, key: Array) -> State:
     """To the end. One stream on the host ends when it ends: a loop, not a scan of the most steps there may be."""
-    env = SoC(view="fifo" if scheduler == "random" else "joint", rule_settings=settings)
     scores = env.heuristics[scheduler]
 
     def step(carry: tuple[State, Array]) -> tuple[State, Array]:

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.soc.checks import INT32_MAX, Fault, array, check_name, check_unique, integer, mapping, number
+from jaxsched.envs.soc.checks import (
+    INT32_MAX,
+    Fault,
+    array,
+    check_name,
+    check_unique,
+    integer,
+    mapping,
+    number,
+)
+from jaxsched.envs.soc.precedence import successors, topological
 
 MAX_PES = 1024  # the bandwidth matrix is their square
 MAX_TASKS = 4096  # of one job
@@ -183,10 +193,12 @@ def check(platform: Platform, jobs: Iterable[Job]) -> None:
 # ------------------------------------------------------------------------------------------------ checks of values
 
 
-def check_edges(edges: Sequence[tuple[int, int, int]], num_tasks: int) -> tuple[tuple[int, int, int], ...]:
+def check_edges(
+    edges: Sequence[tuple[int, int, int]],
+    num_tasks: int,
+) -> tuple[tuple[int, int, int], ...]:
     """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a cycle."""
-    checked, successors, waits = [], [[] for _ in range(num_tasks)], [0] * num_tasks
-    seen = set()
+    checked, seen = [], set()
     for i, edge in enumerate(array(edges, "edges")):
         if len(array(edge, "edges", i)) != 3:
             raise Fault(f"expected (src, dst, volume), got {len(edge)} values", "edges", i)
@@ -199,19 +211,13 @@ def check_edges(edges: Sequence[tuple[int, int, int]], num_tasks: int) -> tuple[
         if (src, dst) in seen:
             raise Fault(f"a second edge from task {src} to task {dst}", "edges", i)
         seen.add((src, dst))
-        successors[src].append(dst)
-        waits[dst] += 1
         checked.append((src, dst, volume))
-    ready = [k for k in range(num_tasks) if not waits[k]]
-    for k in ready:  # grows
-        for s in successors[k]:
-            waits[s] -= 1
-            if not waits[s]:
-                ready.append(s)
-    if len(ready) < num_tasks:  # walk backwards among those never ready until one comes again
-        walk = [next(k for k in range(num_tasks) if waits[k])]
+    ordered = set(topological(successors(num_tasks, checked)))
+    if len(ordered) < num_tasks:  # walk backwards among the others until one comes again
+        walk = [next(k for k in range(num_tasks) if k not in ordered)]
         while walk[-1] not in walk[:-1]:
-            walk.append(next(src for src, dst, _ in checked if dst == walk[-1] and waits[src]))
+            before = (src for src, dst, _ in checked if dst == walk[-1])
+            walk.append(next(src for src in before if src not in ordered))
         cycle = walk[walk.index(walk[-1]) :][::-1]
         shown = " -> ".join(map(str, cycle if len(cycle) <= 8 else [*cycle[:7], "..."]))
         raise Fault(f"the tasks {shown} are a cycle", "edges")
@@ -223,7 +229,7 @@ def _times(values: Any, num_pes: int, *path: str | int) -> Times:
     row = array(values, *path)
     if len(row) != num_pes:
         raise Fault(f"{len(row)} times for {num_pes} PEs", *path)
-    return tuple(None if time is None else integer(time, 0, *path, q) for q, time in enumerate(row))
+    return tuple(None if us is None else integer(us, 0, *path, q) for q, us in enumerate(row))
 
 
 def _speeds(values: Any, num_pes: int, *path: str | int, unused: int | None = None) -> list[int]:

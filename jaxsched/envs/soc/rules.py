@@ -27,16 +27,20 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import Array, random
+from jax import Array
 
-from jaxsched.core.arrays import put_add, take, take_row
+from jaxsched.core.arrays import take
+from jaxsched.envs.soc.decisions import assign, ready
 from jaxsched.envs.soc.events import enters, has_room, pass_event, retires
-from jaxsched.envs.soc.settings import PLANS, Settings
+from jaxsched.envs.soc.objectives import elapsed_in_system, shortest_latency
+from jaxsched.envs.soc.settings import Settings
 from jaxsched.envs.soc.types import LATEST, QUEUED, READY, RUNNING, Frontier, Instance, Jobs, Record, State
+from jaxsched.envs.soc.views import action_mask, entry_and_pe
 
 
-def init(instance: Instance, settings: Settings, record: bool = True) -> State:
+def init(instance: Instance, settings: Settings) -> State:
     """The empty system at time 0."""
+    instance = jax.tree.map(jnp.asarray, instance)
     num_tasks, num_pes = instance.system.num_tasks, instance.system.num_pes
     num_jobs, num_slots, num_entries = instance.num_jobs, instance.num_slots, instance.num_entries
 
@@ -44,6 +48,7 @@ def init(instance: Instance, settings: Settings, record: bool = True) -> State:
         return jnp.zeros(shape, dtype)
 
     entries, per_pe = zeros(num_entries), zeros(num_entries, num_pes)
+    record = Record(zeros(num_jobs * num_tasks, 3) + LATEST, zeros(num_jobs, 2) + LATEST)
     slots, zero = zeros(num_slots), zeros()
     state = State(
         instance=instance,
@@ -72,182 +77,57 @@ def init(instance: Instance, settings: Settings, record: bool = True) -> State:
         held_back=zero,
         energy=zeros(dtype=jnp.float32),
         baseline=zero,
-        scale=zero + 1,
-        num_improved=zeros(num_pes) if settings.rule == "etf_lb" else None,
-        record=Record(zeros(num_jobs * num_tasks, 3) + LATEST, zeros(num_jobs, 2) + LATEST) if record else None,
+        scale=jnp.maximum(shortest_latency(instance).sum(dtype=jnp.int32), 1),
+        num_improved=zeros(num_pes) if settings.rule_in_force == "etf_lb" else None,
+        record=record if settings.record else None,
     )
     return state.replace(event=enters(state, zeros(dtype=jnp.bool_)))
 
 
-def ready(state: State) -> Array:
-    """bool[F]: tasks that wait for a decision."""
-    return (state.frontier.status == READY) & (state.frontier.ready_time <= state.time)
+def legal(state: State, settings: Settings) -> Array:
+    """bool[A]: the actions that may be taken, by `settings.view`; all false between decisions."""
+    return action_mask(state, settings)
 
 
-def decides(state: State) -> Array:
-    """bool[]: the scheduler is asked for one task."""
-    return ~state.event & ready(state).any() & ~state.done
+def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
+    """One step: the decision, if it is `legal`; then time moves, if nothing else happens now; then
+    one event.
 
-
-def legal(state: State) -> Array:
-    """bool[F, Q]: PEs that can run each ready task; all false where no decision is asked for."""
-    return (ready(state) & decides(state))[:, None] & state.frontier.exec_mask
-
-
-def first(mask: Array, seq: Array) -> Array:
-    """bool[F]: the entry of `mask` with the smallest `seq` i32[F]; all false where there is none."""
-    return mask & (seq == jnp.where(mask, seq, LATEST).min())
-
-
-def apply(state: State, settings: Settings, entry: Array, pe: Array, legal: Array) -> State:
-    """One step: the decision, if it is `legal`; then time moves, if nothing else happens now; then one event."""
+    An illegal action changes nothing; but where an event comes first, and no decision is asked
+    for, a step passes it whatever the action is.
+    """
+    entry, pe = entry_and_pe(state, settings, action)
     state = assign(state, settings, entry, pe, legal)
     state = advance(state, ~state.event & ~ready(state).any() & ~state.done)
     return pass_event(state, settings)
 
 
-# ------------------------------------------------------------------------------------------------------- decisions
+def bound(state: State, settings: Settings) -> Array:
+    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease is the reward.
 
-
-def transfer(state: State, settings: Settings) -> Array:
-    """i32[F, Q]: us until the data of each ready task would be at each PE, decided now: C of the heuristics."""
-    if settings.communication == "shared_memory":
-        return state.frontier.arrival
-    return jnp.maximum(state.frontier.arrival - state.time, 0)
-
-
-def estimate(state: State, settings: Settings) -> Array:
-    """i32[F, Q]: us until each ready task would finish on each PE, as EFT and ETF estimate it; 0 where it cannot run.
-
-    mean execution time + max(transfer, the PE's own estimate): later decisions and starts do not correct it.
+    `latency`: finish - arrival, summed over the jobs completed after the warm-up. `jobs_in_system`: the integral of
+    their number, which a job leaves when its last task retires. `makespan`: the last finish.
     """
-    wait = jnp.maximum(transfer(state, settings), state.pe_estimate - state.time)
-    return jnp.where(state.frontier.exec_mask, state.frontier.exec_time + wait, 0)
+    if settings.objective == "latency":
+        return state.latency
+    if settings.objective == "makespan":
+        return state.last_finish
+    return state.residence + elapsed_in_system(state)
 
 
-def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Array) -> State:
-    """Give the ready task in `entry` the PE `pe`, i32[] both; unchanged where not `legal`."""
-    front, instance = state.frontier, state.instance
-    hit = legal & (jnp.arange(instance.num_entries, dtype=jnp.int32) == entry)  # [F]
-    entry, pe = jnp.where(legal, entry, 0), jnp.where(legal, pe, 0)
-    slot, task = take(front.slot, entry), take(front.task, entry)
-    mean = take(front.exec_time, entry, pe)
-    wait = take(transfer(state, settings), entry, pe)
-    ordinal, profile = take(state.jobs.ordinal, slot), take(state.jobs.profile, slot)
-    ahead = take(state.jobs.num_decided, slot)
-    by_job = ordinal * instance.system.num_tasks + ahead  # as sorted by job, then by decision
-    busy = take(state.pe_estimate, pe) - state.time
-    front = front.replace(
-        status=jnp.where(hit, QUEUED, front.status),
-        pe=jnp.where(hit, pe, front.pe),
-        mean=jnp.where(hit, mean, front.mean),
-        data_ready=jnp.where(hit, state.time + wait, front.data_ready),
-        duration=jnp.where(hit, draw_duration(instance, ordinal, task, mean), front.duration),
-        dispatch_seq=jnp.where(hit, state.num_dispatched, front.dispatch_seq),
-        queue_key=jnp.where(
-            hit, by_job if settings.dispatch_order == "job_id" else state.num_dispatched, front.queue_key
-        ),
-    )
-    if front.plan_predecessor is not None and front.plan_wait is not None:
-        predecessor, wait_for = plan_predecessor(state, settings, slot, profile, task, pe, mean)
-        front = front.replace(
-            plan_predecessor=jnp.where(hit, predecessor, front.plan_predecessor),
-            plan_wait=jnp.where(hit, wait_for, front.plan_wait),
-        )
-    one = legal.astype(jnp.int32)
-    return state.replace(
-        frontier=front,
-        jobs=state.jobs.replace(num_decided=put_add(state.jobs.num_decided, one, slot)),
-        pe_estimate=jnp.where(
-            legal & (jnp.arange(instance.system.num_pes, dtype=jnp.int32) == pe),
-            state.time + mean + jnp.maximum(wait, busy),
-            state.pe_estimate,
-        ),
-        num_dispatched=state.num_dispatched + one,
-        num_improved=None
-        if state.num_improved is None
-        else jnp.where(legal, scan_etf_lb(state, settings)[2], state.num_improved),
-    )
+def lower_bound(instance: Instance, settings: Settings) -> Array:
+    """i32[]: no schedule is better. Sums: the critical paths; makespan: the latest of them, from its earliest entry.
 
-
-def draw_duration(instance: Instance, ordinal: Array, task: Array, mean: Array) -> Array:
-    """i32[]: us that a task takes; depends on the instance, the job, the task and the mean alone."""
-    if instance.noise is None:
-        return mean
-    key = random.fold_in(random.fold_in(instance.noise.key, ordinal), task)
-    expected = mean.astype(jnp.float32)
-    drawn = jnp.round(expected + instance.noise.std * expected * random.normal(key, (), jnp.float32))
-    return jnp.where(mean > 0, jnp.maximum(drawn.astype(jnp.int32), 1), 0)
-
-
-def plan_predecessor(
-    state: State, settings: Settings, slot: Array, profile: Array, task: Array, pe: Array, mean: Array
-) -> tuple[Array, Array]:
-    """i32[], bool[]: the task (slot * T + task) that the plan has before this one on its PE; whether to wait for it.
-
-    `heft` and `peft`: the job's own task before it in the plan of the job alone. HEFT_RT: the one before it on the PE's
-    timeline (`timeline`).
+    0 with a warm-up or a horizon, which leave out what is slow enough.
     """
-    front, system = state.frontier, state.instance.system
-    if settings.rule in PLANS:
-        plan = jnp.int32(PLANS.index(str(settings.rule)))
-        before = take(system.plan_predecessor, plan, profile, task)
-        there = take(system.plan_mask, plan, profile, task)
-        open_ = take(state.jobs.finish, slot, before) == LATEST
-        return slot * system.num_tasks + before, there & open_
-    # Positions on the timeline: the running task, the queue, what this call decided. Tasks of length 0 of this call
-    # stand in front of the first longer one, whichever comes before them stands in front of that too.
-    here = (front.status >= QUEUED) & (front.pe == pe)
-    now, queued = decided_now(state), here & (front.status == QUEUED)
-    long = queued & (front.mean > 0)
-    first_long = jnp.where(long & ~now, front.queue_key, LATEST).min()
-    in_front = jnp.where(now, front.mean == 0, front.queue_key < first_long)
-    here &= jnp.where((mean == 0) | ~long.any(), (front.status == RUNNING) | in_front, ~now | (front.mean > 0))
-    position = jnp.where(queued, front.queue_key, -1)
-    position = jnp.where(now, jnp.int32(2**30) + front.dispatch_seq, position)
-    last = here & (position == jnp.where(here, position, -2).max())
-    return jnp.where(last, front.slot * system.num_tasks + front.task, 0).sum(dtype=jnp.int32), here.any()
-
-
-def scan_etf_lb(state: State, settings: Settings) -> tuple[Array, Array, Array]:
-    """Entry and PE, i32[], that ETF_LB picks, and its counters i32[Q] after the scan.
-
-    It goes through the ready tasks in order. The best PE of a task is, of those with the smallest estimate, the one
-    with the smallest counter; where it improves on the best so far, its counter goes up.
-    """
-    front = state.frontier
-    waits, finish = ready(state), jnp.where(front.exec_mask, estimate(state, settings), LATEST)
-    order = jnp.argsort(jnp.where(waits, front.ready_seq, LATEST)).astype(jnp.int32)
-    counters = jnp.zeros_like(state.pe_estimate) if state.num_improved is None else state.num_improved
-
-    def look(carry: tuple[Array, ...], entry: Array) -> tuple[tuple[Array, ...], None]:
-        best, pick, pe, counters = carry
-        row = take_row(finish, entry)
-        shortest = row.min()
-        mine = jnp.argmin(jnp.where(row == shortest, counters, LATEST)).astype(jnp.int32)
-        improves = take(waits, entry) & (shortest < best)
-        kept = (best, pick, pe, counters)
-        new = (shortest, entry, mine, put_add(counters, 1, mine))
-        return jax.tree.map(lambda a, b: jnp.where(improves, a, b), new, kept), None
-
-    zero = jnp.zeros((), jnp.int32)
-    (_, pick, pe, counters), _ = jax.lax.scan(look, (zero + LATEST, zero, zero, counters), order)
-    return pick, pe, counters
-
-
-def decided_now(state: State) -> Array:
-    """bool[F]: tasks that were given a PE in this call of the scheduler."""
-    return (state.frontier.status == QUEUED) & (state.frontier.dispatch_seq >= state.call_start)
-
-
-# ------------------------------------------------------------------------------------------------------------- time
-
-
-def busy_pes(state: State) -> Array:
-    """bool[Q]: PEs that run a task."""
-    front = state.frontier
-    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
-    return (here & (front.status == RUNNING)[:, None]).any(0)
+    instance = jax.tree.map(jnp.asarray, instance)
+    shortest = shortest_latency(instance)
+    if settings.objective == "makespan":
+        entry = jnp.cumsum(instance.gap, dtype=jnp.int32)
+        value = jnp.where(instance.job_mask, entry + shortest, 0).max()
+    else:
+        value = shortest.sum(dtype=jnp.int32)
+    return jnp.where((instance.warm_up > 0) | (instance.horizon < LATEST), 0, value)
 
 
 def advance(state: State, moves: Array) -> State:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,9 +20,13 @@ from jax import Array, random
 
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_stack
+from jaxsched.core.settings import plain_number
 from jaxsched.envs.soc import instances
+from jaxsched.envs.soc.checks import Fault, array, integer, is_array, number
 from jaxsched.envs.soc.io import load_job, load_platform
-from jaxsched.envs.soc.platforms import Job, Platform
+from jaxsched.envs.soc.platforms import Data, Job, Platform
+from jaxsched.envs.soc.settings import COMMUNICATION, Settings
+from jaxsched.envs.soc.task_graph import job_task_graph
 from jaxsched.envs.soc.types import LATEST, Instance, Noise, System
 
 ARRIVALS = ("exponential", "fixed")
@@ -51,27 +55,6 @@ class Streams:
         names = [f"{platform.name} ({', '.join(job.name for job in jobs)})" for platform, jobs in self.systems[:3]]
         shown = " ".join(names) + (f" and {len(self.systems) - 3} more" if len(self.systems) > 3 else "")
         return f"Streams({shown}, num_jobs={self.num_jobs}, scale={self.scale}, cap={self.cap})"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of `streams` as plain data, platforms and profiles by name."""
-
-        def plain(values: tuple[float, ...] | None) -> float | list[float] | None:
-            return values[0] if values is not None and len(values) == 1 else None if values is None else list(values)
-
-        named = [{"platform": platform.name, "profiles": [job.name for job in jobs]} for platform, jobs in self.systems]
-        return {
-            **(named[0] if len(named) == 1 else {"systems": named}),
-            "probabilities": None if self.probabilities is None else list(self.probabilities),
-            "num_jobs": self.num_jobs,
-            "scale": plain(self.scale),
-            "cap": plain(self.cap),
-            "noise_std": plain(self.noise_std),
-            "arrivals": self.arrivals,
-            "steady": self.steady,
-            "horizon": self.horizon,
-            "warm_up": self.warm_up,
-        }
 
     def __call__(self, key: Array) -> Instance:
         """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
@@ -124,12 +107,12 @@ class Streams:
 
 
 def streams(
-    platform: str | Platform = "socrates_top",
-    profiles: Sequence[str | Job] = PROFILES,
+    platform: Data | Platform = "socrates_top",
+    profiles: Sequence[Data | Job] = PROFILES,
     *,
     systems: Sequence[tuple[Platform, Sequence[Job]]] | None = None,
     probabilities: Sequence[float] | None = None,
-    num_jobs: int | None = 30,
+    num_jobs: int | None = None,
     scale: float | Sequence[float] = 25.0,
     cap: int | Sequence[int] = 3,
     noise_std: float | Sequence[float] | None = None,
@@ -142,56 +125,82 @@ def streams(
     """Streams of `num_jobs` jobs on a platform, profiles drawn with `probabilities` (uniform by default).
 
     `arrivals`: gaps of floor(Exp(mean `scale`)) us, or `fixed`, of floor(scale). `cap` jobs at most are in the system
-    (in `open` loop: have a place there); with `steady` the first `cap` enter at 0. With a `horizon` in us and
-    `num_jobs=None` there are more jobs than can enter before it: as many as `cap` places complete if every job takes
-    the shortest critical path (twice that with noise), or 6 standard deviations above the mean number of arrivals,
-    whichever is less.
-    `noise_std`: standard deviation of execution times, relative to the mean. Several values of `scale`, `cap` and
-    `noise_std`, and several `systems`, are drawn from uniformly, once per instance.
+    (in `open` loop: have a place there); with `steady` the first `cap` enter at 0. `num_jobs`
+    defaults to 30, with a `horizon` in us to more than can enter before it: as many as `cap`
+    places complete if every job takes the shortest critical path (twice that with noise), or 6
+    standard deviations above the mean number of arrivals, whichever is less. `noise_std`: standard
+    deviation of execution times, relative to the mean. Several values of `scale`, `cap` and `noise_std`,
+    and several `systems`, are drawn from uniformly, once per instance. `communication` is the setting
+    of the environment, which plans of HEFT and PEFT count with. Raises `ValueError` and
+    `UnknownNameError`.
     """
     if systems is None:
-        platform = load_platform(platform) if isinstance(platform, str) else platform
-        jobs = tuple(load_job(job) if isinstance(job, str) else job for job in profiles)
-        systems = [(platform, jobs)]
+        platform = platform if isinstance(platform, Platform) else load_platform(platform)
+        given_jobs = array(profiles, "profiles")
+        loaded = [job if isinstance(job, Job) else load_job(job) for job in given_jobs]
+        systems = [(platform, loaded)]
     given: Systems = tuple((each, tuple(jobs)) for each, jobs in systems)
-    scales = tuple(float(value) for value in (scale if isinstance(scale, Sequence) else (scale,)))
-    caps = tuple(int(value) for value in (cap if isinstance(cap, Sequence) else (cap,)))
-    noises = noise_std if isinstance(noise_std, Sequence) or noise_std is None else (noise_std,)
-    if arrivals not in ARRIVALS:
-        raise UnknownNameError("arrivals", arrivals, ARRIVALS)
-    if not given or not scales or not caps or min(caps) < 1 or not 0 <= min(scales) <= max(scales) < 1e6:
-        raise ValueError(f"need a system, a cap >= 1 and a scale from 0 to 1e6, got cap={cap}, scale={scale}")
-    if noises is not None and not (noises and 0 <= min(noises) <= max(noises) < 100):
-        raise ValueError(f"noise_std must be from 0 to 100, got {noise_std}")
-    if horizon is not None and not 0 < horizon < LATEST:
-        raise ValueError(f"horizon must be a positive number of us, got {horizon}")
-    if not 0 <= warm_up < LATEST:
-        raise ValueError(f"warm_up must not be negative, got {warm_up}")
-    if probabilities is not None:
-        smallest = min(len(jobs) for _, jobs in given)
-        if len(probabilities) != smallest or min(probabilities) < 0 or sum(probabilities) <= 0:
-            raise ValueError("probabilities must be non-negative, one per profile, and not all zero")
-    if num_jobs is None:
-        if horizon is None:
-            raise ValueError("num_jobs=None needs a horizon")
+    if not given or not all(jobs for _, jobs in given):
+        raise ValueError("streams need a system, and every system a job profile")
+    for name, value, known in (
+        ("arrivals", arrivals, ARRIVALS),
+        ("communication", communication, COMMUNICATION),
+        ("steady", plain_number(steady), (True, False)),
+    ):
+        if value not in known:
+            raise UnknownNameError(name, str(value), map(str, known))
+    scales = _numbers(scale, "scale", below=1e6)
+    caps = tuple(integer(value, 1, *path) for value, path in _each(cap, "cap"))
+    noises = None if noise_std is None else _numbers(noise_std, "noise_std", below=100)
+    weights = None if probabilities is None else _numbers(probabilities, "probabilities")
+    fewest = min(len(jobs) for _, jobs in given)
+    if weights is not None and (len(weights) != fewest or sum(weights) <= 0):
+        raise Fault("expected one number per profile, not all of them zero", "probabilities")
+    horizon = None if horizon is None else integer(horizon, 1, "horizon")
+    if num_jobs is None and horizon is None:
+        num_jobs = 30
+    elif num_jobs is None and horizon is not None:
         mean = horizon / max(min(scales), 1e-3)
         done = max(caps) * math.ceil(horizon / _shortest(given)) * (1 if noises is None else 2)
         num_jobs = max(caps) + min(math.ceil(mean + 6 * math.sqrt(mean)), done)
-    if num_jobs < 1:
-        raise ValueError(f"num_jobs must be at least 1, got {num_jobs}")
     return Streams(
         systems=given,
-        probabilities=None if probabilities is None else tuple(map(float, probabilities)),
-        num_jobs=num_jobs,
+        probabilities=weights,
+        num_jobs=integer(num_jobs, 1, "num_jobs"),
         scale=scales,
         cap=caps,
-        noise_std=None if noises is None else tuple(map(float, noises)),
+        noise_std=noises,
         arrivals=arrivals,
-        steady=steady,
+        steady=bool(steady),
         horizon=horizon,
-        warm_up=warm_up,
+        warm_up=integer(warm_up, 0, "warm_up"),
         communication=communication,
     )
+
+
+def _each(values: Any, name: str) -> list[tuple[Any, tuple[str | int, ...]]]:
+    """One number or several, each with its path."""
+    if not is_array(values):
+        return [(plain_number(values), (name,))]
+    if not len(values):
+        raise Fault("expected a number, or several", name)
+    return [(plain_number(value), (name, i)) for i, value in enumerate(array(values, name))]
+
+
+def _numbers(values: Any, name: str, below: float = 1e30) -> tuple[float, ...]:
+    return tuple(number(value, *path, below=below) for value, path in _each(values, name))
+
+
+def fitting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `streams` that settings ask for: in open loop there is no cap."""
+    fitted = {"communication": settings["communication"]}
+    return fitted | {"cap": 16, "steady": False} if settings["cap_mode"] == "open" else fitted
+
+
+@functools.lru_cache(64)
+def default_streams(settings: Settings) -> Streams:
+    """What an environment of these settings trains on unless it is told otherwise."""
+    return streams(**fitting(settings))
 
 
 def random_systems(
@@ -271,17 +280,7 @@ def _tables(systems: Systems, communication: str) -> tuple[System, int]:
 @functools.lru_cache(64)
 def _shortest(systems: Systems) -> int:
     """us, > 0: the shortest critical path of a job on its fastest PEs."""
-    found = []
+    found = [1 << 30]
     for platform, jobs in systems:
-        for job in jobs:
-            end = [0] * job.num_tasks
-            after: list[list[int]] = [[] for _ in job.tasks]
-            before: list[list[int]] = [[] for _ in job.tasks]
-            for src, dst, _ in job.edges:
-                after[src].append(dst)
-                before[dst].append(src)
-            for k in instances.topological(job.num_tasks, after):
-                fastest = min(time for time in platform.exec_time[job.tasks[k]] if time is not None)
-                end[k] = fastest + max((end[j] for j in before[k]), default=0)
-            found.append(max(end))
+        found += [job_task_graph(platform, job).critical_path() for job in jobs]
     return max(1, min(found))

@@ -11,21 +11,20 @@ table, IEEE TPDS 25(3), 2014.
 
 from __future__ import annotations
 
-import dataclasses
-import heapq
+import bisect
 import itertools
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError, UnknownNameError
-from jaxsched.envs.soc.checks import INT32_MAX
-from jaxsched.envs.soc.io import load_static
-from jaxsched.envs.soc.platforms import Data, Job, Platform, StaticGraph, Times
-
-METHODS = ("heft", "peft", "exact")
+from jaxsched.core.errors import UnknownNameError
+from jaxsched.envs.soc.platforms import Job, Platform
+from jaxsched.envs.soc.precedence import topological
+from jaxsched.envs.soc.task_graph import TaskGraph, job_task_graph
 
 
 class StaticSchedule(NamedTuple):
@@ -37,65 +36,6 @@ class StaticSchedule(NamedTuple):
     makespan: int
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskGraph:
-    """One task graph with its times in full: what the methods of this module and of `exact.py` schedule."""
-
-    exec_time: Sequence[Times]  # [task][pe], None: cannot run there
-    before: Sequence[Sequence[int]]  # [task] predecessors, rising
-    mean_transfer: dict[tuple[int, int], Fraction]  # edge (src, dst) -> what ranks count for it
-    # edge -> i64[Q, Q]  from the PE of src to that of dst; with shared memory i64[Q, 1]  from the PE of src to it
-    transfer: dict[tuple[int, int], np.ndarray]
-    read: np.ndarray  # i64[task, Q]  from the memory to the PE, once all data are there; 0 without shared memory
-
-    @property
-    def num_tasks(self) -> int:
-        """Number of tasks."""
-        return len(self.exec_time)
-
-    @property
-    def num_pes(self) -> int:
-        """Q."""
-        return len(self.exec_time[0])
-
-    @property
-    def horizon(self) -> int:
-        """All tasks and transfers in a row, each at its slowest, and at least 1 per task."""
-        tasks = sum(max(1, *(time for time in row if time is not None)) for row in self.exec_time)
-        return tasks + sum(int(x.max()) for x in self.transfer.values()) + int(self.read.max(1).sum())
-
-    def able(self, k: int) -> list[int]:
-        """The PEs that can run task `k`, rising."""
-        return [p for p, time in enumerate(self.exec_time[k]) if time is not None]
-
-    def arrive(self, k: int, pe: np.ndarray, finish: np.ndarray) -> np.ndarray:
-        """i64[Q]: when the data of task `k` are at each PE, its predecessors being placed; 0 for a head."""
-        there = np.zeros(1, np.int64)
-        for j in self.before[k]:
-            there = np.maximum(there, finish[j] + self.transfer[j, k][pe[j]])
-        return there + self.read[k]
-
-
-def schedule_static(
-    dag: Data | StaticGraph, method: str = "heft", *, time_limit: float = 60.0, seed: int = 0
-) -> StaticSchedule:
-    """A schedule of one task graph that minimises its makespan.
-
-    `dag`: name, path or dict of the schema `jaxsched-static-dag/1`, or a `StaticGraph`. `method`: `heft`, `peft`, or
-    `exact` with CP-SAT in `time_limit` seconds (the best found by then, at least as good as HEFT and PEFT;
-    `exact.solve_static` also tells the bound). Raises `InstanceError`, `UnknownNameError`, `ImportError` where OR-Tools
-    is missing.
-    """
-    if method not in METHODS:
-        raise UnknownNameError("method", method, METHODS)
-    graph = of_static(dag if isinstance(dag, StaticGraph) else load_static(dag))
-    if method == "exact":
-        from jaxsched.envs.soc.exact import solve_graph
-
-        return solve_graph(graph, time_limit=time_limit, seed=seed).schedule
-    return list_schedule(graph, method)
-
-
 def plan(
     platform: Platform, job: Job, method: str, communication: str = "pe_to_pe"
 ) -> tuple[list[int], list[int | None]]:
@@ -104,183 +44,168 @@ def plan(
     `method`: `heft` or `peft`. With `communication="shared_memory"` data go through the memory also between tasks of
     one PE, and ranks count volume / mean bandwidth to the memory plus volume / mean bandwidth from it.
     """
-    lines = _place(of_job(platform, job, communication), method)
+    graph = job_task_graph(platform, job, communication)
+    lines = Lines(graph.num_pes)
+    placed = _place_all(graph, method, lines)
     previous: list[int | None] = [None] * job.num_tasks
-    for line in lines.lines:
-        for (_, _, first), (_, _, second) in itertools.pairwise(line):
+    for row in lines.rows:
+        for (_, _, first), (_, _, second) in itertools.pairwise(row):
             previous[second] = first
-    return lines.pe.tolist(), previous
+    return placed.pe.tolist(), previous
 
 
-def list_schedule(graph: TaskGraph, method: str, least: int = 0) -> StaticSchedule:
-    """HEFT or PEFT; a task holds its PE and keeps its successors waiting for `least` at least (1 in streams)."""
-    return _place(graph, method, least).schedule()
+def list_schedule(
+    graph: TaskGraph,
+    method: str,
+    least: int = 0,
+    deadline: float = math.inf,
+) -> StaticSchedule:
+    """HEFT or PEFT.
+
+    A task holds its PE and keeps its successors waiting for `least` at least (1 in streams). Past
+    the `deadline`, of `time.perf_counter`, HEFT looks for no gaps, and PEFT raises `TimeoutError`.
+    """
+    placed = _place_all(graph, method, Lines(graph.num_pes, least, deadline))
+    return StaticSchedule(*placed, int(placed.finish.max(initial=0)))
 
 
-# ----------------------------------------------------------------------------------------------------- task graphs
+def upward_ranks(
+    order: Sequence[int],
+    after: Sequence[Sequence[int]],
+    mean_time: Sequence[Any],
+    transfer: Mapping[tuple[int, int], Any],
+    rounded: Callable[[Any], Any] = lambda value: value,
+) -> list[Any]:
+    """Upward ranks: mean time from the start of a task to the end, transfers included.
+
+    Topcuoglu et al., section 4.1. In the numbers of `mean_time` and `transfer`: fractions in
+    plans, where ties decide; `rounded` to float32 in what observations show, as policies saw it.
+    """
+    rank: list[Any] = [0] * len(after)
+    for k in reversed(order):
+        tails = [transfer[k, s] + rank[s] for s in after[k]]
+        rank[k] = rounded(mean_time[k] + max(tails, default=0))
+    return rank
 
 
-def of_static(static: StaticGraph) -> TaskGraph:
-    """The task graph of a static graph: nothing is sent within a PE."""
-    between = static.bandwidth.astype(np.int64)
-    np.fill_diagonal(between, INT32_MAX)
-    others = ~np.eye(len(between), dtype=bool)
-    transfer = {(src, dst): np.where(others, volume // between, 0) for src, dst, volume in static.edges}
-    read = np.zeros((len(static.exec_time), len(between)), np.int64)
-    return _graph(static.name, static.exec_time, static.edges, transfer, read, _mean(between[others]))
+class Placed(NamedTuple):
+    """Where and when the tasks of a graph run, those placed so far: int32 arrays by task id."""
+
+    pe: np.ndarray
+    start: np.ndarray
+    finish: np.ndarray
 
 
-def of_job(platform: Platform, job: Job, communication: str = "pe_to_pe") -> TaskGraph:
-    """The task graph of a job profile on a platform."""
-    read = np.zeros((job.num_tasks, platform.num_pes), np.int64)
-    if communication == "shared_memory":
-        if platform.to_memory is None or platform.from_memory is None:
-            raise InstanceError(f"platform {platform.name!r} has no memory node")
-        to, back = (array.astype(np.int64) for array in (platform.to_memory, platform.from_memory))
-        transfer = {(src, dst): (volume // to)[:, None] for src, dst, volume in job.edges}
-        for _, dst, volume in job.edges:
-            read[dst] = np.maximum(read[dst], volume // back)
-        slowness = _mean(to) + _mean(back)
-    elif communication == "pe_to_pe":
-        between = platform.bandwidth.astype(np.int64)
-        transfer = {(src, dst): volume // between for src, dst, volume in job.edges}
-        slowness = _mean(between[~np.eye(platform.num_pes, dtype=bool)])
-    else:
-        raise UnknownNameError("communication", communication, ("pe_to_pe", "shared_memory"))
-    return _graph(job.name, [platform.exec_time[name] for name in job.tasks], job.edges, transfer, read, slowness)
+def nothing_placed(graph: TaskGraph) -> Placed:
+    """To be filled by `Lines.place`."""
+    return Placed(*np.zeros((3, graph.num_tasks), np.int32))
 
 
-def topological(graph: TaskGraph) -> list[int]:
-    """Task ids, each behind its predecessors, lowest first."""
-    after = _after(graph)
-    waits = [len(row) for row in graph.before]
-    heap = [k for k in range(graph.num_tasks) if not waits[k]]
-    order = []
-    while heap:
-        order.append(heapq.heappop(heap))
-        for s in after[order[-1]]:
-            waits[s] -= 1
-            if not waits[s]:
-                heapq.heappush(heap, s)
-    return order
+class Lines:
+    """What stands on each PE, in order of time: `rows` of (start, end, task), of several graphs.
+
+    A task holds its PE and keeps its successors waiting for `least` at least. Past the `deadline`,
+    of `time.perf_counter`, tasks go behind all others of a PE, for which nothing is searched.
+    """
+
+    def __init__(self, num_pes: int, least: int = 0, deadline: float = math.inf):
+        self.rows: list[list[tuple[int, int, int]]] = [[] for _ in range(num_pes)]
+        self.least, self.deadline = least, deadline
+
+    def place(
+        self,
+        graph: TaskGraph,
+        placed: Placed,
+        k: int,
+        cost: Callable[[int, int], Any] = lambda finish, pe: finish,
+        release: int = 0,
+    ) -> None:
+        """Put task `k` in the earliest gap of the PE of least `cost(finish, pe)`.
+
+        Its predecessors are `placed`; it starts at `release` or later.
+        """
+        earliest = max((int(placed.start[j]) + self.least for j in graph.before[k]), default=0)
+        arrive = graph.arrive(k, placed.pe, placed.finish)
+        arrive = np.maximum(arrive, max(earliest, release)).tolist()
+        find = self._gap if time.perf_counter() < self.deadline else self._end
+        best = None
+        for p in graph.able(k):
+            length = graph.time(k, p)
+            start, index = find(p, arrive[p], max(length, self.least))
+            found = (cost(start + length, p), p, start, index)
+            best = found if best is None or found[0] < best[0] else best
+        assert best is not None  # some PE can run it, say the checks of platforms and graphs
+        _, p, start, index = best
+        finish = start + graph.time(k, p)
+        self.rows[p].insert(index, (start, max(finish, start + self.least), k))
+        placed.pe[k], placed.start[k], placed.finish[k] = p, start, finish
+
+    def _gap(self, p: int, earliest: int, length: int) -> tuple[int, int]:
+        """The first start >= `earliest` of a free stretch of `length` on PE `p`, and its index."""
+        row = self.rows[p]
+        # What is over by then is before it, also a task of length 0.
+        first = bisect.bisect_right(row, earliest, key=lambda item: item[1])
+        for index in range(first, len(row)):
+            start, end, _ = row[index]
+            if end > earliest:
+                if earliest + length <= start:
+                    return earliest, index
+                earliest = end
+        return earliest, len(row)
+
+    def _end(self, p: int, earliest: int, length: int) -> tuple[int, int]:
+        """The first start >= `earliest` behind all that stands on PE `p`."""
+        row = self.rows[p]
+        return max(earliest, row[-1][1] if row else 0), len(row)
 
 
-def _graph(
-    name: str,
-    exec_time: Sequence[Times],
-    edges: Sequence[tuple[int, int, int]],
-    transfer: dict[tuple[int, int], np.ndarray],
-    read: np.ndarray,
-    slowness: Fraction,
-) -> TaskGraph:
-    before: list[list[int]] = [[] for _ in exec_time]
-    for src, dst, _ in sorted(edges):
-        before[dst].append(src)
-    means = {(src, dst): volume * slowness for src, dst, volume in edges}
-    graph = TaskGraph(exec_time, before, means, transfer, read)
-    if graph.horizon > INT32_MAX:
-        raise InstanceError(f"{name!r}: all tasks and transfers in a row take {graph.horizon}, which exceeds int32")
-    return graph
-
-
-def _mean(bandwidth: np.ndarray) -> Fraction:
-    """1 / mean, 0 where there is nothing to take the mean of."""
-    return Fraction(bandwidth.size, int(bandwidth.sum())) if bandwidth.size else Fraction(0)
-
-
-def _after(graph: TaskGraph) -> list[list[int]]:
-    after: list[list[int]] = [[] for _ in graph.before]
-    for k, row in enumerate(graph.before):
-        for j in row:
-            after[j].append(k)
-    return after
-
-
-# --------------------------------------------------------------------------------------------------- list scheduling
-
-
-def _place(graph: TaskGraph, method: str, least: int = 0) -> _Lines:
-    methods = {"heft": _heft, "peft": _peft}
+def _place_all(graph: TaskGraph, method: str, lines: Lines) -> Placed:
+    methods = {"heft": _place_by_heft, "peft": _place_by_peft}
     if method not in methods:
         raise UnknownNameError("method", method, methods)
-    lines = _Lines(graph, least)
-    methods[method](graph, lines)
-    return lines
+    return methods[method](graph, lines)
 
 
-def _heft(graph: TaskGraph, lines: _Lines) -> None:
-    order, after = topological(graph), _after(graph)
-    rank = [Fraction(0)] * graph.num_tasks
-    for k in reversed(order):
-        times = [time for time in graph.exec_time[k] if time is not None]
-        tail = max((graph.mean_transfer[k, s] + rank[s] for s in after[k]), default=Fraction(0))
-        rank[k] = Fraction(sum(times), len(times)) + tail
-    for k in sorted(order, key=lambda k: -rank[k]):  # stable; precedence holds, as ranks do not rise along an edge
-        lines.place(k, lambda finish, pe: finish)
+def _place_by_heft(graph: TaskGraph, lines: Lines) -> Placed:
+    placed, mean_time = nothing_placed(graph), []
+    for row in graph.exec_time:
+        times = [us for us in row if us is not None]
+        mean_time.append(Fraction(sum(times), len(times)))
+    rank = upward_ranks(graph.order, graph.after, mean_time, graph.mean_transfer)
+    # The sort is stable; precedence holds, as ranks do not rise along an edge.
+    for k in sorted(graph.order, key=lambda k: -rank[k]):
+        lines.place(graph, placed, k)
+    return placed
 
 
-def _peft(graph: TaskGraph, lines: _Lines) -> None:
-    order, after = topological(graph), _after(graph)
+def _place_by_peft(graph: TaskGraph, lines: Lines) -> Placed:
     # [task][pe] optimistic cost: the shortest way to the end from here, no PE being busy.
-    table: list[dict[int, Fraction]] = [{} for _ in order]
+    table: list[dict[int, Fraction]] = [{} for _ in graph.order]
     rank = [Fraction(0)] * graph.num_tasks
-    for k in reversed(order):
+    for k in reversed(graph.order):
         for p in graph.able(k):
-            table[k][p] = max(
-                (
-                    min(
-                        table[s][q] + (graph.exec_time[s][q] or 0) + (graph.mean_transfer[k, s] if q != p else 0)
-                        for q in graph.able(s)
-                    )
-                    for s in after[k]
-                ),
-                default=Fraction(0),
-            )
+            if time.perf_counter() >= lines.deadline:
+                raise TimeoutError("PEFT's table is not complete")
+            ways = [_optimistic(graph, table, k, p, s) for s in graph.after[k]]
+            table[k][p] = max(ways, default=Fraction(0))
         rank[k] = sum(table[k].values(), Fraction(0)) / len(table[k])
-    position = {k: i for i, k in enumerate(order)}
-    waits = [len(row) for row in graph.before]
-    heap = [(-rank[k], position[k]) for k in order if not waits[k]]
-    heapq.heapify(heap)
-    while heap:
-        k = order[heapq.heappop(heap)[1]]
-        lines.place(k, lambda finish, pe, k=k: finish + table[k][pe])
-        for s in after[k]:
-            waits[s] -= 1
-            if not waits[s]:
-                heapq.heappush(heap, (-rank[s], position[s]))
+    placed = nothing_placed(graph)
+    position = {k: i for i, k in enumerate(graph.order)}
+    for k in topological(graph.after, lambda k: (-rank[k], position[k])):
+        lines.place(graph, placed, k, lambda finish, pe, k=k: finish + table[k][pe])
+    return placed
 
 
-class _Lines:
-    """What is placed on each PE, in order of time."""
-
-    def __init__(self, graph: TaskGraph, least: int):
-        self.graph, self.least = graph, least
-        self.lines: list[list[tuple[int, int, int]]] = [[] for _ in graph.exec_time[0]]  # (start, end, task)
-        self.pe, self.start, self.finish = np.zeros((3, graph.num_tasks), np.int32)
-
-    def place(self, k: int, cost: Callable[[int, int], Any]) -> None:
-        """Put task `k`, its predecessors placed, in the earliest gap of the PE of least `cost(finish, pe)`."""
-        graph, found = self.graph, []
-        arrive = graph.arrive(k, self.pe, self.finish)
-        if self.least:
-            arrive = np.maximum(arrive, max((self.start[j] + self.least for j in graph.before[k]), default=0))
-        for p in graph.able(k):
-            length = graph.exec_time[k][p] or 0
-            start, index = gap(self.lines[p], int(arrive[p]), max(length, self.least))
-            found.append((cost(start + length, p), p, start, start + length, index))
-        _, p, start, finish, index = min(found, key=lambda item: item[:2])
-        self.lines[p].insert(index, (start, max(finish, start + self.least), k))
-        self.pe[k], self.start[k], self.finish[k] = p, start, finish
-
-    def schedule(self) -> StaticSchedule:
-        return StaticSchedule(self.pe, self.start, self.finish, int(self.finish.max(initial=0)))
-
-
-def gap(line: Sequence[tuple[int, int, Any]], earliest: int, length: int) -> tuple[int, int]:
-    """The first start >= `earliest` of a free stretch of `length` in a row of (start, finish, ...), and its index."""
-    for index, (start, finish, _) in enumerate(line):
-        if finish > earliest:  # what is over by then is before it, also a task of length 0
-            if earliest + length <= start:
-                return earliest, index
-            earliest = finish
-    return earliest, len(line)
+def _optimistic(
+    graph: TaskGraph,
+    table: Sequence[Mapping[int, Fraction]],
+    k: int,
+    p: int,
+    successor: int,
+) -> Fraction:
+    """From the end of task `k` on PE `p` to the end of all, by its `successor` on the best PE."""
+    ways = []
+    for q in graph.able(successor):
+        transfer = graph.mean_transfer[k, successor] if q != p else 0
+        ways.append(table[successor][q] + graph.time(successor, q) + transfer)
+    return min(ways)

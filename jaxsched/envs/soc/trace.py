@@ -51,8 +51,12 @@ class Trace:
     dropped: int = 0  # arrivals that never entered: no room, or held back to the end
 
     def __post_init__(self):
-        object.__setattr__(self, "tasks", sorted(TaskRecord(*map(operator.index, row)) for row in self.tasks))
-        jobs = [JobRecord(*(None if value is None else operator.index(value) for value in row)) for row in self.jobs]  # pyright: ignore[reportArgumentType]
+        tasks = sorted(TaskRecord(*map(operator.index, row)) for row in self.tasks)
+        jobs = []
+        for row in self.jobs:
+            arrival, *rest = (None if value is None else operator.index(value) for value in row)
+            jobs.append(JobRecord(arrival, *rest))  # pyright: ignore[reportArgumentType]
+        object.__setattr__(self, "tasks", tasks)
         object.__setattr__(self, "jobs", jobs)
         if len(self.profiles) != len(jobs):
             raise ValueError(f"{len(self.profiles)} profiles for {len(jobs)} jobs")
@@ -145,8 +149,3 @@ class Trace:
     def _latencies(self) -> list[int]:
         done = [job for job in self.jobs if job.finish is not None and job.finish >= self.warmup]
         return [job.latency for job in done if job.latency is not None]
-
-
-def write_schedule(trace: Trace, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """`trace.to_csv(path)`."""
-    trace.to_csv(path, overwrite=overwrite)

@@ -11,7 +11,7 @@ import numpy as np
 
 import jaxsched
 from jaxsched.core import masked_argmax
-from jaxsched.envs.soc import rules
+from jaxsched.envs.soc import decisions
 from jaxsched.envs.soc.types import READY
 from tests.envs.soc import cases
 
@@ -26,7 +26,8 @@ def play(env, batch):
     def episode(instance):
         def step(state, _):
             mask = env.action_mask(state)
-            seen = env.observe(state), rules.decides(state), rules.estimate(state, env.rule_settings), state.frontier
+            finish = decisions.estimate(state, env.settings)
+            seen = env.observe(state), decisions.decides(state), finish, state.frontier
             action = masked_argmax(env.heuristics["etf"](state), mask)
             after, _ = env.step(jax.random.key(0), state, action)
             return after, seen

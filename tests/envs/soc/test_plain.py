@@ -66,7 +66,7 @@ def test_noise_and_random_depend_on_the_seed_alone():
     [
         ({"arrivals": [0]}, "2 jobs and 1 arrivals"),
         ({"jobs": [], "arrivals": []}, "0 jobs and 0 arrivals"),
-        ({"arrivals": [3, 2]}, "arrivals[1] is 2, before arrivals[0], 3"),
+        ({"arrivals": [3, 2]}, "arrivals[1]: 2 is before the one ahead of it, 3"),
         ({"arrivals": [0, -1]}, "arrivals[1]: -1 is negative"),
         ({"arrivals": [0, 1.5]}, "arrivals[1]: 1.5 is not an integer"),
         ({"arrivals": [0, 2**31 - 1]}, "exceeds int32"),

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from jaxsched.core import masked_argmax, take
+from jaxsched.envs.soc import decisions, instances, io, objectives, sources
 from jaxsched.envs.soc import env as soc_env
-from jaxsched.envs.soc import instances, io, objectives, rules, sources
 from jaxsched.envs.soc.settings import CAP_MODES, COMMUNICATION, DISPATCH_ORDERS, Settings
 from jaxsched.envs.soc.types import LATEST, State
 from tests.envs.soc import cases
@@ -38,7 +38,7 @@ CI = [
 
 def drawn(state: State, draws: jax.Array) -> jax.Array:
     """i32[F * Q]: 1 for the ready task and PE that the draw for this decision means, as `cases.drawn`."""
-    front, ready = state.frontier, rules.ready(state)
+    front, ready = state.frontier, decisions.ready(state)
     which, pe = draws[jnp.minimum(state.num_dispatched, draws.shape[0] - 1)]
     order = jnp.argsort(jnp.where(ready, front.ready_seq, LATEST))
     entry = order[which % jnp.maximum(ready.sum(), 1)]
@@ -66,12 +66,13 @@ def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.A
 
 
 def make(communication: str, cap_mode: str, order: str, rule: str | None, **more: Any) -> soc_env.SoC:
-    return soc_env.SoC(rule_settings=Settings(communication, cap_mode, order, rule), **more)
+    given = {"communication": communication, "cap_mode": cap_mode, "dispatch_order": order}
+    return soc_env.SoC(Settings(**given, rule=rule, **more))
 
 
 def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.Case], expect: Any = None, **noise: Any):
     """`expect` says under which scheduler of the simulator; the same one unless stated."""
-    settings = env.rule_settings
+    settings = env.settings
     each = [cases.to_instance(case, settings.communication, settings.cap_mode, **noise) for case in given]
     states = jax.device_get(
         play(env, schedulers, cases.stack(each), np.array([case.draws for case in given], np.int32))
@@ -87,7 +88,7 @@ def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.C
             dispatch_order=settings.dispatch_order,
             realised=None if times is None else lambda j, k, p, times=times: int(times[j, k, p]),
         )
-        found = soc_env.trace(state.replace(instance=each[i]), case.platform, case.profiles)
+        found = soc_env.make_trace(state.replace(instance=each[i]), case.platform, case.profiles)
         where = f"{scheduler} under {settings}: {case}"
         assert found.tasks == expected.tasks, where
         assert found.jobs == expected.jobs, where
@@ -191,7 +192,7 @@ def test_a_place_that_is_missing_in_open_loop_counts_as_latency():
     instance = jax.device_get(source(jax.random.key(0)))
     state = play(env, ("etf",), jax.tree.map(lambda leaf: leaf[None], instance), np.zeros((1, 1, 2), np.int32))
     state = jax.tree.map(lambda leaf: leaf[0, 0], jax.device_get(state)).replace(instance=instance)
-    trace = soc_env.trace(state)
+    trace = soc_env.make_trace(state)
     assert state.held_back > 0
     assert [job.arrival for job in trace.jobs] == np.cumsum(instance.gap).tolist()
     assert state.latency == sum(job.latency or 0 for job in trace.jobs)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core.errors import InstanceError
+from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs import soc
 from jaxsched.envs.soc import objectives
-from jaxsched.envs.soc.instances import topological
+from jaxsched.envs.soc.precedence import successors, topological
 from jaxsched.envs.soc.types import LATEST
 
 
@@ -62,8 +63,7 @@ def test_random_systems_are_sound_and_run():
         assert jobs == same
         assert platform.exec_time == other.exec_time
         for job in jobs:
-            after = [[dst for src, dst, _ in job.edges if src == k] for k in range(job.num_tasks)]
-            assert len(topological(job.num_tasks, after)) == job.num_tasks
+            assert len(topological(successors(job.num_tasks, job.edges))) == job.num_tasks
             assert {dst for _, dst, _ in job.edges} == set(range(1, job.num_tasks))  # one head
             assert {src for src, _, _ in job.edges} == set(range(job.num_tasks - 1))  # one tail
     batch = draw(soc.streams(systems=systems, num_jobs=3), 64)
@@ -80,23 +80,52 @@ def test_a_system_returns_from_the_device():
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "message"),
     [
-        {"cap": 0},
-        {"scale": -1.0},
-        {"noise_std": -0.1},
-        {"horizon": 0},
-        {"warm_up": -1},
-        {"probabilities": (1, 1)},
-        {"num_jobs": 0},
-        {"num_jobs": None},
-        {"arrivals": "poisson"},
+        ({"cap": 0}, "cap: 0, expected at least 1"),
+        ({"cap": [3, 2.5]}, r"cap\[1\]: 2.5 is not an integer"),
+        ({"cap": "3"}, "cap: '3' is not an integer"),
+        ({"scale": -1.0}, "scale: -1.0 is not a number from 0 to 1e"),
+        ({"scale": []}, "scale: expected a number, or several"),
+        ({"scale": [10, True]}, r"scale\[1\]: True is not a number"),
+        ({"noise_std": -0.1}, "noise_std: -0.1 is not a number from 0 to 100"),
+        ({"noise_std": float("nan")}, "noise_std: nan is not a number"),
+        ({"horizon": 0}, "horizon: 0, expected at least 1"),
+        ({"horizon": 2**31}, "horizon: 2147483648 does not fit int32"),
+        ({"warm_up": -1}, "warm_up: -1 is negative"),
+        ({"probabilities": (1, 1)}, "probabilities: expected one number per profile"),
+        ({"probabilities": (0, 0, 0, 0, 0)}, "probabilities: .* not all of them zero"),
+        ({"num_jobs": 0}, "num_jobs: 0, expected at least 1"),
+        ({"num_jobs": 2.7}, "num_jobs: 2.7 is not an integer"),
+        ({"arrivals": "poisson"}, "unknown arrivals 'poisson'"),
+        ({"steady": "yes"}, "unknown steady 'yes'"),
+        ({"communication": "bus"}, "unknown communication 'bus'"),
+        ({"profiles": "socrates_top1"}, "profiles: expected an array, got 'socrates_top1'"),
+        ({"profiles": []}, "every system a job profile"),
+        ({"systems": []}, "streams need a system"),
     ],
     ids=str,
 )
-def test_bad_settings_are_refused(bad):
-    with pytest.raises((ValueError, KeyError)):
+def test_bad_values_of_streams_are_named(bad, message):
+    """Issue 16, row 17: one true line for what a user may type."""
+    with pytest.raises((ValueError, UnknownNameError), match=message):
         soc.streams(**bad)
+
+
+def test_scalars_of_numpy_and_jax_are_the_numbers_they_are():
+    """Issue 16, row 8."""
+    plain = soc.streams(num_jobs=4, scale=(10, 25), cap=2, noise_std=0.5, warm_up=3, horizon=90)
+    other = soc.streams(
+        num_jobs=np.int64(4),
+        scale=np.array([10, 25]),
+        cap=jnp.int32(2),
+        noise_std=jnp.float32(0.5),
+        steady=np.bool_(True),
+        warm_up=jnp.int32(3),
+        horizon=np.int16(90),
+    )
+    assert plain == other
+    assert hash(plain) == hash(other)
 
 
 @pytest.mark.parametrize(
@@ -124,15 +153,12 @@ def test_bad_values_of_an_instance_are_named(change, message):
         soc.make_instance(system, **given)
 
 
-def test_make_takes_the_settings_of_its_stream():
-    env = jaxsched.make("SoC-v0", num_jobs=7, cap=2, cap_mode="socrates", noise_std=0.1)
-    assert (env.default_source.num_jobs, env.default_source.cap, env.default_source.noise_std) == (7, (2,), (0.1,))
-    assert jaxsched.make("SoC-v0").default_source.cap == (3,)
-    assert jaxsched.make("SoC-v0", cap_mode="open").default_source.steady is False
-    assert jaxsched.make("SoC-v0", horizon=5000).default_source.num_jobs > 100
-    assert jaxsched.make("SoC-v0", view="order").settings["rule"] == "heft_rt"
-    with pytest.raises(KeyError, match="did you mean joint"):
-        jaxsched.make("SoC-v0", view="join")
+def test_the_default_stream_fits_the_settings():
+    shared = {"communication": "shared_memory"}
+    open_loop = jaxsched.make("SoC-v0", cap_mode="open", **shared)
+    assert jaxsched.make("SoC-v0").default_source == soc.streams(num_jobs=30, cap=3)
+    assert open_loop.default_source == soc.streams(cap=16, steady=False, **shared)
+    assert soc.streams(horizon=5000).num_jobs > 100
 
 
 def test_the_width_of_a_profile_is_its_largest_antichain():

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
-from jaxsched.envs.soc.exact import solve_static, solve_stream
+from jaxsched.envs.soc import exact, exact_graph, static
+from jaxsched.envs.soc.exact import solve_stream
+from jaxsched.envs.soc.exact_graph import solve_static
 from jaxsched.envs.soc.io import load_job, load_platform
+from jaxsched.envs.soc.plain import schedule_static
 from jaxsched.envs.soc.platforms import Job, Platform
-from jaxsched.envs.soc.static import plan, schedule_static
+from jaxsched.envs.soc.static import plan
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.validate import validate
 from tests.envs.soc import cases
@@ -251,3 +254,34 @@ def test_bad_arguments():
         solve_stream(ONE_PE, [job], [0], time_limit=-1)
     with pytest.raises(InstanceError, match="exceeds int32"):
         solve_stream(ONE_PE, [job], [2**31 - 2])
+
+
+# -------------------------------------------------------------------------------- time limits
+
+
+def test_nothing_is_searched_past_the_time_limit(monkeypatch):
+    """Issue 16, row 13: the limit covers greedy starts, PEFT's table and the model too."""
+    dag = random_dag(random.Random(0), 400)
+    jobs = [load_job(f"socrates_top{1 + i % 5}") for i in range(16)]
+    monkeypatch.setattr(exact_graph, "GRACE", 0.0)
+    monkeypatch.setattr(exact, "GRACE", 0.0)
+    searched = []
+    monkeypatch.setattr(static.Lines, "_gap", lambda *given: searched.append(given))
+    monkeypatch.setattr(static, "_optimistic", lambda *given: searched.append(given))
+    monkeypatch.setattr(exact_graph.Model, "no_overlap", lambda *given: searched.append(given))
+    found = solve_static(dag, time_limit=0)
+    assert_schedule(dag, found.solution)
+    assert 0 < found.bound <= found.objective
+    platform = load_platform("socrates_top")
+    arrivals = list(range(16))
+    result = solve_stream(platform, jobs, arrivals, max_jobs_in_system=3, time_limit=0)
+    assert validate(platform, jobs, result.solution, arrivals=arrivals, max_jobs_in_system=3) == []
+    assert result.solution.unfinished == []
+    assert 0 < result.bound < result.objective
+    assert not searched
+
+
+def test_with_a_little_time_the_start_is_that_of_list_schedules():
+    """A limit of 0 is no reason to give away what takes milliseconds."""
+    found = solve_static("topcuoglu_2002", time_limit=0)
+    assert (found.objective, found.proved, found.method) == (80, False, "cp_sat")
