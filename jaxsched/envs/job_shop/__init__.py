@@ -16,7 +16,7 @@ from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load
 from jaxsched.envs.job_shop.lists import check_objective, from_jobs, to_jobs
 from jaxsched.envs.job_shop.orders import Orders, read_orders
 from jaxsched.envs.job_shop.plain import dispatch, replay
-from jaxsched.envs.job_shop.preset import PRESETS, SHOWCASES
+from jaxsched.envs.job_shop.preset import PRESETS
 from jaxsched.envs.job_shop.schedules import read_schedule, write_schedule
 from jaxsched.envs.job_shop.sources import (
     jumanji,
@@ -32,7 +32,6 @@ from jaxsched.envs.job_shop.validate import measure, validate
 
 __all__ = [
     "PRESETS",
-    "SHOWCASES",
     "Bounds",
     "Instance",
     "JobShop",

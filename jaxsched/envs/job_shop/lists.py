@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.envs.job_shop.settings import OBJECTIVES
 from jaxsched.envs.job_shop.sources import INT32_MAX
-from jaxsched.envs.job_shop.types import Instance
+from jaxsched.envs.job_shop.types import Instance, Shop
 
 MAX_CELLS = 2**22  # jobs times the longest job: the size of the padded arrays
 MAX_MACHINES = 2**16
@@ -66,7 +67,7 @@ def from_jobs(
         raise InstanceError(str(fault)) from None
 
 
-def to_jobs(instance: Instance) -> Jobs:
+def to_jobs(instance: Shop) -> Jobs:
     """The real operations as `jobs[j][k] = (machine, duration)` Python integers; the row of a padded job is empty."""
     if instance.machine.ndim != 2:
         raise ValueError(f"need one instance, got a batch of shape {instance.machine.shape[:-2]}")
@@ -82,8 +83,8 @@ def check_objective(instance: Instance, objective: str) -> None:
     `makespan` always fits. `flow_time` sums up to a horizon for each job, `weighted_tardiness` the weight times the
     horizon for each job with a due date. Raises `UnknownNameError` for any other objective.
     """
-    if objective not in ("makespan", "flow_time", "weighted_tardiness"):
-        raise UnknownNameError("objective", objective, ["makespan", "flow_time", "weighted_tardiness"])
+    if objective not in OBJECTIVES:
+        raise UnknownNameError("objective", objective, OBJECTIVES)
     real = [j for j, job in enumerate(to_jobs(instance)) if job]
     release, weight, has_due = (
         np.asarray(leaf).tolist() for leaf in (instance.release, instance.weight, instance.due_mask)
