@@ -1,6 +1,6 @@
 """The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the problem.
 
-Its other problems are sub-packages, imported when they are first used: `flexible`.
+Its other problems are sub-packages, imported when they are first used: `flexible` and `blocking`.
 """
 
 import importlib
@@ -18,6 +18,7 @@ from jaxsched.envs.job_shop.orders import Orders, read_orders
 from jaxsched.envs.job_shop.plain import dispatch, replay
 from jaxsched.envs.job_shop.preset import PRESETS
 from jaxsched.envs.job_shop.schedules import read_schedule, write_schedule
+from jaxsched.envs.job_shop.settings import Settings
 from jaxsched.envs.job_shop.sources import (
     jumanji,
     known_optimum,
@@ -38,6 +39,7 @@ __all__ = [
     "Orders",
     "Result",
     "Schedule",
+    "Settings",
     "State",
     "bounds",
     "check_objective",
@@ -72,6 +74,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("flexible",):
+    if name in ("blocking", "flexible"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

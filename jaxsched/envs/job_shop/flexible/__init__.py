@@ -8,6 +8,7 @@ from jaxsched.envs.job_shop.flexible.io import bounds, expand, instance_sets, lo
 from jaxsched.envs.job_shop.flexible.lists import fixed, from_jobs, to_jobs
 from jaxsched.envs.job_shop.flexible.plain import dispatch, replay
 from jaxsched.envs.job_shop.flexible.preset import PRESETS
+from jaxsched.envs.job_shop.flexible.settings import Settings
 from jaxsched.envs.job_shop.flexible.sources import sd1, sd2, uniform
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.flexible.validate import measure, validate
@@ -19,6 +20,7 @@ __all__ = [
     "Instance",
     "Result",
     "Schedule",
+    "Settings",
     "State",
     "bounds",
     "dispatch",
