@@ -33,10 +33,8 @@ from jax.sharding import SingleDeviceSharding
 import jaxsched
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.rollout import masked_argmax
-from jaxsched.envs.job_shop import flexible, rules
+from jaxsched.envs.job_shop import flexible
 from jaxsched.envs.job_shop.blocking import interrupted, unbuffered
-from jaxsched.envs.job_shop.blocking import rules as blocking_rules
-from jaxsched.envs.job_shop.flexible import rules as flexible_rules
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.memory import programs as replacement_pool
 from jaxsched.envs.memory import random_lives, random_programs
@@ -164,18 +162,19 @@ def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, 
         return jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
 
     def observed(key, state, action):
-        state = rules.apply(state, action)
+        state = env.apply(key, state, action, jnp.bool_(True))
         return state, env.observe(state)
 
     def dispatched(key, state, action):
-        return rules.apply(state, action)
+        return env.apply(key, state, action, jnp.bool_(True))
 
     steps = {"rules, action given": dispatched, "rules and observation": observed, "env.step": env.step}
     args = abstract(env)
     for name, step in steps.items():
         yield name, changing(jax.vmap(step), *args), args
     for mode, settings in {"insert": {"max_visits": 1}, "event": {}}.items():
-        args = abstract(jaxsched.make("JobShop-v0", candidates=mode, **settings))
+        env = jaxsched.make("JobShop-v0", candidates=mode, **settings)  # of `dispatched`, too
+        args = abstract(env)
         yield f"{mode}: rules, action given", changing(jax.vmap(dispatched), *args), args
 
 
@@ -187,7 +186,7 @@ def flexible_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, C
         return key, env.reset(key, source(key))[0], jnp.int32(0)
 
     def given(key, state, action):
-        return flexible_rules.apply(state, action)
+        return env.apply(key, state, action, jnp.bool_(True))
 
     args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
     for name, step in {"flexible: rules, action given": given, "flexible: env.step": env.step}.items():
@@ -208,7 +207,7 @@ def blocking_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, C
             return key, env.reset(key, source(key))[0], jnp.int32(0)
 
         def given(key, state, action):
-            return blocking_rules.apply(state, env.rule_settings, action, jnp.ones((), jnp.bool_))
+            return env.apply(key, state, action, jnp.bool_(True))
 
         args = jax.eval_shape(
             lambda arguments=arguments: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH))

@@ -394,13 +394,13 @@ def throughput(batch: int, rounds: int) -> None:
 
 def _simulator(instance: Any) -> Any:
     """The same world for the simulator of the tests."""
-    from jaxsched.envs.job_shop.blocking.draws import table
+    from jaxsched.envs.job_shop.blocking.failures import failure_table
     from jaxsched.envs.job_shop.lists import to_jobs
 
     jobs, fates = to_jobs(instance), None
     if instance.failures is not None:
         ids = np.arange(instance.num_machines, dtype=np.int32), np.arange(instance.num_jobs, dtype=np.int32)
-        leaves = [np.asarray(leaf).tolist() for leaf in table(instance.failures, *ids)]
+        leaves = [np.asarray(leaf).tolist() for leaf in failure_table(instance.failures, *ids)]
         fates = [list(zip(*rows, strict=True)) for rows in zip(*leaves, strict=True)]
     return lambda seed: reference.random_play(reference.Simulator(jobs, fates=fates), python_random.Random(seed))
 

@@ -21,8 +21,7 @@ from jax import random
 
 import jaxsched
 from jaxsched.envs import job_shop
-from jaxsched.envs.job_shop import blocking, flexible, rules
-from jaxsched.envs.job_shop.flexible import rules as flexible_rules
+from jaxsched.envs.job_shop import blocking, flexible
 
 PATH = Path(__file__).parent / "results" / "gates.json"
 BATCH = 64
@@ -50,21 +49,26 @@ def measure() -> dict[str, dict[str, int]]:
         return jax.vmap(lambda key: env.reset(key, source(key))[0])(keys)
 
     state = first(env)
-    insert = first(jaxsched.make("JobShop-v0", candidates="insert", max_visits=1))
-    event = first(jaxsched.make("JobShop-v0", candidates="event"))
+    insert = jaxsched.make("JobShop-v0", candidates="insert", max_visits=1)
+    event = jaxsched.make("JobShop-v0", candidates="event")
     choice, choice_source = jaxsched.make("FlexibleJobShop-v0"), flexible.sd1(10, 5)
     choices = jax.vmap(lambda key: choice.reset(key, choice_source(key))[0])(keys)
     swaps, failing = jaxsched.make("BlockingJobShop-v0"), blocking.interrupted(source, 0.1)
     shops = jax.vmap(lambda key: swaps.reset(key, failing(key))[0])(keys)
     action = jnp.zeros((BATCH,), jnp.int32)
+
+    def given(env: jaxsched.Environment) -> Any:
+        """The rules alone: one transition by an action that is legal."""
+        return jax.vmap(lambda state, action: env.apply(keys[0], state, action, jnp.bool_(True)))
+
     return {
-        "apply": cost(jax.vmap(rules.apply), state, action),
-        "apply, insert": cost(jax.vmap(rules.apply), insert, action),
-        "apply, event": cost(jax.vmap(rules.apply), event, action),
+        "apply": cost(given(env), state, action),
+        "apply, insert": cost(given(insert), first(insert), action),
+        "apply, event": cost(given(event), first(event), action),
         "step without observation": cost(jax.vmap(lambda k, s, a: env.step(k, s, a)[0]), keys, state, action),
         "step": cost(jax.vmap(env.step), keys, state, action),
         "reset": cost(jax.vmap(env.reset), keys, state.instance),
-        "flexible: apply": cost(jax.vmap(flexible_rules.apply), choices, action),
+        "flexible: apply": cost(given(choice), choices, action),
         "flexible: step": cost(jax.vmap(choice.step), keys, choices, action),
         "blocking: apply": cost(jax.vmap(swaps.apply), keys, shops, action, action == 0),
         "blocking: step": cost(jax.vmap(swaps.step), keys, shops, action),

@@ -122,11 +122,11 @@ def table() -> None:
         apply, params = load_policy(folder, env)
         greedy = functools.partial(greedy_policy, apply)
         play = functools.partial(evaluation.evaluate, env, params=params)
-        add(f"policy {name}, greedy", env.candidates, functools.partial(play, instances, greedy))
+        add(f"policy {name}, greedy", env.settings.candidates, functools.partial(play, instances, greedy))
         sampling = functools.partial(sampling_policy, apply, temperature=1.0)
         la = {instance: instances[instance] for instance in names if instance.startswith("la")}
         best = functools.partial(play, la, sampling, samples=SAMPLES)
-        add(f"policy {name}, best of {SAMPLES}", env.candidates, best)
+        add(f"policy {name}, best of {SAMPLES}", env.settings.candidates, best)
 
 
 def show() -> None:

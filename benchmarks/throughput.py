@@ -31,7 +31,7 @@ import numpy as np
 from jax import Array
 
 import jaxsched
-from jaxsched.envs.job_shop import rules, sources
+from jaxsched.envs.job_shop import sources
 from tests.reference.job_shop import Simulator
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "throughput.json"
@@ -85,7 +85,8 @@ def ours(env: Any, observe: bool) -> Callable:
             state = bare.replace(instance=instance)
             if observe:
                 total += checksum(env.observe(state))
-            state = rules.apply(state, pick(uniform, rules.legal(state, env.candidates)))
+            legal = env.action_mask(state)
+            state = env.apply(key, state, pick(uniform, legal), legal.any())
             return (state.replace(instance=None), total), None
 
         start = env.init(key, instance).replace(instance=None)
@@ -222,7 +223,7 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
     """Rows of one setting; systems take turns in every round."""
     keys = jax.random.split(jax.random.key(1), batch)
     instances = jax.jit(jax.vmap(source))(jax.random.split(jax.random.key(0), batch))
-    lower = np.asarray(jax.jit(jax.vmap(rules.lower_bound))(instances))
+    lower = np.asarray(jax.jit(jax.vmap(jaxsched.make("JobShop-v0").lower_bound))(instances))
     upper = np.asarray(instances.duration.sum((1, 2)))
     env = jaxsched.make("JobShop-v0")
     # Slots for as many visits as the shops have, as a user would set it.

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, random
 
 from jaxsched.core.environment import Source
@@ -42,7 +43,8 @@ class Mixture:
         if weights is not None and (len(weights) != len(sources) or min(weights) < 0 or sum(weights) <= 0):
             raise ValueError("weights must be non-negative, one per source, and not all zero")
         self.sources = tuple(sources)
-        self.log_weights = jnp.log(jnp.asarray(weights or [1.0] * len(sources), jnp.float32))
+        with np.errstate(divide="ignore"):  # a source of weight 0 is never drawn
+            self.log_weights = np.log(np.asarray(weights or [1.0] * len(sources), np.float32))
 
     def __call__(self, key: Array) -> Any:
         which, draw = random.split(key)

@@ -16,9 +16,9 @@ from jaxsched.core.rules import RulesEnvironment
 EntryPoint = str | Callable[..., Environment]  # "module:attribute", or what is called with the settings
 
 ENTRY_POINTS: dict[str, EntryPoint] = {
-    "BlockingJobShop-v0": "jaxsched.envs.job_shop.blocking.env:make_blocking_job_shop",
+    "BlockingJobShop-v0": "jaxsched.envs.job_shop.blocking.env:BlockingJobShop",
     "FlexibleJobShop-v0": "jaxsched.envs.job_shop.flexible.env:FlexibleJobShop",
-    "JobShop-v0": "jaxsched.envs.job_shop.env:make_job_shop",
+    "JobShop-v0": "jaxsched.envs.job_shop.env:JobShop",
     "MemoryMap-v0": "jaxsched.envs.memory.mapping.env:make_memory_map",
     "SoC-v0": "jaxsched.envs.soc.env:SoC",
     "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",

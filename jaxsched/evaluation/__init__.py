@@ -1,5 +1,6 @@
 """Evaluation: every reported number passes through the family's `validate`."""
 
+from jaxsched.core.identity import instance_hash
 from jaxsched.evaluation.comparison import (
     best_temperature,
     compare,
@@ -18,7 +19,6 @@ from jaxsched.evaluation.evaluate import (
     Row,
     evaluate,
     evaluate_exact,
-    instance_hash,
     mean_gap,
     randomised_rule,
     rule_policy,

@@ -23,7 +23,7 @@ def test_every_environment_is_made_and_knows_its_names(id):
 
 
 def test_settings_are_passed():
-    assert jaxsched.make("JobShop-v0", candidates="non_delay") == job_shop.JobShop(candidates="non_delay")
+    assert jaxsched.make("JobShop-v0", candidates="non_delay") == job_shop.JobShop(job_shop.Settings("non_delay"))
     assert jaxsched.make("JobShop-v0") != jaxsched.make("JobShop-v0", candidates="non_delay")
 
 
@@ -53,12 +53,12 @@ def test_register(entry_point):
     for _ in range(2):  # the same again is no conflict
         jaxsched.register("Mine-v0", entry_point)
     assert "Mine-v0" in jaxsched.list_envs()
-    assert jaxsched.make("Mine-v0", candidates="non_delay") == job_shop.JobShop(candidates="non_delay")
+    assert jaxsched.make("Mine-v0", candidates="non_delay") == job_shop.JobShop(job_shop.Settings("non_delay"))
 
 
 def test_a_plain_function_may_make_environments():
-    jaxsched.register("Mine-v0", lambda mode: job_shop.JobShop(candidates=mode))
-    assert jaxsched.make("Mine-v0", mode="non_delay").candidates == "non_delay"
+    jaxsched.register("Mine-v0", lambda mode: job_shop.JobShop(job_shop.Settings(mode)))
+    assert jaxsched.make("Mine-v0", mode="non_delay").settings.candidates == "non_delay"
 
 
 def test_a_taken_name_is_refused():

@@ -1,6 +1,6 @@
 """The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the problem.
 
-Its other problems are sub-packages, imported when they are first used: `flexible`.
+Its other problems are sub-packages, imported when they are first used: `flexible` and `blocking`.
 """
 
 import importlib
@@ -16,8 +16,9 @@ from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load, read_
 from jaxsched.envs.job_shop.lists import check_objective, from_jobs, to_jobs
 from jaxsched.envs.job_shop.orders import Orders, read_orders
 from jaxsched.envs.job_shop.plain import dispatch, replay
-from jaxsched.envs.job_shop.preset import PRESETS, SHOWCASES
+from jaxsched.envs.job_shop.preset import PRESETS
 from jaxsched.envs.job_shop.schedules import read_schedule, write_schedule
+from jaxsched.envs.job_shop.settings import Settings
 from jaxsched.envs.job_shop.sources import (
     jumanji,
     known_optimum,
@@ -32,13 +33,13 @@ from jaxsched.envs.job_shop.validate import measure, validate
 
 __all__ = [
     "PRESETS",
-    "SHOWCASES",
     "Bounds",
     "Instance",
     "JobShop",
     "Orders",
     "Result",
     "Schedule",
+    "Settings",
     "State",
     "bounds",
     "check_objective",
@@ -74,6 +75,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("flexible",):
+    if name in ("blocking", "flexible"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsched.core.environment import Environment, Scores, Source
-from jaxsched.core.errors import UnknownNameError
+from jaxsched.core.environment import Scores, Source
 from jaxsched.core.graph import GraphObservation
+from jaxsched.core.rules import Rules, RulesEnvironment
 from jaxsched.envs.job_shop import rules
 from jaxsched.envs.job_shop.heuristics import RULES, WAITING_RULES
 from jaxsched.envs.job_shop.observation import frontier_observation
+from jaxsched.envs.job_shop.settings import CANDIDATES, Settings
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.envs.job_shop.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.validate import measure, validate
-from jaxsched.envs.job_shop.views import OBSERVATIONS
+from jaxsched.envs.job_shop.views import VIEWS
 
 
 @dataclasses.dataclass(frozen=True)
-class JobShop(Environment):
+class JobShop(RulesEnvironment):
     """The job shop: each job is a fixed route of operations, each machine does one operation at a time.
 
-    * Action: i32[], the job whose next operation is placed; in `event` also the no-op, `num_jobs` (padded). The mode
-      `candidates` says which jobs may be chosen and where the operation goes: `any`, `non_delay`, `insert`, `event`
-      (`rules.py`).
-    * Observation: `GraphObservation`, legal actions in `action_mask`. `frontier`: jobs and machines (`observation.py`);
-      `operations`, `l2d` (in `insert`), `tassel` (in `event`): `views.py`.
-    * Objective `minimise`: `makespan`, `flow_time` or `weighted_tardiness`.
-    * Reward: decrease of the bound on the objective, at most 0, divided by the bound at reset (weighted tardiness: by
-      the weighted completion times of jobs that never wait); the integer sum over an episode is
-      `baseline - objective`.
+    * Action: i32[], the job whose next operation is placed; in `event` also the no-op, `num_jobs`
+      (padded). The mode `candidates` says which jobs may be chosen and where the operation goes:
+      `any`, `non_delay`, `insert`, `event` (`rules.py`).
+    * Observation: `GraphObservation`, legal actions in `action_mask`. `frontier`: jobs and machines
+      (`observation.py`); `operations`, `l2d` (in `insert`), `tassel` (in `event`): `views.py`.
+    * Objective: `makespan`, `flow_time` or `weighted_tardiness`.
+    * Reward: decrease of the bound on the objective, at most 0, divided by the bound at reset
+      (weighted tardiness: by the weighted completion times of jobs that never wait); the integer
+      sum over an episode is `baseline - objective`.
     * End: when every operation is placed.
-
-    `make` calls the field `minimise` `objective`, a name that here is the method of the protocol.
 
     >>> import jax, jaxsched
     >>> from jaxsched.envs import job_shop
@@ -49,33 +48,13 @@ class JobShop(Environment):
 
     id: ClassVar[str] = "JobShop-v0"
     family: ClassVar[str] = "job_shop"
+    rules: ClassVar[Rules] = rules
 
-    candidates: str = "any"
-    minimise: str = "makespan"
-    observation: str = "frontier"
-    max_visits: int | None = None  # `insert`: a machine remembers this many operations per job; None: all
-
-    def __post_init__(self):
-        if self.candidates not in rules.CANDIDATES:
-            raise UnknownNameError("candidates", self.candidates, rules.CANDIDATES)
-        if self.minimise not in rules.OBJECTIVES:
-            raise UnknownNameError("objective", self.minimise, rules.OBJECTIVES)
-        if self.observation not in OBSERVATIONS:
-            raise UnknownNameError("observation", self.observation, OBSERVATIONS)
-        mode = OBSERVATIONS[self.observation].candidates
-        if mode not in (None, self.candidates):
-            raise ValueError(f"the observation {self.observation!r} belongs to candidates={mode!r}")
-        if self.max_visits is not None and self.max_visits < 1:
-            raise ValueError(f"max_visits must be at least 1, got {self.max_visits}")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        settings = dataclasses.asdict(self)
-        return settings | {"objective": settings.pop("minimise")}
+    settings: Settings = dataclasses.field(default_factory=Settings)
 
     @property
     def complete(self) -> bool:
-        return rules.CANDIDATES[self.candidates]
+        return CANDIDATES[self.settings.candidates]
 
     @property
     def default_source(self) -> Source:
@@ -84,7 +63,7 @@ class JobShop(Environment):
 
     @property
     def heuristics(self) -> Mapping[str, Scores]:
-        return WAITING_RULES if self.candidates == "event" else RULES
+        return WAITING_RULES if self.settings.candidates == "event" else RULES
 
     def max_steps(self, instance: Instance) -> int:
         """Number of operations, padding included. In `event` twice that, and the jobs.
@@ -92,34 +71,22 @@ class JobShop(Environment):
         Every no-op moves the clock to another end of an operation or release date.
         """
         num_ops = instance.num_jobs * instance.num_ops
-        return 2 * num_ops + instance.num_jobs if self.candidates == "event" else num_ops
-
-    def init(self, key: Array, instance: Instance) -> State:
-        return rules.init(instance, self.candidates, self.minimise, self.max_visits, self.observation == "l2d")
-
-    def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
-        return rules.apply(state, jnp.where(legal, action, state.instance.num_jobs + 1))
-
-    def action_mask(self, state: State) -> Array:
-        return rules.legal(state, self.candidates)
+        if self.settings.candidates == "event":
+            return 2 * num_ops + instance.num_jobs
+        return num_ops
 
     def observe(self, state: State) -> GraphObservation:
         mask = self.action_mask(state)
-        if self.observation == "frontier":
-            return frontier_observation(state, mask, dated=self.minimise == "weighted_tardiness")
-        return OBSERVATIONS[self.observation].observe(state, mask)
-
-    def bound(self, state: State) -> Array:
-        return rules.bound(state, self.minimise)
+        if self.settings.observation == "frontier":
+            dated = self.settings.objective == "weighted_tardiness"
+            return frontier_observation(state, mask, dated=dated)
+        return VIEWS[self.settings.observation](state, mask)
 
     def reward_scale(self, state: State) -> Array:
         return state.scale.astype(jnp.float32)
 
     def clock(self, state: State) -> Array:
         return rules.clock(state)
-
-    def lower_bound(self, instance: Instance) -> Array:
-        return rules.lower_bound(instance, self.minimise)
 
     def solution(self, state: State) -> Schedule:
         return schedule(state)
@@ -128,17 +95,7 @@ class JobShop(Environment):
         return validate(instance, solution)
 
     def measure(self, instance: Instance, solution: Schedule) -> int:
-        return measure(instance, solution, self.minimise)
-
-
-def make_job_shop(
-    candidates: str = "any",
-    objective: str = "makespan",
-    observation: str = "frontier",
-    max_visits: int | None = None,
-) -> JobShop:
-    """What `jaxsched.make("JobShop-v0", ...)` calls."""
-    return JobShop(candidates, objective, observation, max_visits)
+        return measure(instance, solution, self.settings.objective)
 
 
 def schedule(state: State) -> Schedule:

@@ -10,6 +10,7 @@ from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders
+from jaxsched.envs.job_shop.settings import OBJECTIVES
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import measure, validate
 
@@ -80,8 +81,8 @@ def explain(
     the other objectives the end of the job that costs most; the late jobs. Raises `ValueError` for a schedule that is
     not valid.
     """
-    if objective not in ("makespan", "flow_time", "weighted_tardiness"):
-        raise UnknownNameError("objective", objective, ("makespan", "flow_time", "weighted_tardiness"))
+    if objective not in OBJECTIVES:
+        raise UnknownNameError("objective", objective, OBJECTIVES)
     if faults := validate(instance, schedule):
         raise ValueError(f"not a schedule of this instance: {faults[0]}")
     labels, jobs = Labels(instance, orders), to_jobs(instance)

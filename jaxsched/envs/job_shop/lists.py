@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.envs.job_shop.settings import OBJECTIVES
 from jaxsched.envs.job_shop.sources import INT32_MAX
-from jaxsched.envs.job_shop.types import Instance
+from jaxsched.envs.job_shop.types import Instance, Shop
 
 MAX_CELLS = 2**22  # jobs times the longest job: the size of the padded arrays
 MAX_MACHINES = 2**16
@@ -68,7 +69,7 @@ def from_jobs(
         raise InstanceError(str(fault)) from None
 
 
-def to_jobs(instance: Instance) -> Jobs:
+def to_jobs(instance: Shop) -> Jobs:
     """The real operations as `jobs[j][k] = (machine, duration)` Python integers; the row of a padded job is empty."""
     if instance.machine.ndim != 2:
         raise ValueError(f"need one instance, got a batch of shape {instance.machine.shape[:-2]}")
@@ -85,8 +86,8 @@ def check_objective(instance: Instance, objective: str) -> None:
     weight times the horizon for each job with a due date, counted from the earliest due date where
     that is negative. Raises `UnknownNameError` for any other objective.
     """
-    if objective not in ("makespan", "flow_time", "weighted_tardiness"):
-        raise UnknownNameError("objective", objective, ["makespan", "flow_time", "weighted_tardiness"])
+    if objective not in OBJECTIVES:
+        raise UnknownNameError("objective", objective, OBJECTIVES)
     real = [j for j, job in enumerate(to_jobs(instance)) if job]
     leaves = instance.release, instance.weight, instance.due_mask, instance.due
     release, weight, has_due, due = (np.asarray(leaf).tolist() for leaf in leaves)

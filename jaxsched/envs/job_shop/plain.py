@@ -14,6 +14,7 @@ from jaxsched.core.rollout import greedy, randomised, rollout
 from jaxsched.envs.job_shop.env import JobShop, schedule
 from jaxsched.envs.job_shop.heuristics import RULES
 from jaxsched.envs.job_shop.lists import check_objective
+from jaxsched.envs.job_shop.settings import Settings
 from jaxsched.envs.job_shop.types import Instance, Schedule, State
 
 
@@ -22,7 +23,7 @@ def replay(instance: Instance, job_sequence: Sequence[int] | np.ndarray, candida
 
     Raises ValueError at the first entry that is not legal in the mode, or when operations are left over.
     """
-    env = JobShop(candidates=candidates)
+    env = JobShop(Settings(candidates=candidates))
     jobs = np.asarray(job_sequence)
     if jobs.ndim != 1 or not np.issubdtype(jobs.dtype, np.integer):
         raise ValueError("job_sequence must be a flat sequence of integers")
@@ -63,7 +64,7 @@ def dispatch(
     if rule not in RULES:
         raise UnknownNameError("rule", rule, RULES)
     check_objective(instance, objective)
-    return schedule(_dispatch(JobShop(candidates=candidates), rule, instance, random.key(seed)))
+    return schedule(_dispatch(JobShop(Settings(candidates=candidates)), rule, instance, random.key(seed)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

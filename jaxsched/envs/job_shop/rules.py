@@ -18,10 +18,9 @@ from flax import struct
 from jax import Array
 
 from jaxsched.core.arrays import lookup, put, put_add, put_row, segment_sum, take, take_column, take_row
+from jaxsched.envs.job_shop.settings import Settings
 from jaxsched.envs.job_shop.types import Instance, Slots, State
 
-CANDIDATES = {"any": True, "non_delay": False, "insert": True, "event": True}  # mode -> complete
-OBJECTIVES = ("makespan", "flow_time", "weighted_tardiness")
 LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times; stored in empty slots only
 
 
@@ -35,18 +34,13 @@ class Frontier(struct.PyTreeNode):
     start: Array  # i32[J]  when it would start if dispatched now, ticks
 
 
-def init(
-    instance: Instance,
-    candidates: str = "any",
-    objective: str = "makespan",
-    max_visits: int | None = None,
-    record_ops: bool = False,
-) -> State:
-    """The empty schedule. `max_visits`: see `JobShop`; with `record_ops` the slots say which operation they hold."""
+def init(instance: Instance, settings: Settings) -> State:
+    """The empty schedule."""
     ops_left = instance.op_mask.sum(-1, dtype=jnp.int32)
     num_machines, zero = instance.num_machines, jnp.zeros((), jnp.int32)
-    shape = num_machines, instance.num_jobs * (max_visits or instance.num_ops)
+    shape = num_machines, instance.num_jobs * (settings.max_visits or instance.num_ops)
     empty = jnp.full(shape, LATEST, jnp.int32)
+    record_ops = settings.observation == "l2d"  # its arcs join neighbours on a machine
     slots = Slots(empty, empty, jnp.zeros(shape, jnp.int32) if record_ops else None)
     state = State(
         instance=instance,
@@ -59,13 +53,13 @@ def init(
         baseline=zero,
         scale=zero,
         start=jnp.zeros_like(instance.duration),
-        slots=slots if candidates == "insert" else None,
-        floor=zero if candidates == "event" else None,
+        slots=slots if settings.candidates == "insert" else None,
+        floor=zero if settings.candidates == "event" else None,
     )
     # The bound on the tardiness is often 0; the weighted completion times of the jobs with a due date are not.
     weighted = (jnp.where(instance.due_mask, instance.weight, 0) * completion_bound(state)).sum(dtype=jnp.int32)
-    baseline = bound(state, objective)
-    scale = weighted if objective == "weighted_tardiness" else baseline
+    baseline = bound(state, settings)
+    scale = weighted if settings.objective == "weighted_tardiness" else baseline
     return state.replace(baseline=baseline, scale=jnp.maximum(scale, 1))
 
 
@@ -91,24 +85,23 @@ def clock(state: State) -> Array:
     return jnp.where(state.done, state.machine_ready.max(), _earliest(frontier(state), -1))
 
 
-def legal(state: State, candidates: str) -> Array:
+def legal(state: State, settings: Settings) -> Array:
     """bool[J], in `event` bool[J + 1]: jobs that may be dispatched, then the no-op; all false at the end."""
-    if candidates in ("any", "insert"):
+    if settings.candidates in ("any", "insert"):
         return state.ops_left > 0
     front = frontier(state)
     now = _earliest(front, -1)
     jobs = front.mask & (front.start == now)
-    return jnp.append(jobs, _earliest(front, now) < LATEST) if candidates == "event" else jobs
+    if settings.candidates == "event":
+        return jnp.append(jobs, _earliest(front, now) < LATEST)
+    return jobs
 
 
-def apply(state: State, job: Array) -> State:
-    """Dispatch the next operation of `job` (i32[]); out of range or finished: the state is returned unchanged.
-
-    In `event` the job `num_jobs` waits, where there is something to wait for.
-    """
+def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
+    """Dispatch the next operation of the job `action` (i32[]), or wait; the same state where not `legal` (bool[])."""
     instance, slots, floor = state.instance, state.slots, state.floor
+    job = jnp.where(legal, action, instance.num_jobs + 1)  # out of range writes nothing
     op, waits = take(state.next_op, job), job == instance.num_jobs
-    job = jnp.where(take(state.ops_left, job) > 0, job, instance.num_jobs)  # out of range writes nothing
     machine = take(instance.machine, job, op)
     duration = take(instance.duration, job, op)
     ready, machine_ready = take(state.job_ready, job), take(state.machine_ready, machine)
@@ -117,7 +110,7 @@ def apply(state: State, job: Array) -> State:
         start = jnp.maximum(start, floor)
         front = frontier(state)
         then = _earliest(front, _earliest(front, -1))
-        floor = jnp.where(waits & (then < LATEST), then, floor)
+        floor = jnp.where(waits, then, floor)
     where = jnp.where(job < instance.num_jobs, machine, instance.num_machines)
     if slots is not None:
         starts, ends = take_row(slots.start, machine), take_row(slots.end, machine)
@@ -187,30 +180,34 @@ def makespan_bound(state: State) -> Array:
     return jnp.maximum(jobs, (ready + state.load_left).max())
 
 
-def bound(state: State, objective: str) -> Array:
+def bound(state: State, settings: Settings) -> Array:
     """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease is the reward.
 
     `flow_time` sums completion - release over the jobs, `weighted_tardiness` weight * max(0, completion - due date)
     over the jobs with a due date.
     """
-    if objective == "makespan":
+    if settings.objective == "makespan":
         return makespan_bound(state)
     instance, completion = state.instance, completion_bound(state)
-    if objective == "flow_time":
+    if settings.objective == "flow_time":
         return (completion - instance.release).sum(dtype=jnp.int32)
     late = jnp.where(instance.due_mask, jnp.maximum(completion - instance.due, 0), 0)
     return (instance.weight * late).sum(dtype=jnp.int32)
 
 
-def lower_bound(instance: Instance, objective: str = "makespan") -> Array:
-    """i32[]: no schedule is better. For the makespan the longest job, and per machine its load between the smallest
-    head and the smallest tail; for the sums, every job without waiting.
+def lower_bound(instance: Instance, settings: Settings) -> Array:
+    """i32[]: no schedule is better, whatever the candidates.
+
+    For the makespan the longest job, and per machine its load between the smallest head and the
+    smallest tail; for the sums, every job without waiting.
 
     The single-machine bound of the literature with preemption ignored (Carlier 1982 relaxed): head = release and
     work before an operation, tail = work after it.
     """
-    if objective != "makespan":
-        return bound(init(instance), objective)
+    appended = Settings(objective=settings.objective)  # its bound holds for all candidates
+    root = bound(init(instance, appended), appended)
+    if settings.objective != "makespan":
+        return root
     before = jnp.cumsum(instance.duration, -1, dtype=jnp.int32) - instance.duration
     head = instance.release[:, None] + before
     tail = instance.duration.sum(-1, keepdims=True, dtype=jnp.int32) - before - instance.duration
@@ -219,4 +216,4 @@ def lower_bound(instance: Instance, objective: str = "makespan") -> Array:
     smallest_head = jnp.where(here, head, LATEST).min((1, 2))
     smallest_tail = jnp.where(here, tail, LATEST).min((1, 2))
     machines = jnp.where(here.any((1, 2)), load + smallest_head + smallest_tail, 0)
-    return jnp.maximum(makespan_bound(init(instance)), machines.max())
+    return jnp.maximum(root, machines.max())

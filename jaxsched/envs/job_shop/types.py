@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
 
-class Instance(struct.PyTreeNode):
-    """A job shop. Jobs may be ragged, revisit a machine, and hold operations of duration 0. Time unit: one tick."""
+class Shop(struct.PyTreeNode):
+    """Routes and release dates, with or without buffers: what the instances of both kinds begin with.
+
+    Jobs may be ragged, revisit a machine, and hold operations of duration 0. Time unit: one tick.
+    """
 
     machine: Array  # i32[J, K]  machine of operation k of job j; 0 in padding
     duration: Array  # i32[J, K]  ticks, >= 0; 0 in padding
     op_mask: Array  # bool[J, K] real operations, a prefix of each row; a padded job has none
     machine_mask: Array  # bool[M]  real machines
     release: Array  # i32[J]  earliest start of the job's first operation, ticks
-    due: Array  # i32[J]  due date, ticks, negative before time 0; 0 where due_mask is False
-    due_mask: Array  # bool[J]  the job has a due date
-    weight: Array  # i32[J]  tardiness weight, 1 unless given; 0 in padding
 
     @property
     def num_jobs(self) -> int:
@@ -38,6 +39,29 @@ class Instance(struct.PyTreeNode):
     def num_machines(self) -> int:
         """Padded number of machines, a static Python int."""
         return self.machine_mask.shape[-1]
+
+
+class Instance(Shop):
+    """A job shop: routes and release dates, and for the tardiness due dates and weights."""
+
+    due: Array  # i32[J]  due date, ticks, negative before time 0; 0 where due_mask is False
+    due_mask: Array  # bool[J]  the job has a due date
+    weight: Array  # i32[J]  tardiness weight, 1 unless given; 0 in padding
+
+
+def undated(shop: Shop) -> Instance:
+    """The job shop of these routes and release dates, without due dates: what a makespan depends on."""
+    real = shop.op_mask.any(-1)
+    return Instance(
+        machine=shop.machine,
+        duration=shop.duration,
+        op_mask=shop.op_mask,
+        machine_mask=shop.machine_mask,
+        release=shop.release,
+        due=jnp.zeros_like(shop.release),
+        due_mask=jnp.zeros_like(real),
+        weight=real.astype(jnp.int32),
+    )
 
 
 class Slots(struct.PyTreeNode):

@@ -7,7 +7,6 @@ Each takes a state and the legal actions bool[A] and returns a `GraphObservation
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,18 +14,11 @@ from jax import Array
 
 from jaxsched.core.arrays import lookup, take_column
 from jaxsched.core.graph import GraphObservation, make_graph
-from jaxsched.envs.job_shop.observation import clip, frontier_observation, waiting, with_clock
+from jaxsched.envs.job_shop.observation import clip, waiting, with_clock
 from jaxsched.envs.job_shop.rules import LATEST, clock, frontier, makespan_bound
 from jaxsched.envs.job_shop.types import State
 
 WINDOW = 5  # intervals a job shows in Tassel's observation: the last placed one and the next four
-
-
-class View(NamedTuple):
-    """An observation and the one candidate mode it belongs to, or None for all."""
-
-    observe: Callable[[State, Array], GraphObservation]
-    candidates: str | None = None
 
 
 def operations_observation(state: State, mask: Array) -> GraphObservation:
@@ -223,9 +215,8 @@ def _standardised(values: Array, mask: Array, over: Array | None = None, over_ma
     return jnp.where(mask, (values.astype(jnp.float32) - mean) / jnp.maximum(spread, 1e-6), 0)
 
 
-OBSERVATIONS = {
-    "frontier": View(frontier_observation),
-    "operations": View(operations_observation),
-    "l2d": View(l2d_observation, "insert"),
-    "tassel": View(tassel_observation, "event"),
+VIEWS: dict[str, Callable[[State, Array], GraphObservation]] = {  # by the name of the setting `observation`
+    "operations": operations_observation,
+    "l2d": l2d_observation,
+    "tassel": tassel_observation,
 }

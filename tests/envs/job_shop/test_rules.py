@@ -17,10 +17,10 @@ import jaxsched
 from jaxsched.core import greedy
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import rules
+from jaxsched.envs.job_shop.settings import OBJECTIVES, Settings
 from tests.reference import job_shop as reference
 
 MODES = ("any", "non_delay", "insert", "event")
-OBJECTIVES = ("makespan", "flow_time", "weighted_tardiness")
 JOBS, OPS, MACHINES = 6, 6, 5  # every random instance is padded to this one shape
 ILLEGAL = 6  # steps of an episode that may be wasted on actions that are not legal
 STEPS = {mode: JOBS * OPS * (1 + (mode == "event")) + JOBS + ILLEGAL for mode in MODES}
@@ -129,7 +129,7 @@ def play(env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.A
         seen |= {name: metrics[name] for name in ("illegal", "decision", "objective_delta")}
         seen |= {
             "mask": env.action_mask(state),
-            "bounds": jnp.stack([rules.bound(after, objective) for objective in OBJECTIVES]),
+            "bounds": jnp.stack([rules.bound(after, Settings(objective=name)) for name in OBJECTIVES]),
         }
         return after, seen | {"elapsed": timestep.elapsed, "done": timestep.terminated}
 

@@ -11,7 +11,6 @@ import pytest
 
 import jaxsched
 from jaxsched.core import UnknownNameError
-from jaxsched.envs import job_shop
 from tests import shapes
 from tests.reference import job_shop as reference
 
@@ -135,7 +134,7 @@ def test_an_observation_of_another_mode_is_refused():
     with pytest.raises(ValueError, match="the observation 'tassel' belongs to candidates='event'"):
         jaxsched.make("JobShop-v0", candidates="insert", observation="tassel")
     with pytest.raises(UnknownNameError, match="unknown observation 'l2b'; did you mean l2d"):
-        job_shop.JobShop(observation="l2b")
+        jaxsched.make("JobShop-v0", observation="l2b")
 
 
 def test_operations_are_joined_with_their_machines():

@@ -7,6 +7,7 @@ from jaxsched.envs.job_shop.blocking.io import bounds, from_jobs, load
 from jaxsched.envs.job_shop.blocking.plain import dispatch
 from jaxsched.envs.job_shop.blocking.preset import PRESETS
 from jaxsched.envs.job_shop.blocking.sequences import earliest_starts, sequence_deadlock
+from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.sources import interrupt, interrupted, unbuffered
 from jaxsched.envs.job_shop.blocking.types import Failures, Instance, Interruptions, Schedule, State, Windows
 from jaxsched.envs.job_shop.blocking.validate import measure, validate
@@ -19,6 +20,7 @@ __all__ = [
     "Instance",
     "Interruptions",
     "Schedule",
+    "Settings",
     "State",
     "Windows",
     "bounds",

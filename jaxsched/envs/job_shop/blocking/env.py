@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsched.core.environment import Environment, Scores, Source
-from jaxsched.core.errors import Infeasible, UnknownNameError
+from jaxsched.core.environment import Scores, Source
+from jaxsched.core.errors import Infeasible
 from jaxsched.core.graph import GraphObservation
+from jaxsched.core.rules import Rules, RulesEnvironment
 from jaxsched.envs.job_shop.blocking import rules
 from jaxsched.envs.job_shop.blocking.heuristics import RULES, WAITING_RULES
 from jaxsched.envs.job_shop.blocking.observation import frontier_observation
 from jaxsched.envs.job_shop.blocking.realised import downtimes
+from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.sources import unbuffered
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.blocking.validate import measure, validate
 from jaxsched.envs.job_shop.sources import uniform
 
-REWARDS = ("makespan", "waiting")
-
 
 @dataclasses.dataclass(frozen=True)
-class BlockingJobShop(Environment):
+class BlockingJobShop(RulesEnvironment):
     """The blocking job shop: no buffers, so a job keeps its machine until its next machine takes it.
 
     * Action: i32[], which of the jobs that compete for the machine served now moves to it; with `wait` also the no-op,
@@ -36,14 +36,12 @@ class BlockingJobShop(Environment):
       the action is ignored. Every step begins an operation, or declines a machine.
     * Observation: `GraphObservation` of jobs and machines (`observation.py`), legal actions in `action_mask`.
     * Objective: makespan. Reward: decrease of its bound, at most 0, divided by the bound at reset; the integer sum over
-      an episode is `baseline - objective`. `rewards="waiting"`: minus the jobs that wait times ticks, divided by that
+      an episode is `baseline - objective`. `reward="waiting"`: minus the jobs that wait times ticks, divided by that
       bound and the number of jobs.
     * End: when every operation has begun, or in a deadlock (`swap=False` only): not `feasible`, and its bound rises by
       the duration of all operations.
     * Interruptions are part of the instance (`Interruptions`); their draws are addressed, so every policy meets the
       same world.
-
-    `make` calls the field `rewards` `reward`, a name that here is a method of the protocol.
 
     >>> import jax, jaxsched
     >>> from jaxsched.envs.job_shop import blocking
@@ -54,31 +52,14 @@ class BlockingJobShop(Environment):
 
     id: ClassVar[str] = "BlockingJobShop-v0"
     family: ClassVar[str] = "job_shop"
+    rules: ClassVar[Rules] = rules
 
-    swap: bool = True
-    wait: bool = False
-    lookahead: bool = False
-    rewards: str = "makespan"
-
-    def __post_init__(self):
-        if self.rewards not in REWARDS:
-            raise UnknownNameError("reward", self.rewards, REWARDS)
-        _ = self.rule_settings  # checks the rest
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        settings = dataclasses.asdict(self)
-        return settings | {"reward": settings.pop("rewards")}
-
-    @property
-    def rule_settings(self) -> rules.Settings:
-        """What the rules are told."""
-        return rules.Settings(self.swap, self.wait, self.lookahead)
+    settings: Settings = dataclasses.field(default_factory=Settings)
 
     @property
     def complete(self) -> bool:
         """With `wait`, unless the look-ahead leaves out safe moves that it cannot prove safe."""
-        return self.wait and not self.lookahead
+        return self.settings.wait and not self.settings.lookahead
 
     @property
     def default_source(self) -> Source:
@@ -87,7 +68,7 @@ class BlockingJobShop(Environment):
 
     @property
     def heuristics(self) -> Mapping[str, Scores]:
-        return WAITING_RULES if self.wait else RULES
+        return WAITING_RULES if self.settings.wait else RULES
 
     def max_steps(self, instance: Instance) -> int:
         """Number of operations, padding included: every step begins one. With windows, and their number.
@@ -98,27 +79,15 @@ class BlockingJobShop(Environment):
         num_ops = instance.num_jobs * instance.num_ops
         num_windows = 0 if instance.windows is None else int(np.prod(instance.windows.start.shape[-2:]))
         steps = num_ops + num_windows
-        if self.wait:
+        if self.settings.wait:
             steps += (1 + num_ops + instance.num_jobs + num_windows) * min(instance.num_jobs, instance.num_machines)
         return steps
 
-    def init(self, key: Array, instance: Instance) -> State:
-        return rules.init(instance, self.rule_settings)
-
-    def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
-        return rules.apply(state, self.rule_settings, action, legal)
-
-    def action_mask(self, state: State) -> Array:
-        return rules.legal(state, self.rule_settings)
-
     def observe(self, state: State) -> GraphObservation:
-        return frontier_observation(state, self.rule_settings, self.action_mask(state))
-
-    def bound(self, state: State) -> Array:
-        return rules.makespan_bound(state)
+        return frontier_observation(state, self.settings, self.action_mask(state))
 
     def reward(self, state: State, after: State, delta: Array) -> Array:
-        if self.rewards == "makespan":
+        if self.settings.reward == "makespan":
             return super().reward(state, after, delta)
         num_jobs = jnp.maximum(state.instance.op_mask.any(-1).sum(dtype=jnp.int32), 1).astype(jnp.float32)
         return -rules.waiting(state, after).astype(jnp.float32) / (self.reward_scale(state) * num_jobs)
@@ -127,29 +96,19 @@ class BlockingJobShop(Environment):
         return state.time
 
     def decides(self, state: State) -> Array:
-        return rules.decides(state, self.rule_settings) | state.done
+        return rules.decides(state, self.settings) | state.done
 
     def feasible(self, state: State) -> Array:
         return ~state.dead
-
-    def lower_bound(self, instance: Instance) -> Array:
-        return rules.lower_bound(instance)
 
     def solution(self, state: State) -> Schedule:
         return schedule(state)
 
     def validate(self, instance: Instance, solution: Schedule) -> list[str]:
-        return validate(instance, solution, swap=self.swap)
+        return validate(instance, solution, swap=self.settings.swap)
 
     def measure(self, instance: Instance, solution: Schedule) -> int:
         return measure(instance, solution)
-
-
-def make_blocking_job_shop(
-    swap: bool = True, wait: bool = False, lookahead: bool = False, reward: str = "makespan"
-) -> BlockingJobShop:
-    """What `jaxsched.make("BlockingJobShop-v0", ...)` calls."""
-    return BlockingJobShop(swap, wait, lookahead, reward)
 
 
 def schedule(state: State) -> Schedule:

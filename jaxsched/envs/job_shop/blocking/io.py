@@ -15,7 +15,7 @@ from jaxsched.core.errors import InstanceError
 from jaxsched.core.result import Bounds
 from jaxsched.envs.job_shop import io as classic
 from jaxsched.envs.job_shop import lists
-from jaxsched.envs.job_shop.blocking.sources import of
+from jaxsched.envs.job_shop.blocking.sources import without_buffers
 from jaxsched.envs.job_shop.blocking.types import Instance
 
 
@@ -26,12 +26,12 @@ def from_jobs(
     num_machines: int | None = None,
 ) -> Instance:
     """An instance from `jobs[j][k] = (machine, duration)`; arguments and errors as of the classic `from_jobs`."""
-    return of(lists.from_jobs(jobs, release=release, num_machines=num_machines))
+    return without_buffers(lists.from_jobs(jobs, release=release, num_machines=num_machines))
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Instance:
     """The classic instance in a file or of that name, to be worked without buffers; errors as of the classic `load`."""
-    return of(classic.load(name_or_path))
+    return without_buffers(classic.load(name_or_path))
 
 
 def bounds(name: str) -> Bounds:

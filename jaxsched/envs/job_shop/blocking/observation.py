@@ -16,6 +16,7 @@ from jax import Array
 from jaxsched.core.arrays import lookup, take_column
 from jaxsched.core.graph import GraphObservation, make_graph
 from jaxsched.envs.job_shop.blocking import rules
+from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.types import State
 from jaxsched.envs.job_shop.observation import clip, with_clock
 
@@ -23,7 +24,7 @@ JOB, MACHINE = 0, 1  # node kinds
 OTHER_JOB, COMPETES, WAITS_FOR, IN_THE_WAY = range(4)  # edge kinds
 
 
-def frontier_observation(state: State, settings: rules.Settings, mask: Array) -> GraphObservation:
+def frontier_observation(state: State, settings: Settings, mask: Array) -> GraphObservation:
     """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; with `wait` one more node, the
     clock, and one more action, the no-op.
     """

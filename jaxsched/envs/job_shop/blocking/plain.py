@@ -11,6 +11,7 @@ from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.rollout import greedy, randomised, rollout
 from jaxsched.envs.job_shop.blocking.env import BlockingJobShop, schedule
 from jaxsched.envs.job_shop.blocking.heuristics import RULES
+from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.sources import interrupt
 from jaxsched.envs.job_shop.blocking.types import Instance, Interruptions, Schedule, State
 
@@ -34,7 +35,7 @@ def dispatch(
         raise UnknownNameError("rule", rule, RULES)
     if interruptions is not None:
         instance = interrupt(instance, interruptions, random.key(seed))
-    env = BlockingJobShop(swap=swap, lookahead=lookahead)
+    env = BlockingJobShop(Settings(swap=swap, lookahead=lookahead))
     return schedule(_dispatch(env, rule, instance, random.key(seed)))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxsched.envs.job_shop.blocking.draws import table
+from jaxsched.envs.job_shop.blocking.failures import failure_table
 from jaxsched.envs.job_shop.blocking.types import Instance
 from jaxsched.envs.job_shop.lists import to_jobs
 
@@ -23,11 +23,11 @@ def downtimes(instance: Instance, start: Sequence[Sequence[int]]) -> list[Spans]
     for job, row in zip(jobs, start, strict=True):
         for (machine, duration), time in zip(job, row, strict=True):
             begun[machine].append((int(time), duration))
-    fates = fates_of(instance, max(map(len, begun)))
+    draws = failure_draws(instance, max(map(len, begun)))
     for machine, operations in enumerate(begun):
         maintenance, failures = down[machine], []
         for ordinal, (time, duration) in enumerate(sorted(operations)):
-            fails, share, repair = fates(machine, ordinal)
+            fails, share, repair = draws(machine, ordinal)
             if fails and duration > 0:
                 breaks = work(maintenance, time, duration * share >> 32, through=True)
                 failures.append((breaks, breaks + repair))
@@ -45,12 +45,12 @@ def planned(instance: Instance) -> list[Spans]:
     return down
 
 
-def fates_of(instance: Instance, count: int):
+def failure_draws(instance: Instance, count: int) -> Callable[[int, int], tuple[bool, int, int]]:
     """`(machine, ordinal) -> (fails, share, repair)` for the first `count` operations of each machine."""
     assert instance.failures is not None
     size = 1 << max(count - 1, 0).bit_length()  # few programs
     ids = np.arange(instance.num_machines, dtype=np.int32), np.arange(size, dtype=np.int32)
-    tables = [np.asarray(leaf).tolist() for leaf in table(instance.failures, *ids)]
+    tables = [np.asarray(leaf).tolist() for leaf in failure_table(instance.failures, *ids)]
     return lambda machine, ordinal: tuple(rows[machine][ordinal] for rows in tables)
 
 

@@ -16,8 +16,6 @@ A machine that is down takes no job; one may leave it. The running operation res
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -25,23 +23,13 @@ from jax import Array
 
 from jaxsched.core.arrays import lookup, segment_sum, take_column
 from jaxsched.envs.job_shop import rules as classic
-from jaxsched.envs.job_shop.blocking.draws import fate, moment
+from jaxsched.envs.job_shop import settings as classic_settings
+from jaxsched.envs.job_shop.blocking.failures import draw_failure, work_before_failure
+from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.types import Instance, Record, State, Windows
+from jaxsched.envs.job_shop.types import undated
 
 LATEST = jnp.iinfo(jnp.int32).max  # never; identity of a minimum over times
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What is compiled into the rules."""
-
-    swap: bool = True
-    wait: bool = False
-    lookahead: bool = False
-
-    def __post_init__(self):
-        if self.lookahead and self.swap:
-            raise ValueError("lookahead is for swap=False: a shop that swaps cannot deadlock")
 
 
 class Next(struct.PyTreeNode):
@@ -161,8 +149,9 @@ def _work(state: State, front: Next, moves: Array, begins: Array) -> tuple[Array
     planned = _pause(instance.windows, front.machine, began, front.duration)
     if instance.failures is None or record is None:
         return planned, None
-    drawn = jax.vmap(fate, (None, 0, 0))(instance.failures, front.machine, lookup(record.num_begun, front.machine))
-    worked = moment(drawn.share, front.duration)
+    ordinal = lookup(record.num_begun, front.machine)
+    drawn = jax.vmap(draw_failure, (None, 0, 0))(instance.failures, front.machine, ordinal)
+    worked = work_before_failure(drawn.share, front.duration)
     fails = drawn.fails & (front.duration > 0)
     breaks = _pause(instance.windows, front.machine, began, worked, through=True)
     end = _pause(instance.windows, front.machine, breaks + drawn.repair, front.duration - worked)
@@ -310,6 +299,11 @@ def known_end(state: State) -> Array:
     return jnp.where(known, state.ready, state.record.planned)
 
 
+def bound(state: State, settings: Settings) -> Array:
+    """i32[]: running lower bound on the makespan; see `makespan_bound`."""
+    return makespan_bound(state)
+
+
 def makespan_bound(state: State) -> Array:
     """i32[]: every job still needs its work, every machine its load; non-decreasing, the makespan at the end.
 
@@ -326,9 +320,9 @@ def makespan_bound(state: State) -> Array:
     return found + jnp.where(state.dead, jnp.minimum(total, LATEST - found), 0)
 
 
-def lower_bound(instance: Instance) -> Array:
+def lower_bound(instance: Instance, settings: Settings) -> Array:
     """i32[]: no schedule is better, whatever interrupts it: the bound of the shop with buffers."""
-    return classic.lower_bound(instance)
+    return classic.lower_bound(undated(instance), classic_settings.Settings())
 
 
 def waiting(state: State, after: State) -> Array:

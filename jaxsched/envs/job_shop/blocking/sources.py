@@ -10,17 +10,17 @@ import numpy as np
 from jax import Array, random
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.job_shop import types as classic
-from jaxsched.envs.job_shop.blocking.draws import LONGEST
+from jaxsched.envs.job_shop.blocking.failures import LONGEST
 from jaxsched.envs.job_shop.blocking.types import Failures, Instance, Interruptions, Windows
 from jaxsched.envs.job_shop.sources import INT32_MAX
+from jaxsched.envs.job_shop.types import Shop
 
 
 @dataclasses.dataclass(frozen=True)
 class Interrupted:
     """A source of classic job shops with failures; see `interrupted`."""
 
-    source: Callable[[Array], classic.Instance]
+    source: Callable[[Array], Shop]
     probability: tuple[float, ...]
     mean_repair: float
 
@@ -33,7 +33,7 @@ class Interrupted:
     def __call__(self, key: Array) -> Instance:
         """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
         source_key, probability_key, noise_key = random.split(key, 3)
-        instance = of(self.source(source_key))
+        instance = without_buffers(self.source(source_key))
         choices = jnp.asarray(self.probability, jnp.float32)
         chosen = choices[random.randint(probability_key, (), 0, len(self.probability), jnp.int32)]
         return instance.replace(failures=_failures(instance, noise_key, chosen, self.mean_repair))
@@ -43,19 +43,19 @@ class Interrupted:
 class Unbuffered:
     """A source of classic job shops as blocking ones."""
 
-    source: Callable[[Array], classic.Instance]
+    source: Callable[[Array], Shop]
 
     def __call__(self, key: Array) -> Instance:
-        return of(self.source(key))
+        return without_buffers(self.source(key))
 
 
-def unbuffered(source: Callable[[Array], classic.Instance]) -> Unbuffered:
+def unbuffered(source: Callable[[Array], Shop]) -> Unbuffered:
     """The shops of a classic source without buffers, never interrupted."""
     return Unbuffered(source)
 
 
 def interrupted(
-    source: Callable[[Array], classic.Instance], probability: float | Sequence[float], mean_repair: float = 1.0
+    source: Callable[[Array], Shop], probability: float | Sequence[float], mean_repair: float = 1.0
 ) -> Interrupted:
     """The shops of a classic source without buffers, with machines that fail; each draws one of several probabilities.
 
@@ -65,19 +65,25 @@ def interrupted(
     return Interrupted(source, several, mean_repair)
 
 
-def of(instance: classic.Instance) -> Instance:
-    """A classic instance as a blocking one; a blocking one as it is."""
-    if isinstance(instance, Instance):
-        return instance
-    return Instance(**{field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)})
+def without_buffers(shop: Shop) -> Instance:
+    """A job shop as one without buffers, never interrupted; one without buffers as it is."""
+    if isinstance(shop, Instance):
+        return shop
+    return Instance(
+        machine=shop.machine,
+        duration=shop.duration,
+        op_mask=shop.op_mask,
+        machine_mask=shop.machine_mask,
+        release=shop.release,
+    )
 
 
-def interrupt(instance: classic.Instance, interruptions: Interruptions, key: Array) -> Instance:
+def interrupt(instance: Shop, interruptions: Interruptions, key: Array) -> Instance:
     """The instance with these interruptions; `key` draws the failures.
 
     Raises `InstanceError` for windows that make no sense, and where times could exceed int32.
     """
-    instance = of(instance)
+    instance = without_buffers(instance)
     instance = instance.replace(
         failures=_failures(instance, key, jnp.float32(interruptions.probability), interruptions.mean_repair),
         windows=_windows(instance, interruptions.windows),

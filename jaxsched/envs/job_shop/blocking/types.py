@@ -11,7 +11,7 @@ import dataclasses
 from flax import struct
 from jax import Array
 
-from jaxsched.envs.job_shop import types as classic
+from jaxsched.envs.job_shop.types import Shop
 
 
 class Failures(struct.PyTreeNode):
@@ -29,10 +29,8 @@ class Windows(struct.PyTreeNode):
     end: Array  # i32[M, W]  ticks
 
 
-class Instance(classic.Instance):
-    """A job shop without buffers: the fields of the classic one (due dates and weights count for nothing), and what
-    interrupts it.
-    """
+class Instance(Shop):
+    """A job shop without buffers: routes and release dates, and what interrupts it."""
 
     failures: Failures | None = None  # None: no machine fails
     windows: Windows | None = None  # None: no maintenance
@@ -72,12 +70,15 @@ class State(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule(classic.Schedule):
-    """A finished schedule on the host, with `down[m] = [(from, to), ...]`: when machine m was down, in ticks.
+class Schedule:
+    """A finished schedule on the host: `start[j][k]` in ticks for the real operations only, and the makespan.
 
-    Every failure that happened, and the maintenance windows of the instance.
+    `down[m] = [(from, to), ...]` says when machine m was down, in ticks: every failure that
+    happened, and the maintenance windows of the instance.
     """
 
+    start: list[list[int]]
+    makespan: int
     down: list[list[tuple[int, int]]] = dataclasses.field(default_factory=list)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from jaxsched.envs.job_shop.blocking.draws import table
+from jaxsched.envs.job_shop.blocking.failures import failure_table
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.validate import is_integer, malformed
@@ -125,19 +125,20 @@ def _downtimes(
     for job, row in zip(jobs, start, strict=True):
         for (machine, duration), time in zip(job, row, strict=True):
             begun[machine].append((time, duration))
-    fates = None
+    draws = None
     if instance.failures is not None:
         most = 1 << max(max(map(len, begun)) - 1, 0).bit_length()
-        drawn = table(instance.failures, np.arange(num_machines, dtype=np.int32), np.arange(most, dtype=np.int32))
-        fates = [np.asarray(leaf) for leaf in drawn]
+        ids = np.arange(num_machines, dtype=np.int32), np.arange(most, dtype=np.int32)
+        drawn = failure_table(instance.failures, *ids)
+        draws = [np.asarray(leaf) for leaf in drawn]
     faults, calendars = [], []
     if len(claimed) != num_machines:
         return [], [f"down has {len(claimed)} entries for {num_machines} machines"]
     for machine, operations in enumerate(begun):
         calendar, failures = _Calendar(maintenance[machine]), []
-        if fates is not None:
+        if draws is not None:
             for ordinal, (time, duration) in enumerate(sorted(operations)):
-                fails, share, repair = (leaf[machine, ordinal] for leaf in fates)
+                fails, share, repair = (leaf[machine, ordinal] for leaf in draws)
                 if fails and duration:
                     breaks = calendar.tick(time, duration * int(share) // 2**32)
                     failures.append((breaks, breaks + int(repair)))

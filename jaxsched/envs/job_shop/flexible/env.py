@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsched.core.environment import Environment, Scores, Source
-from jaxsched.core.errors import UnknownNameError
+from jaxsched.core.environment import Scores, Source
 from jaxsched.core.graph import GraphObservation
+from jaxsched.core.rules import Rules, RulesEnvironment
 from jaxsched.envs.job_shop.flexible import rules
 from jaxsched.envs.job_shop.flexible.heuristics import RULES
 from jaxsched.envs.job_shop.flexible.observation import frontier_observation
+from jaxsched.envs.job_shop.flexible.settings import CANDIDATES, Settings
 from jaxsched.envs.job_shop.flexible.sources import sd1
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.flexible.validate import measure, validate
 
 
 @dataclasses.dataclass(frozen=True)
-class FlexibleJobShop(Environment):
+class FlexibleJobShop(RulesEnvironment):
     """The flexible job shop: each operation of a job's route runs on one of several machines, at its own speed.
 
     * Action: i32[], the pair `job * num_machines + machine` (padded number) that is placed next, after all that the
@@ -45,16 +45,13 @@ class FlexibleJobShop(Environment):
 
     id: ClassVar[str] = "FlexibleJobShop-v0"
     family: ClassVar[str] = "job_shop"
+    rules: ClassVar[Rules] = rules
 
-    candidates: str = "any"
-
-    def __post_init__(self):
-        if self.candidates not in rules.CANDIDATES:
-            raise UnknownNameError("candidates", self.candidates, rules.CANDIDATES)
+    settings: Settings = dataclasses.field(default_factory=Settings)
 
     @property
     def complete(self) -> bool:
-        return rules.CANDIDATES[self.candidates]
+        return CANDIDATES[self.settings.candidates]
 
     @property
     def default_source(self) -> Source:
@@ -69,26 +66,11 @@ class FlexibleJobShop(Environment):
         """Number of operations, padding included."""
         return instance.num_jobs * instance.num_ops
 
-    def init(self, key: Array, instance: Instance) -> State:
-        return rules.init(instance)
-
-    def apply(self, key: Array, state: State, action: Array, legal: Array) -> State:
-        return rules.apply(state, jnp.where(legal, action, state.instance.num_jobs * state.instance.num_machines))
-
-    def action_mask(self, state: State) -> Array:
-        return rules.legal(state, self.candidates)
-
     def observe(self, state: State) -> GraphObservation:
         return frontier_observation(state, self.action_mask(state))
 
-    def bound(self, state: State) -> Array:
-        return rules.makespan_bound(state)
-
     def clock(self, state: State) -> Array:
         return rules.clock(state)
-
-    def lower_bound(self, instance: Instance) -> Array:
-        return rules.lower_bound(instance)
 
     def solution(self, state: State) -> Schedule:
         return schedule(state)

@@ -13,6 +13,7 @@ from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.rollout import greedy, randomised, rollout
 from jaxsched.envs.job_shop.flexible.env import FlexibleJobShop, schedule
 from jaxsched.envs.job_shop.flexible.heuristics import RULES
+from jaxsched.envs.job_shop.flexible.settings import Settings
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule, State
 
 
@@ -21,7 +22,7 @@ def replay(instance: Instance, pairs: Sequence[tuple[int, int]] | np.ndarray, ca
 
     Raises ValueError at the first pair that is not legal in the mode, or when operations are left over.
     """
-    env = FlexibleJobShop(candidates=candidates)
+    env = FlexibleJobShop(Settings(candidates=candidates))
     rows = np.asarray(pairs)
     if rows.ndim != 2 or rows.shape[1] != 2 or not np.issubdtype(rows.dtype, np.integer):
         raise ValueError("pairs must be a sequence of (job, machine), integers")
@@ -56,7 +57,7 @@ def dispatch(instance: Instance, rule: str = "mwkr", candidates: str = "non_dela
     """The schedule of a priority rule (`heuristics.py` states machine rule and ties; `seed` is for `random` only)."""
     if rule not in RULES:
         raise UnknownNameError("rule", rule, RULES)
-    return schedule(_dispatch(FlexibleJobShop(candidates=candidates), rule, instance, random.key(seed)))
+    return schedule(_dispatch(FlexibleJobShop(Settings(candidates=candidates)), rule, instance, random.key(seed)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -15,9 +15,9 @@ from flax import struct
 from jax import Array
 
 from jaxsched.core.arrays import put, put_add, take, take_row
+from jaxsched.envs.job_shop.flexible.settings import Settings
 from jaxsched.envs.job_shop.flexible.types import Instance, State
 
-CANDIDATES = {"any": True, "non_delay": False}  # mode -> complete
 LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times
 
 
@@ -30,7 +30,7 @@ class Frontier(struct.PyTreeNode):
     start: Array  # i32[J, M]  when it would start if dispatched now, ticks; without meaning where not eligible
 
 
-def init(instance: Instance) -> State:
+def init(instance: Instance, settings: Settings) -> State:
     """The empty schedule."""
     least = shortest(instance)
     only = instance.eligible_mask & (instance.eligible_mask.sum(-1, keepdims=True, dtype=jnp.int32) == 1)
@@ -69,28 +69,29 @@ def clock(state: State) -> Array:
     return jnp.where(state.done, state.machine_ready.max(), _earliest(frontier(state)))
 
 
-def legal(state: State, candidates: str) -> Array:
+def legal(state: State, settings: Settings) -> Array:
     """bool[J * M]: pairs that may be dispatched; all false at the end."""
     front = frontier(state)
-    if candidates == "any":
+    if settings.candidates == "any":
         return front.eligible.ravel()
     return (front.eligible & (front.start == _earliest(front))).ravel()
 
 
-def apply(state: State, action: Array) -> State:
-    """Dispatch the pair `action` (i32[], >= 0); out of range, finished or not eligible: the state is unchanged."""
+def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
+    """Dispatch the pair `action` (i32[]); the same state where not `legal` (bool[])."""
     instance = state.instance
     num_jobs, num_ops, num_machines = instance.num_jobs, instance.num_ops, instance.num_machines
+    action = jnp.where(legal, action, num_jobs * num_machines)  # out of range reads 0, writes nothing
     job, machine = action // num_machines, action % num_machines
     op, ready = take(state.next_op, job), take(state.job_ready, job)
-    row = jnp.where(take(state.ops_left, job) > 0, job * num_ops + op, num_jobs * num_ops)  # out of range reads 0
+    row = job * num_ops + op
     eligible = take_row(instance.eligible_mask.reshape(-1, num_machines), row)
     durations = take_row(instance.duration.reshape(-1, num_machines), row)
-    good, duration = take(eligible, machine), take(durations, machine)
+    duration = take(durations, machine)
     least = jnp.where(eligible, durations, LATEST).min()  # LATEST where nothing is written
     forced = jnp.where(eligible.sum(dtype=jnp.int32) == 1, duration, 0)
     start = jnp.maximum(ready, take(state.machine_ready, machine))
-    job, where = jnp.where(good, job, num_jobs), jnp.where(good, machine, num_machines)  # out of range writes nothing
+    where = jnp.where(job < num_jobs, machine, num_machines)
     return state.replace(
         next_op=put_add(state.next_op, 1, job),
         ops_left=put_add(state.ops_left, -1, job),
@@ -101,6 +102,11 @@ def apply(state: State, action: Array) -> State:
         start=put(state.start, start, job, op),
         machine=put(state.machine, machine, job, op),
     )
+
+
+def bound(state: State, settings: Settings) -> Array:
+    """i32[]: running lower bound on the makespan; see `makespan_bound`."""
+    return makespan_bound(state)
 
 
 def makespan_bound(state: State) -> Array:
@@ -115,9 +121,11 @@ def makespan_bound(state: State) -> Array:
     return jnp.maximum(jnp.maximum(jobs.max(), machines.max()), _share(total, state.instance))
 
 
-def lower_bound(instance: Instance) -> Array:
-    """i32[]: no schedule is better. The bound of the empty schedule, and for every machine the operations that only it
-    can do, between their smallest head and their smallest tail.
+def lower_bound(instance: Instance, settings: Settings) -> Array:
+    """i32[]: no schedule is better, whatever the candidates.
+
+    The bound of the empty schedule, and for every machine the operations that only it can do,
+    between their smallest head and their smallest tail.
 
     Head and tail: the job's work before and after an operation, each on its fastest machine. The single-machine bound
     of the literature with preemption ignored (Carlier 1982 relaxed).
@@ -131,7 +139,7 @@ def lower_bound(instance: Instance) -> Array:
     smallest_head = jnp.where(here, head, LATEST).min((1, 2))
     smallest_tail = jnp.where(here, tail, LATEST).min((1, 2))
     machines = jnp.where(here.any((1, 2)), load + smallest_head + smallest_tail, 0)
-    return jnp.maximum(makespan_bound(init(instance)), machines.max())
+    return jnp.maximum(makespan_bound(init(instance, settings)), machines.max())
 
 
 def _share(total: Array, instance: Instance) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.envs.job_shop import blocking
-from jaxsched.envs.job_shop.blocking.draws import table
+from jaxsched.envs.job_shop.blocking.failures import failure_table
 from tests import shapes
 from tests.reference import blocking as reference
 
@@ -73,7 +73,7 @@ def stack(instances: Sequence[Any]) -> Any:
 def fates(instance: Any, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES)) -> list[list[tuple[bool, int, int]]]:
     """What befalls every operation of a machine, for the simulator."""
     num_jobs, num_ops, num_machines = shape
-    drawn = table(
+    drawn = failure_table(
         instance.failures, np.arange(num_machines, dtype=np.int32), np.arange(num_jobs * num_ops, dtype=np.int32)
     )
     fails, share, repair = (np.asarray(leaf).tolist() for leaf in drawn)

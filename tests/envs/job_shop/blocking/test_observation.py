@@ -15,11 +15,12 @@ from jaxsched.core import masked_argmax
 from jaxsched.envs.job_shop import blocking
 from jaxsched.envs.job_shop.blocking import rules
 from jaxsched.envs.job_shop.blocking.observation import COMPETES, IN_THE_WAY, OTHER_JOB, WAITS_FOR, frontier_observation
+from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.observation import LIMIT
 from tests.envs.job_shop.blocking import cases
 from tests.envs.job_shop.blocking.cases import JOBS, MACHINES
 
-SETTINGS = rules.Settings()
+SETTINGS = Settings()
 STEPS = 20
 # Jobs 0 and 1 swap at 3; job 2 wants a machine that is never free before.
 CIRCLE = cases.Case([[(0, 2), (1, 5)], [(1, 3), (0, 5)], [(0, 1)]], [0, 0, 0], [[], []], 0.0, 1.0, 0)

@@ -16,7 +16,7 @@ from jaxsched import cli
 from jaxsched.core import InstanceError, UnknownNameError
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import blocking
-from jaxsched.envs.job_shop.blocking import draws
+from jaxsched.envs.job_shop.blocking import failures as addressed
 from tests.envs.job_shop.blocking import cases
 from tests.reference import blocking as reference
 from tests.reference import job_shop as classic_reference
@@ -203,14 +203,15 @@ def test_nobody_moves_to_a_machine_in_maintenance():
 
 def test_failures_follow_their_distributions():
     failures = blocking.Failures(jax.random.key(1), jnp.float32(0.2), jnp.float32(12.5))
-    fails, share, repair = draws.table(failures, np.arange(40, dtype=np.int32), np.arange(500, dtype=np.int32))
+    ids = np.arange(40, dtype=np.int32), np.arange(500, dtype=np.int32)
+    fails, share, repair = addressed.failure_table(failures, *ids)
     count = fails.size
     assert abs(np.mean(fails) - 0.2) < 4 * (0.16 / count) ** 0.5
     assert abs(np.mean(np.asarray(share) / 2**32) - 0.5) < 4 * (1 / 12 / count) ** 0.5
     assert abs(np.mean(repair) - 12.5) < 4 * 12 / count**0.5
     assert abs(np.mean(np.asarray(repair) == 1) - 1 / 12.5) < 0.008
     assert np.min(repair) == 1
-    assert np.max(repair) <= draws.LONGEST * 12.5 + 1
+    assert np.max(repair) <= addressed.LONGEST * 12.5 + 1
 
 
 def test_moments_are_exact():
@@ -218,13 +219,14 @@ def test_moments_are_exact():
     share, duration = rng.integers(2**32, size=999, dtype=np.uint32), rng.integers(2**31, size=999, dtype=np.int32)
     share[:2], duration[:4] = (2**32 - 1, 0), (2**31 - 1, 2**31 - 1, 0, 1)
     expected = [int(s) * int(d) >> 32 for s, d in zip(share, duration, strict=True)]
-    assert draws.moment(jnp.asarray(share), jnp.asarray(duration)).tolist() == expected
+    assert addressed.work_before_failure(jnp.asarray(share), jnp.asarray(duration)).tolist() == expected
 
 
 def test_probability_one_fails_always_and_zero_never():
     for probability, share in ((0.0, 0), (1.0, 1)):
         failures = blocking.Failures(jax.random.key(1), jnp.float32(probability), jnp.float32(1.0))
-        fails, _, repair = draws.table(failures, np.arange(4, dtype=np.int32), np.arange(64, dtype=np.int32))
+        ids = np.arange(4, dtype=np.int32), np.arange(64, dtype=np.int32)
+        fails, _, repair = addressed.failure_table(failures, *ids)
         assert np.mean(fails) == share
         assert (np.asarray(repair) == 1).all()
 
