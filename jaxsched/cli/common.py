@@ -1,16 +1,15 @@
-"""What several commands share: names of the user's made into environments, instances, policies and pictures."""
+"""What several commands share: names of the user's made into environments, instances and policies."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsched.core.environment import Environment, Instance, Policy
+    from jaxsched.core.environment import Environment, Instance, Policy, Source
+    from jaxsched.core.offer import Loaded
     from jaxsched.evaluation import Report
     from jaxsched.evaluation.evaluate import MakePolicy
 
@@ -23,48 +22,49 @@ EXTRAS = {  # what the optional extras bring, by the names that are imported
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Named:
-    """An instance, and the names it was read with: `orders`, or None."""
+def load(
+    env: Environment,
+    name: str,
+    seed: int = 0,
+    *,
+    read: Sequence[str] = (),
+    start: str | None = None,
+    source: Sequence[str] = (),
+) -> Loaded:
+    """The named instance or file, with the names of its parts where the file has any.
 
-    family: Any
-    instance: Instance
-    orders: Any
-
-    def call(self, function: str, *args: Any, **options: Any) -> Any:
-        """`function` of the family for this instance, in the names of the orders where there are any.
-
-        The instance is left out where the solution says all that the function needs.
-        """
-        called = getattr(self.family, function, None)
-        if called is None:
-            raise ValueError(f"{self.family.__name__} offers no {function}")
-        problem = (self.instance,) if "instance" in inspect.signature(called).parameters else ()
-        return called(*problem, *args, **options, **({"orders": self.orders} if self.orders else {}))
-
-
-def load(env: Environment, name: str, seed: int = 0) -> Named:
-    """The named instance or file, with the names of its jobs and machines where it is a table of orders."""
-    from jaxsched.envs.registry import family
+    `read` are NAME=VALUE options of the reader, `start` is the one of that name, and `source` are those
+    of the generator of `generated-N`.
+    """
     from jaxsched.evaluation import load_one
 
-    module = family(env)
-    if name.endswith(".csv") and Path(name).is_file() and hasattr(module, "read_orders"):
-        orders = module.read_orders(name)
-        return Named(module, orders.instance, orders)
-    return Named(module, load_one(env, name, seed), None)
+    options = dict(map(pair, read)) | ({"start": start} if start is not None else {})
+    return load_one(env, name, seed, source=make_source(env, source), options=options)
+
+
+def make_source(env: Environment, options: Sequence[str]) -> Source | None:
+    """The problem's generator of instances with NAME=VALUE options; None where there are no options."""
+    from jaxsched.envs.registry import offer
+
+    if not options:
+        return None
+    make = offer(env).source
+    if make is None:
+        raise ValueError(f"{env.id} offers no options of its source")
+    return make(env, {name: value_of(text) for name, text in map(pair, options)})
 
 
 def make_environment(
     env: str, settings: Sequence[str], objective: str | None = None, *, plays_rule: bool = False
 ) -> Environment:
     """The environment with NAME=VALUE settings; where none are given, rules get those of the comparison."""
-    from jaxsched.envs.registry import family, make
+    from jaxsched.envs.registry import make, offer
 
     values = {name: value_of(text) for name, text in map(pair, settings)}
     if plays_rule and not settings:
-        showcase = getattr(family(make(env)), "SHOWCASES", {}).get(env)
-        values = dict(showcase.rule_settings) if showcase else {}
+        default = make(env)
+        comparison = offer(default).comparison
+        values = dict(comparison(default).rule_settings) if comparison else {}
     return make(env, **values, **({"objective": objective} if objective else {}))
 
 
@@ -106,27 +106,6 @@ def play(
     else:
         make = str(rule)
     return evaluation.evaluate(env, instances, make, params=params, samples=samples, seed=seed, label=label)
-
-
-def draw_solution(named: Named, solution: Any, path: Path, title: str, force: bool) -> None:
-    """The solution as an .svg, .png or .html file."""
-    from jaxsched.evaluation.report import refuse_existing
-
-    refuse_existing(path, force)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix in (".svg", ".html"):
-        named.call(f"gantt_{path.suffix[1:]}", solution, title=title).save(path, overwrite=force)
-    elif path.suffix == ".png":
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(11, 4.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = named.call("gantt", solution, ax=figure.subplots())
-        axes.set_title(f"{title}: {axes.get_title(loc='left')}", loc="left")
-        figure.savefig(path, dpi=120)
-    else:
-        raise ValueError(f"{path}: a chart is an .svg, .png or .html file")
 
 
 def lookup(what: str, name: str, known: Mapping[str, Any]) -> Any:

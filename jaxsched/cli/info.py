@@ -9,27 +9,36 @@ import json
 import os
 from pathlib import Path
 
-from jaxsched.cli.common import EXTRAS, join_names, make_environment, pip_line
+from jaxsched.cli.common import EXTRAS, join_names, make_environment, make_source, pip_line
+from jaxsched.cli.outputs import check_writable
 
 
 def list_names() -> None:
-    """List environments with their rules, training presets and named instances."""
-    from jaxsched.envs.registry import family, list_envs, make
+    """List environments with their rules, training presets and named instances, and what each offers."""
+    from jaxsched.core.offer import Offer
+    from jaxsched.envs.registry import list_envs, make, offer
+    from jaxsched.evaluation.report import plain_table
     from jaxsched.policies.io import shipped_policies
 
+    offers = {}
     for name in list_envs():
         env = make(name)
+        offers[name] = offered = offer(env)
         print(f"{name}: {(inspect.getdoc(type(env)) or '').partition(chr(10))[0]}")
         print(f"  rules: {', '.join(env.heuristics)}")
         print("  presets:")
-        for preset, value in getattr(family(env), "PRESETS", {}).items():
+        for preset, value in offered.presets.items():
             print(f"    {preset:<10} {value.about}")
         print("  instances:")
-        sets = getattr(family(env), "instance_sets", dict)()
+        sets = offered.sets(env) if offered.sets else {}
         for names, about in {**sets, "generated:N": "so many of the environment's source"}.items():
             print(f"    {names:<11} {about}")
         if policies := shipped_policies(env):
             print(f"  policies: {', '.join(policies)}")
+    entries = [field.name for field in dataclasses.fields(Offer)]
+    body = [[entry, *("x" if entry in each.offers() else "" for each in offers.values())] for entry in entries]
+    print()
+    print(plain_table("what each problem offers", ["", *offers], body))
 
 
 def doctor() -> int:
@@ -79,6 +88,7 @@ def bench(
     batch: int = 1024,
     seconds: float = 2.0,
     settings: tuple[str, ...] = (),
+    source: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
@@ -90,17 +100,19 @@ def bench(
         batch: Episodes side by side.
         seconds: At least so long per measurement, compilation apart.
         settings: Settings of the environment, NAME=VALUE.
+        source: Options of the source of the instances, NAME=VALUE.
         seed: Seed of the instances and actions.
         out: Write the results to this JSON file.
         force: Overwrite it where it exists.
     """
     from jaxsched.evaluation import throughput
-    from jaxsched.evaluation.report import header, number, print_table, refuse_existing, write_text
+    from jaxsched.evaluation.report import header, number, print_table, write_text
     from jaxsched.policies.io import describe
 
-    refuse_existing(out, force)
+    check_writable(out, force)
     environment = make_environment(env, settings)
-    results = throughput(environment, environment.default_source, batch=batch, seconds=seconds, seed=seed)
+    instances = make_source(environment, source) or environment.default_source
+    results = throughput(environment, instances, batch=batch, seconds=seconds, seed=seed)
     titles = ["measured", "schedules/s", "decisions/s", "wall s", "CPU s", "compile s"]
     body = [
         [r.what, f"{r.schedules_per_second:,.0f}", f"{r.decisions_per_second:,.0f}"]

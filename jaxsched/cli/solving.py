@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Literal
 
-from jaxsched.cli.common import draw_solution, load, make_environment, play
+from jaxsched.cli.common import load, make_environment, make_source, play
+from jaxsched.cli.outputs import check_chart, check_table, check_writable, save_all, save_chart, save_solution
 
 
 def evaluate(
@@ -20,6 +19,7 @@ def evaluate(
     env: str = "JobShop-v0",
     objective: str | None = None,
     settings: tuple[str, ...] = (),
+    source: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
@@ -37,16 +37,17 @@ def evaluate(
         env: Environment id.
         objective: What to minimise, where the environment has a choice.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
+        source: Options of the source of generated instances, NAME=VALUE.
         seed: Seed of the sampling.
         out: Write the results to this JSON file.
         force: Overwrite it where it exists.
     """
     from jaxsched import evaluation
-    from jaxsched.evaluation.report import instance_table, print_table, refuse_existing
+    from jaxsched.evaluation.report import instance_table, print_table
 
-    refuse_existing(out, force)
+    check_writable(out, force)
     environment = make_environment(env, settings, objective, plays_rule=rule is not None)
-    loaded, _ = evaluation.load_groups(environment, [instances], seed)
+    loaded, _ = evaluation.load_groups(environment, [instances], seed, source=make_source(environment, source))
     report = play(environment, loaded, policy, rule, samples, temperature, seed)
     print_table(f"{report.label} on {instances}", *instance_table(report))
     if out is not None:
@@ -69,6 +70,9 @@ def solve(
     env: str = "JobShop-v0",
     objective: str | None = None,
     settings: tuple[str, ...] = (),
+    start: str | None = None,
+    read: tuple[str, ...] = (),
+    source: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
     gantt: Path | None = None,
@@ -90,38 +94,46 @@ def solve(
         env: Environment id.
         objective: What to minimise, where the environment has a choice.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
+        start: Start of planning, for a table of orders: a date such as 2026-11-23T08:00.
+        read: Options of the reader of a file, NAME=VALUE.
+        source: Options of the source of generated instances, NAME=VALUE.
         seed: Seed of the sampling or the solver.
-        out: Write the schedule to this .csv file, or with all figures to this .json file.
-        gantt: Draw it into this .svg, .png or .html file.
+        out: Write the solution to this .csv file, or with all figures to this .json file.
+        gantt: Draw it into this .svg, .png, .pdf or .html file.
         force: Overwrite files that exist.
     """
     from jaxsched import evaluation
-    from jaxsched.evaluation.report import refuse_existing, write_text
+    from jaxsched.envs.registry import offer
 
-    for path in (out, gantt):
-        refuse_existing(path, force)
-    if out is not None and out.suffix not in (".csv", ".json"):
-        raise ValueError(f"{out}: a schedule is written as .csv or .json")
     method = method or ("policy" if policy else "rule" if rule else "exact")
     if method == "policy" and policy is None:
         raise ValueError("--method policy needs --policy FOLDER")
     if method == "rule" and rule is None:
         raise ValueError("--method rule needs --rule NAME; `jaxsched list` shows the names")
+    if out is not None and out == gantt:
+        raise ValueError(f"{out}: --out and --gantt name the same file")
     environment = make_environment(env, settings, objective, plays_rule=method == "rule")
-    named = load(environment, instance, seed)
-    loaded = {instance: named.instance}
+    offered = offer(environment)
+    if (method == "exact" or polish) and offered.exact is None:
+        raise ValueError(f"{env} offers no exact solver; give a --rule NAME or a --policy FOLDER")
+    if explain and offered.explain is None:
+        raise ValueError(f"{env} offers no explanations; leave out --explain")
+    check_table(environment, out, force)
+    check_chart(environment, gantt, force)
+    loaded = load(environment, instance, seed, read=read, start=start, source=source)
+    problem = {instance: loaded.instance}
     exactly = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
     if method == "exact":
-        report = evaluation.evaluate_exact(environment, loaded, **exactly)
+        report = evaluation.evaluate_exact(environment, problem, **exactly)
     else:
         chosen = (policy, None) if method == "policy" else (None, rule)
-        report = play(environment, loaded, *chosen, samples, temperature, seed)
+        report = play(environment, problem, *chosen, samples, temperature, seed)
         if polish:
             first = report[instance]
             print(f"{report.label}: {first.objective} in {first.seconds:.2f} s")
             hints = {instance: first.solution}
             label = f"{report.label}, polished"
-            report = evaluation.evaluate_exact(environment, loaded, hints=hints, label=label, **exactly)
+            report = evaluation.evaluate_exact(environment, problem, hints=hints, label=label, **exactly)
     row = report[instance]
     reference = row.upper_bound or row.lower_bound
     gap = 100 * (row.objective / reference - 1) if reference else 0.0
@@ -131,39 +143,56 @@ def solve(
     print(f"lower bound {row.lower_bound}{' (the optimum is reached)' if row.objective == row.lower_bound else ''}")
     if reference:
         print(f"gap         {gap:.2f} % to the {f'best known {reference}' if row.upper_bound else 'lower bound'}")
-    if explain:
-        aim = {name: value for name, value in environment.settings.items() if name == "objective"}
-        for line in named.call("explain", row.solution, **aim):
+    if explain and offered.explain is not None:
+        for line in offered.explain(environment, loaded.instance, row.solution, names=loaded.names):
             print(f"- {line}")
-    if out is not None and out.suffix == ".csv":
-        named.call("write_schedule", row.solution, out, overwrite=force)
-    elif out is not None:
-        data = row.to_dict() | {"solution": dataclasses.asdict(row.solution)}
-        write_text(out, json.dumps(data, default=lambda array: array.tolist()) + "\n", overwrite=force)
+    writes = {}
+    if out is not None:
+        writes[out] = lambda: save_solution(environment, loaded, row, out, force)
     if gantt is not None:
-        draw_solution(named, row.solution, gantt, f"{row.instance}, {row.policy}", force)
+        title = f"{row.instance}, {row.policy}"
+        writes[gantt] = lambda: save_chart(environment, loaded, row.solution, gantt, title, force)
+    save_all(row, writes)
 
 
-def import_file(file: Path, /, *, check: bool = False, out: Path | None = None, force: bool = False) -> int:
+def import_file(
+    file: Path,
+    /,
+    *,
+    env: str = "JobShop-v0",
+    start: str | None = None,
+    read: tuple[str, ...] = (),
+    check: bool = False,
+    out: Path | None = None,
+    force: bool = False,
+) -> int:
     """Read a shop's orders or an instance file, say what is in it, and what cannot be met.
 
     Args:
-        file: Orders as .csv, or an instance file.
+        file: A table of orders, or an instance file.
+        env: Environment id.
+        start: Start of planning, for a table of orders: a date such as 2026-11-23T08:00.
+        read: Options of the reader, NAME=VALUE.
         check: End with status 1 where a due date cannot be met.
         out: Write the instance in the standard format to this file.
         force: Overwrite it where it exists.
     """
-    from jaxsched.envs.registry import make
-    from jaxsched.evaluation.report import refuse_existing
+    from jaxsched.envs.registry import make, offer
 
-    refuse_existing(out, force)
+    environment = make(env)
+    offered = offer(environment)
+    if offered.summary is None:
+        raise ValueError(f"{env} offers no summaries of files")
+    if out is not None and offered.write_instance is None:
+        raise ValueError(f"{out}: {env} offers no standard format to write")
+    check_writable(out, force)
     if not file.exists():
         raise FileNotFoundError(f"{file}: no such file")
-    named = load(make("JobShop-v0"), str(file))
-    lines, faults = named.call("summary")
+    loaded = load(environment, str(file), read=read, start=start)
+    lines, faults = offered.summary(environment, loaded.instance, loaded.names)
     print("\n".join([f"{file}: {lines[0]}", *lines[1:], *(f"cannot be met: {fault}" for fault in faults)]))
-    if out is not None:
-        named.family.write_standard(named.instance, out, overwrite=force)
+    if out is not None and offered.write_instance is not None:
+        offered.write_instance(environment, loaded.instance, out, overwrite=force)
         print(f"written: {out}")
     return 1 if check and faults else 0
 
@@ -178,11 +207,14 @@ def draw(
     temperature: float | None = None,
     env: str = "JobShop-v0",
     settings: tuple[str, ...] = (),
+    start: str | None = None,
+    read: tuple[str, ...] = (),
+    source: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Draw the schedule of a rule or a policy as SVG, PNG or HTML.
+    """Draw the solution of a rule or a policy as SVG, PNG, PDF or HTML.
 
     Args:
         instance: Name or file.
@@ -192,8 +224,11 @@ def draw(
         temperature: Of the sampling, as in `jaxsched evaluate`.
         env: Environment id.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
+        start: Start of planning, for a table of orders: a date such as 2026-11-23T08:00.
+        read: Options of the reader of a file, NAME=VALUE.
+        source: Options of the source of generated instances, NAME=VALUE.
         seed: Seed of the sampling.
-        out: The .svg, .png or .html file. Default: the name of the instance with .svg.
+        out: The .svg, .png, .pdf or .html file. Default: the name of the instance with .svg.
         force: Overwrite it where it exists.
     """
     path = out or Path(f"{Path(instance).stem}.svg")
@@ -208,6 +243,9 @@ def draw(
         temperature=temperature,
         env=env,
         settings=settings,
+        start=start,
+        read=read,
+        source=source,
         seed=seed,
         gantt=path,
         force=force,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsched.cli.common import Named, draw_solution, is_installed, lookup, pair, pip_line
+from jaxsched.cli.common import is_installed, lookup, pair, pip_line
 
 if TYPE_CHECKING:
     from jaxsched.training import TrainConfig
@@ -61,7 +61,7 @@ def train(
     import jax
 
     from jaxsched import evaluation, training
-    from jaxsched.envs.registry import family, make
+    from jaxsched.envs.registry import make, offer
     from jaxsched.evaluation.comparison import greedy_maker
     from jaxsched.evaluation.report import write_text
     from jaxsched.policies.io import load_policy
@@ -77,8 +77,7 @@ def train(
         command = saved | {"config": [*saved["config"], *config]}
         env, preset, seed, num_seeds = (command[name] for name in ("env", "preset", "seed", "num_seeds"))
     start = command.get("start_from")
-    presets = getattr(family(make(env)), "PRESETS", {})
-    settings = lookup("preset", preset, presets)
+    settings = lookup("preset", preset, offer(make(env)).presets)
     environment = make(env, **settings.settings)
     train_config = _configure(from_dict(dict(settings.training)), command["config"])
     initial = load_policy(start, environment)[1] if start else None
@@ -87,10 +86,13 @@ def train(
             print(f"--{name.replace('_', '-')} {value}")
         return
 
-    showcase = getattr(family(environment), "SHOWCASES", {}).get(env)
-    groups = compare if compare is not None else showcase.groups if showcase else ()
+    offered = offer(environment)
+    shown = offered.comparison(environment) if offered.comparison else None
+    groups = compare if compare is not None else shown.groups if shown else ()
     instances, members = evaluation.load_groups(environment, groups)  # a misspelt name fails before the training
-    track = evaluate_on or (showcase.track if showcase else "")
+    if draw is not None and draw not in instances:
+        raise ValueError(f"--draw {draw}: not among the compared instances")
+    track = evaluate_on or (shown.track if shown else "")
     tracked = evaluation.load_groups(environment, [track])[0] if track and evaluate_every else {}
 
     def score(apply: Any, params: Any) -> dict[str, float]:
@@ -124,12 +126,12 @@ def train(
         params = state.params if num_seeds == 1 else jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
         label = "policy" if num_seeds == 1 else f"policy of seed {seed + i}"
         entries += evaluation.policy_entries(environment, apply, params, samples=samples, seed=seed, label=label)
-    if showcase:
-        rule_env = make(env, **{**settings.settings, **showcase.rule_settings})
-        entries += evaluation.rule_entries(rule_env, showcase.rules)
-        rule = showcase.randomised_rule
+    if shown:
+        rule_env = make(env, **{**settings.settings, **shown.rule_settings})
+        entries += evaluation.rule_entries(rule_env, shown.rules)
+        rule = shown.randomised_rule
         entries.append(evaluation.randomised_entry(rule_env, rule, settings.source, samples=samples, seed=seed))
-    if time_limit and hasattr(family(environment), "solve_exact"):
+    if time_limit and offered.exact is not None:
         if is_installed("solvers"):
             entries.append(evaluation.exact_entry(environment, time_limit=time_limit, num_workers=num_workers))
         else:
@@ -137,16 +139,19 @@ def train(
     reports = evaluation.comparison(instances, entries, members)
     evaluation.write_json(run_dir / "results.json", reports, overwrite=resume is not None)
 
-    name = draw or (showcase.draw if showcase and showcase.draw in instances else next(iter(instances)))
+    written = ["results.json", "curve.png", "policy.safetensors"]
+    name = draw or (shown.draw if shown and shown.draw in instances else next(iter(instances)))
     row = min((report[name] for report in reports[: 2 * num_seeds]), key=lambda row: row.objective)
-    for suffix in (".svg", ".png"):
-        if suffix == ".png" and not is_installed("viz"):
-            print(f"no picture as PNG; it needs: {pip_line('viz')}")
-            continue
-        path = run_dir / f"gantt_{Path(name).stem}{suffix}"
-        named = Named(family(environment), instances[name], None)
-        draw_solution(named, row.solution, path, f"{name}, {row.policy}", resume is not None)
-    print(f"{run_dir}: results.json, curve.png, gantt_{Path(name).stem}.svg, policy.safetensors")
+    if offered.picture is not None:
+        picture = offered.picture(environment, instances[name], row.solution, title=f"{name}, {row.policy}")
+        for suffix in (".svg", ".png"):
+            if suffix == ".png" and not is_installed("viz"):
+                print(f"no picture as PNG; it needs: {pip_line('viz')}")
+                continue
+            path = run_dir / f"gantt_{Path(name).stem}{suffix}"
+            picture.save(path, overwrite=resume is not None)
+            written.append(path.name)
+    print(f"{run_dir}: {', '.join(written)}")
 
 
 def _fields(config: TrainConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from jaxsched.core.environment import Environment, Instance, Source
+from jaxsched.core.picture import Picture
 from jaxsched.core.result import Bounds, Result
 
 
@@ -73,11 +74,11 @@ class Exact(Protocol):
 
 
 class Draw(Protocol):
-    """Draws a solution: as a `Picture` (SVG or HTML), or as a figure of matplotlib."""
+    """Draws a solution; a `Picture` is saved as SVG, HTML, PNG or PDF."""
 
     def __call__(
         self, env: Environment, instance: Instance, solution: Any, /, *, names: Any = None, title: str = ""
-    ) -> Any: ...
+    ) -> Picture: ...
 
 
 class Explain(Protocol):
@@ -130,14 +131,14 @@ class Offer:
     load_options: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> what it says
     expand: Callable[[Environment, str], Sequence[str]] | None = None
     sets: Callable[[Environment], Mapping[str, str]] | None = None
+    # A generator of instances with options by name; an unknown one raises `UnknownNameError`.
+    source: Callable[[Environment, Mapping[str, Any]], Source] | None = None
     summary: Callable[[Environment, Instance, Any], Summary] | None = None  # of an instance and its names
     # Figures: best known bounds of exactly this instance under these settings, None where none are published.
     bounds: Callable[[Environment, Instance], Bounds | None] | None = None
     exact: Exact | None = None
-    # Pictures and words of a solution.
-    svg: Draw | None = None
-    figure: Draw | None = None  # returns a matplotlib figure, for PNG and PDF
-    page: Draw | None = None  # an HTML page
+    # A solution as a picture, which saves itself as .svg, .html, .png and .pdf, and in words.
+    picture: Draw | None = None
     explain: Explain | None = None
     # Writing.
     write: WriteSolution | None = None

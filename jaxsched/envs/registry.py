@@ -92,8 +92,3 @@ def _require_known(id: str, settings: dict[str, Any], known: list[str]) -> None:
     for name in settings:
         if name not in known:
             raise UnknownNameError(f"setting of {id}", name, known)
-
-
-def family(env: Environment) -> Any:
-    """The package of an environment."""
-    return importlib.import_module(type(env).__module__.rpartition(".")[0])

@@ -10,9 +10,11 @@ import jax
 from jax import random
 
 from jaxsched.core.environment import Environment, Instance, Source
-from jaxsched.core.errors import InstanceError
+from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.core.offer import Loaded
 from jaxsched.core.padding import unstack
-from jaxsched.evaluation.evaluate import MakePolicy, Report, evaluate, evaluate_exact, offered, randomised_rule
+from jaxsched.envs.registry import offer
+from jaxsched.evaluation.evaluate import MakePolicy, Report, evaluate, evaluate_exact, randomised_rule
 from jaxsched.evaluation.report import gap_table, print_table
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.network import Apply, Params
@@ -44,37 +46,58 @@ def comparison(
 
 
 def load_groups(
-    env: Environment, specs: Sequence[str], seed: int = 0
+    env: Environment, specs: Sequence[str], seed: int = 0, *, source: Source | None = None
 ) -> tuple[dict[str, Instance], dict[str, list[str]]]:
     """Instances by name, and the names that each list such as `"ta01-ta10,ft06"` stands for.
 
-    `"generated:200"` stands for so many of the environment's source, drawn from `seed`.
-
-    Raises `InstanceError` with the close matches, or where the family has no named instances.
+    `"generated:200"` stands for so many instances of `source`, by default the environment's own, drawn
+    from `seed`. Raises `InstanceError` with the close matches, or where the problem has no named
+    instances.
     """
     instances: dict[str, Instance] = {}
     groups: dict[str, list[str]] = {}
     for spec in specs:
         if number := _GENERATED.fullmatch(spec):
-            drawn = generate(env.default_source, int(number[1]), seed)
+            drawn = generate(source or env.default_source, int(number[1]), seed)
         else:
-            expand, load = offered(env, "expand"), offered(env, "load")
-            if expand is None or load is None:
-                raise InstanceError(f"{env.id} has no instance {spec!r}: it has none with names; try generated:100")
-            drawn = {name: load(name) for name in expand(spec)}
+            offered = offer(env)
+            if offered.load is None:
+                raise _no_names(env, spec, "generated:100")
+            names = offered.expand(env, spec) if offered.expand else spec.split(",")
+            drawn = {name: offered.load(env, name, {}).instance for name in names}
         groups[spec] = list(drawn)
         instances |= drawn
     return instances, groups
 
 
-def load_one(env: Environment, name: str, seed: int = 0) -> Instance:
-    """A named instance or file; `"generated-3"` is one of those that `load_groups` draws from `seed`."""
+def load_one(
+    env: Environment,
+    name: str,
+    seed: int = 0,
+    *,
+    source: Source | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Loaded:
+    """A named instance or file; `"generated-3"` is one of those that `load_groups` draws from `seed`.
+
+    `options` say how a file is read; the problem names those that it knows.
+    """
+    offered = offer(env)
+    for option in options or ():
+        if option not in offered.load_options:
+            raise UnknownNameError(f"reading option of {env.id}", option, offered.load_options)
     if number := re.fullmatch(r"generated-(\d{1,6})", name):
-        return generate(env.default_source, int(number[1]) + 1, seed)[name]
-    load = offered(env, "load")
-    if load is None:
-        raise InstanceError(f"{env.id} has no instance {name!r}: it has none with names; try generated-0")
-    return load(name)
+        drawn = generate(source or env.default_source, int(number[1]) + 1, seed)
+        return Loaded(drawn[name])
+    if offered.load is None:
+        raise _no_names(env, name, "generated-0")
+    return offered.load(env, name, options or {})
+
+
+def _no_names(env: Environment, name: str, instead: str) -> InstanceError:
+    return InstanceError(
+        f"{env.id} has no instance {name!r}: it reads no files and has no named instances; try {instead}"
+    )
 
 
 def policy_entries(

@@ -1,16 +1,14 @@
 """Score policies, rules and exact solvers on named instances.
 
 Every number passes through the family's `validate` first: an invalid solution is an error that names its instance,
-never a row. Knows no family: bounds and exact solvers are reached through `registry.family`.
+never a row. Knows no family: bounds and exact solvers are reached through `registry.offer`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import time
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,8 +21,9 @@ from jaxsched.core.environment import Environment, Instance, Policy
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.identity import instance_hash, instance_size
 from jaxsched.core.padding import pad_stack, unstack
+from jaxsched.core.result import Bounds
 from jaxsched.core.rollout import greedy, randomised, rollout
-from jaxsched.envs.registry import family
+from jaxsched.envs.registry import offer
 
 MakePolicy = Callable[[Any], Policy]  # params -> policy
 
@@ -241,21 +240,19 @@ def evaluate_exact(
 
     Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
     """
-    solve = offered(env, "solve_exact")
+    solve = offer(env).exact
     if solve is None:
-        raise InstanceError(f"{env.id} has no exact solver")
-    takes = inspect.signature(solve).parameters
-    aim = {name: value for name, value in env.settings.items() if name in takes}  # what the problem is
+        raise InstanceError(f"{env.id} offers no exact solver")
     hints = hints or {}
     rows = []
     for name, instance in instances.items():
         limits = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
-        result = solve(instance, hint=hints.get(name), **limits, **aim)
+        result = solve(env, instance, hint=hints.get(name), **limits)
         row = _validated(
             env,
             name,
             instance,
-            result.schedule,
+            result.solution,
             instance_hash=instance_hash(instance),
             objective=result.objective,
             lower_bound=result.bound,
@@ -280,8 +277,10 @@ def _validated(
     **fields: Any,
 ) -> Row:
     """The row of a solution that passes `validate` and beats no proved bound; an error otherwise."""
-    known = best_known(env, name)
-    lower_bound, upper_bound = max(lower_bound, known[0]) if known else lower_bound, known[1] if known else None
+    known = best_known(env, instance)
+    upper_bound = None
+    if known is not None:
+        lower_bound, upper_bound = max(lower_bound, known.lower), known.upper
     faults = list(env.validate(instance, solution))
     if not faults and objective != (measured := env.measure(instance, solution)):
         faults.append(f"the objective is given as {objective}, but measured {measured}")
@@ -303,25 +302,10 @@ def _validated(
     )
 
 
-def best_known(env: Environment, name: str) -> tuple[int, int] | None:
-    """Best known bounds of a named instance, lower and upper; None where the family has none for this objective."""
-    bounds = offered(env, "bounds")
-    try:
-        known = bounds(name) if bounds else None
-    except InstanceError:
-        return None
-    if known is None or env.settings.get("objective", known.objective) != known.objective:
-        return None
-    return known.lower, known.upper
-
-
-def offered(env: Environment, name: str) -> Any:
-    """What the environment's family offers by that name; None where it has no such thing, or is no family at all."""
-    try:
-        found = getattr(family(env), name, None)
-    except (ImportError, ValueError):  # a class of a script or a test
-        return None
-    return None if isinstance(found, types.ModuleType) else found  # a file of that name offers nothing
+def best_known(env: Environment, instance: Instance) -> Bounds | None:
+    """Best known bounds of exactly this instance under these settings; None where none are published."""
+    bounds = offer(env).bounds
+    return bounds(env, instance) if bounds is not None else None
 
 
 # ----------------------------------------------------------------------------------------------------- instances

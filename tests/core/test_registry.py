@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import jaxsched
-from jaxsched.core import UnknownNameError
+from jaxsched.core import Offer, UnknownNameError
 from jaxsched.envs import job_shop, registry
 
 
@@ -19,7 +19,9 @@ def entry_points(monkeypatch):
 def test_every_environment_is_made_and_knows_its_names(id):
     env = jaxsched.make(id)
     assert env.id == id
-    assert f"{registry.family(env).__name__}.".startswith(f"jaxsched.envs.{env.family}.")  # or a sub-package
+    assert jaxsched.make(id, **env.settings) == env
+    assert isinstance(registry.offer(env), Offer)
+    assert registry.offer(env).presets
 
 
 def test_settings_are_passed():

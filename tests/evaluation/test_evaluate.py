@@ -11,7 +11,8 @@ import pytest
 
 import jaxsched
 from jaxsched.core import UnknownNameError, pad_to
-from jaxsched.envs import job_shop
+from jaxsched.core.result import Bounds
+from jaxsched.envs import job_shop, registry
 from jaxsched.envs.job_shop import to_jobs
 from jaxsched.evaluation import (
     InvalidSolutionError,
@@ -129,9 +130,12 @@ def test_an_invalid_solution_is_an_error_that_names_the_instance():
         evaluate(Doubting(), INSTANCES, "spt")
 
 
-def test_an_objective_below_a_proved_bound_is_an_error():
-    with pytest.raises(InvalidSolutionError, match=r"on ft06: the objective .* is below the lower bound 55"):
-        evaluate(ENV, {"ft06": job_shop.from_jobs([[(0, 1)]])}, "spt")
+def test_an_objective_below_a_proved_bound_is_an_error(monkeypatch):
+    false = Bounds(lower=1000, upper=1000, source="", date="")
+    offered = dataclasses.replace(registry.offer(ENV), bounds=lambda env, instance: false)
+    monkeypatch.setitem(registry.OFFERS, ENV.id, offered)
+    with pytest.raises(InvalidSolutionError, match=r"on ft06: the objective .* is below the lower bound 1000"):
+        evaluate(ENV, {"ft06": job_shop.load("ft06")}, "spt")
 
 
 def test_wrong_arguments():
@@ -174,10 +178,3 @@ def test_the_best_temperature_has_the_lowest_mean():
     assert means[0] != means[1]
     best = best_temperature(ENV, "mwkr", source, samples=5, num_instances=5, seed=1, temperatures=temperatures)
     assert best == temperatures[int(np.argmin(means))]
-
-
-def test_a_file_named_like_an_offer_offers_nothing():
-    """`soc/bounds.py` once hid that the family has no published bounds."""
-    offered = importlib.import_module("jaxsched.evaluation.evaluate").offered
-    assert offered(jaxsched.make("SoC-v0"), "objectives") is None
-    assert callable(offered(jaxsched.make("JobShop-v0"), "bounds"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.identity import instance_hash
 from jaxsched.core.result import Bounds
 from jaxsched.core.text import Text, read_bytes, read_json
 
@@ -64,6 +65,14 @@ class Catalogue:
             raise InstanceError(f"no bounds for instance {name!r}; {self.close(name, self.known)}")
         lower, upper = self.known[name]
         return Bounds(lower=lower, upper=upper, source=self._data["source"], date=self._data["as_of"])
+
+    def published_bounds(self, instance: Any) -> Bounds | None:
+        """Best known bounds of the makespan of exactly this instance, whatever it is called; None for any other.
+
+        `data/hashes.json` of the package has the first 16 digits of `instance_hash` of every instance.
+        """
+        name = package_data(self.package, "hashes.json").get(instance_hash(instance)[:16])
+        return self.bounds(name) if name is not None else None
 
     def expand(self, spec: str) -> list[str]:
         """The names and paths in a comma-separated list of names, ranges, families and paths."""

@@ -42,13 +42,11 @@ PRESETS = {
     ),
 }
 
-SHOWCASES = {  # by environment id
-    "JobShop-v0": Comparison(
-        groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
-        track="ta01-ta10",
-        draw="ft10",
-        rules=("spt", "mwkr", "fdd_mwkr"),
-        randomised_rule="mwkr",
-        rule_settings={"candidates": "non_delay"},
-    ),
-}
+COMPARISON = Comparison(
+    groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
+    track="ta01-ta10",
+    draw="ft10",
+    rules=("spt", "mwkr", "fdd_mwkr"),
+    randomised_rule="mwkr",
+    rule_settings={"candidates": "non_delay"},
+)

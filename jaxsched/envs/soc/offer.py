@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxsched.core.environment import Environment
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.offer import Offer
 from jaxsched.core.picture import Picture
 from jaxsched.core.result import Result
-from jaxsched.envs.soc.draw import gantt, gantt_svg
+from jaxsched.envs.soc.draw import gantt_svg
 from jaxsched.envs.soc.exact import solve_exact
 from jaxsched.envs.soc.preset import PRESETS
 from jaxsched.envs.soc.sources import Streams, fitting, streams
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SOURCE_OPTIONS = {
     "platform": "name or file of a platform",
@@ -65,7 +62,7 @@ def soc_exact(
     return solve_exact(instance, time_limit, hint, num_workers=num_workers, seed=seed, **modelled)
 
 
-def soc_svg(
+def soc_picture(
     env: Environment,
     instance: Instance,
     solution: Trace,
@@ -74,19 +71,8 @@ def soc_svg(
     names: Any = None,
     title: str = "",
 ) -> Picture:
-    """The Gantt chart of a trace as SVG."""
+    """The Gantt chart of a trace as a picture."""
     return gantt_svg(solution, title=title)
-
-
-def soc_figure(
-    env: Environment, instance: Instance, solution: Trace, /, *, names: Any = None, title: str = ""
-) -> Figure:
-    """The Gantt chart of a trace as a figure of matplotlib."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 1.2 + 0.32 * solution.platform.num_pes), layout="constrained")
-    gantt(solution, figure.subplots(), title=title)
-    return figure
 
 
 def soc_write(
@@ -104,4 +90,10 @@ def soc_write(
     (solution.to_chrome if as_events else solution.to_csv)(path, overwrite=overwrite)
 
 
-OFFER = Offer(presets=PRESETS, exact=soc_exact, svg=soc_svg, figure=soc_figure, write=soc_write)
+OFFER = Offer(
+    presets=PRESETS,
+    source=soc_source,
+    exact=soc_exact,
+    picture=soc_picture,
+    write=soc_write,
+)

@@ -18,10 +18,10 @@ from jaxsched.envs.job_shop.lists import Jobs, to_jobs
 
 def solve_exact(
     instance: Instance,
-    swap: bool = True,
     time_limit: float = 60.0,
     hint: Schedule | None = None,
     *,
+    swap: bool = True,
     num_workers: int | None = None,
     seed: int = 0,
 ) -> Result:

@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from importlib import resources
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.identity import instance_hash
 from jaxsched.core.result import Bounds
 from jaxsched.envs.job_shop import io as classic
 from jaxsched.envs.job_shop import lists
 from jaxsched.envs.job_shop.blocking.sources import without_buffers
 from jaxsched.envs.job_shop.blocking.types import Instance
+from jaxsched.envs.job_shop.catalogue import package_data
+from jaxsched.envs.job_shop.types import undated
 
 
 def from_jobs(
@@ -41,6 +44,12 @@ def bounds(name: str) -> Bounds:
         raise InstanceError(f"no bounds for instance {name!r}; known are those of the classic instances, such as la01")
     lower, upper = data["bounds"][name]
     return Bounds(lower=lower, upper=upper, source=data["source"], date=data["as_of"])
+
+
+def published_bounds(instance: Instance) -> Bounds | None:
+    """Best known bounds of exactly this shop where swaps are allowed; None for one that is not published."""
+    name = package_data(classic.PACKAGE, "hashes.json").get(instance_hash(undated(instance))[:16], "")
+    return bounds(name) if name in _data()["bounds"] else None
 
 
 @functools.cache

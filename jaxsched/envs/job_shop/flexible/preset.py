@@ -1,8 +1,6 @@
-"""Tuned training settings of `FlexibleJobShop-v0` on small random shops of mixed sizes, and its default comparison."""
+"""Tuned training settings of `FlexibleJobShop-v0` on small random shops of mixed sizes."""
 
-import os
-
-from jaxsched.core.offer import Comparison, Preset
+from jaxsched.core.offer import Preset
 from jaxsched.core.sources import Mixture
 from jaxsched.envs.job_shop.flexible.sources import sd1, uniform
 
@@ -45,20 +43,5 @@ PRESETS = {
             "num_minibatches": 2,
             "network": {"width": 16, "num_layers": 1, "num_heads": 2},
         },
-    ),
-}
-
-# The published sets are no part of the package; without their folder, generated shops take their place.
-_PUBLISHED = bool(os.environ.get("JAXSCHED_DATA"))
-_TRACK = "mk01-mk10" if _PUBLISHED else "generated:16"
-
-SHOWCASES = {  # by environment id
-    "FlexibleJobShop-v0": Comparison(
-        groups=(_TRACK,),
-        track=_TRACK,
-        draw="mk01" if _PUBLISHED else "generated-0",
-        rules=("fifo", "spt", "mwkr", "eft"),
-        randomised_rule="mwkr",
-        rule_settings={"candidates": "non_delay"},
     ),
 }

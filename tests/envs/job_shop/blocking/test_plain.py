@@ -40,7 +40,7 @@ def test_exact_equals_brute_force_and_classic_is_below_swap_is_below_no_swap():
         instance = blocking.from_jobs(case.jobs, release=case.release)
         found = []
         for swap in (True, False):
-            result = blocking.solve_exact(instance, swap, time_limit=20, num_workers=1)
+            result = blocking.solve_exact(instance, swap=swap, time_limit=20, num_workers=1)
             assert result.proved
             assert blocking.validate(instance, result.schedule, swap=swap) == []
             assert result.objective == reference.optimum(case.jobs, case.release, swap=swap)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import runpy
 
 import jax
 import numpy as np
 import pytest
 
-from jaxsched.envs.job_shop.flexible import preset, sd1, sd2, uniform
+import jaxsched
+from jaxsched.envs.job_shop.flexible import sd1, sd2, uniform
+from jaxsched.envs.registry import offer
 
 BATCH = 256
 
@@ -121,6 +122,7 @@ def test_contradictions_are_refused(make, message):
 @pytest.mark.parametrize(("folder", "track"), [("somewhere", "mk01-mk10"), ("", "generated:16")])
 def test_without_the_published_sets_generated_shops_are_tracked(monkeypatch, folder, track):
     monkeypatch.setenv("JAXSCHED_DATA", folder)
-    showcase = runpy.run_path(preset.__file__)["SHOWCASES"]["FlexibleJobShop-v0"]
-    assert showcase.track == track
-    assert showcase.groups == (track,)
+    env = jaxsched.make("FlexibleJobShop-v0")
+    comparison = offer(env).comparison(env)
+    assert comparison.track == track
+    assert comparison.groups == (track,)

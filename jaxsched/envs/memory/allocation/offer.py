@@ -1,0 +1,6 @@
+"""What `StaticAllocation-v0` offers beside its rules."""
+
+from jaxsched.core.offer import Offer
+from jaxsched.envs.memory.allocation.preset import PRESETS
+
+OFFER = Offer(presets=PRESETS)

@@ -1,0 +1,6 @@
+"""What `TensorReplacement-v0` offers beside its rules."""
+
+from jaxsched.core.offer import Offer
+from jaxsched.envs.memory.replacement.preset import PRESETS
+
+OFFER = Offer(presets=PRESETS)
