@@ -34,7 +34,7 @@ from jaxsched.core.padding import bucket, pad_to
 from jaxsched.envs.memory.allocation import rules as rules
 from jaxsched.envs.memory.allocation.types import AllocationInstance
 
-NEVER = jnp.int32(2**30)  # the lowest offset of a buffer that is placed, or of none
+NEVER = np.int32(2**30)  # the lowest offset of a buffer that is placed, or of none
 RUNNING, FOUND, EXHAUSTED = 0, 1, 2
 MAX_LANES, MAX_STACK = 16, 2**25  # lanes, and numbers that their stacks may hold together
 WORK = 2**31  # comparisons between two looks at the clock, a second or so
