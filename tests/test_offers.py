@@ -12,6 +12,7 @@ pytest.importorskip("tyro", reason="the command line is part of the extra `train
 
 import jaxsched
 from jaxsched import cli
+from jaxsched.core import UnknownNameError
 from jaxsched.core.identity import instance_hash
 from jaxsched.core.rules import Rules
 from jaxsched.envs import job_shop
@@ -159,3 +160,34 @@ def test_streams_have_options(capsys):
     assert len(json.loads(Path("plan.json").read_text())["solution"]["jobs"]) == 3
     assert cli.main([*command, "num_job=3"]) == 2
     assert "did you mean num_jobs" in capsys.readouterr().err
+
+
+# Issue 16, row 17: a number that makes no sense is named in one line.
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--num-workers -1", "num_workers must be at least 1, got -1"),
+        ("--num-workers 0", "num_workers must be at least 1, got 0"),
+        ("--time-limit -1", "time_limit is in seconds and not negative, got -1.0"),
+        ("--seed -1", "seed must be from 0"),
+    ],
+)
+def test_numbers_of_the_solver_that_make_no_sense(option: str, message: str, capsys):
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    assert cli.main(f"solve ft06 {option}".split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("setting", [{"caps": 5}, {"num_jobs": 5}])
+def test_unknown_settings_of_a_stream_are_named(setting):
+    with pytest.raises(UnknownNameError, match="unknown setting of SoC-v0"):
+        jaxsched.make("SoC-v0", **setting)
+
+
+def test_a_setting_of_a_wrong_type_is_named():
+    with pytest.raises(ValueError, match="swap must be of type bool, got 'no'"):
+        jaxsched.make("BlockingJobShop-v0", swap="no")

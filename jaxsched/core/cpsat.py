@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from jaxsched.core.settings import plain_number
+
 
 class Solver:
     """One solver with its settings and what it found last: `found` a solution, `optimal`, `infeasible`.
 
-    `num_workers`: threads, by default all cores. Raises `ValueError` for a negative limit, `ImportError` without
-    OR-Tools; `who` needs it, says the message.
+    `num_workers`: threads, by default all cores. Raises `ValueError` for a negative limit, fewer than one thread or a
+    seed out of range, `ImportError` without OR-Tools, which says that `who` needs it.
     """
 
     def __init__(self, who: str, time_limit: float, num_workers: int | None = None, seed: int = 0):
-        if not time_limit >= 0:
-            raise ValueError(f"time_limit is in seconds and not negative, got {time_limit}")
+        time_limit, seed = plain_number(time_limit), plain_number(seed)
+        num_workers = plain_number(num_workers)
+        if isinstance(time_limit, bool) or not isinstance(time_limit, int | float) or not time_limit >= 0:
+            raise ValueError(f"time_limit is in seconds and not negative, got {time_limit!r}")
+        if num_workers is not None and (type(num_workers) is not int or num_workers < 1):
+            raise ValueError(f"num_workers must be at least 1, got {num_workers!r}")
+        if type(seed) is not int or not 0 <= seed < 2**31:
+            raise ValueError(f"seed must be from 0 to 2**31 - 1, got {seed!r}")
         try:
             from ortools.sat.python import cp_model
         except ImportError:

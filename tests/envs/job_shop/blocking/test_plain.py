@@ -58,7 +58,7 @@ def test_exact_starts_from_a_hint_and_refuses_what_it_cannot_solve():
     assert blocking.solve_exact(instance, time_limit=0, hint=hint, num_workers=1).objective == 7
     assert blocking.solve_exact(instance, time_limit=0, num_workers=1).objective <= 14
     with pytest.raises(ValueError, match="the hint is not a valid schedule"):
-        blocking.solve_exact(instance, False, hint=hint)
+        blocking.solve_exact(instance, swap=False, hint=hint)
     with pytest.raises(ValueError, match="time_limit is in seconds"):
         blocking.solve_exact(instance, time_limit=-1)
     interrupted = blocking.interrupt(instance, blocking.Interruptions(0.5), jax.random.key(0))

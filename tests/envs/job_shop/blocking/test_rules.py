@@ -56,7 +56,7 @@ def check(setting: dict[str, Any], given: list[cases.Case], seed: int, interrupt
     env = jaxsched.make("BlockingJobShop-v0", **setting)
     waiting = jaxsched.make("BlockingJobShop-v0", reward="waiting", **setting)
     assert env != waiting
-    settings = {"swap": env.swap, "waits": env.wait}
+    settings = {"swap": env.settings.swap, "waits": env.settings.wait}
     rng, expected = random.Random(seed), []
     instances = [cases.to_instance(case, interrupted=interrupted) for case in given]
     most = env.max_steps(instances[0])
