@@ -42,17 +42,17 @@ def make(id: str, **settings: Any) -> Environment:
     if isinstance(entry_point, str):
         module, attribute = entry_point.split(":")
         entry_point = getattr(importlib.import_module(module), attribute)
-    assert callable(entry_point)
     known = inspect.signature(entry_point).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for name in settings:
         if name not in known and not takes_any:
             raise UnknownNameError(f"setting of {id}", name, known)
     env = entry_point(**settings)
-    assert isinstance(env, Environment)
+    if not isinstance(env, Environment):
+        raise TypeError(f"{id} was registered with what makes a {type(env).__name__}, no Environment and no wrapper")
     return env
 
 
 def family(env: Environment) -> ModuleType:
     """The package of an environment, a family or a part of one: `load`, `bounds`, `solve_exact`, `PRESETS`, ..."""
-    return importlib.import_module(type(env).__module__.rpartition(".")[0])
+    return importlib.import_module(type(env.unwrapped).__module__.rpartition(".")[0])

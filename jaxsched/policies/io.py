@@ -63,7 +63,7 @@ def save_policy(path: str | Path, params: Params, config: NetworkConfig, env: En
 
 def shipped_policies(env: Environment) -> dict[str, Path]:
     """Trained policies that come with the package of the environment, by name."""
-    folder = Path(inspect.getfile(type(env))).parent / "data" / "policies"
+    folder = Path(inspect.getfile(type(env.unwrapped))).parent / "data" / "policies"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
