@@ -439,7 +439,9 @@ def legal_actions(subject: _Subject) -> None:
 
 
 def illegal_actions(subject: _Subject) -> None:
-    """Masked, out-of-range and late actions change nothing and are called illegal, unless a wrapper ended the episode."""
+    """Masked, out-of-range and late actions change nothing, and are called illegal wherever the environment inside
+    all wrappers asks for one.
+    """
     play = subject.play
     num_outside = subject.probes.illegal.shape[-1] - play.mask.shape[-1]
     allowed = np.pad(play.mask, ((0, 0), (0, 0), (0, num_outside)))

@@ -26,7 +26,7 @@ import pytest
 # Compiling makes first examples slow, so no deadline. CI draws the same examples each time: it fails for a change only.
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)

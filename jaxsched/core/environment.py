@@ -21,28 +21,6 @@ Policy = Callable[[Array, State, GraphObservation], Array]  # key, state, observ
 Scores = Callable[[State], Array]  # state -> f32[A] or i32[A], the highest legal score is taken
 
 
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """Tuned training settings of a family as plain data; `training` is read by `jaxsched.training.config`."""
-
-    source: Source
-    training: Mapping[str, Any]
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the environment
-    about: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Showcase:
-    """What a trained policy of an environment is compared with by default, and on which named instances."""
-
-    groups: tuple[str, ...]  # columns of the table
-    track: str  # evaluated during training
-    draw: str
-    rules: tuple[str, ...]
-    randomised_rule: str
-    rule_settings: Mapping[str, Any]  # of the environment for rules: those under which they are at their best
-
-
 class TimeStep(struct.PyTreeNode):
     """What a step returns beside the state. `metrics` always hold decision, illegal, feasible and objective_delta."""
 

@@ -21,6 +21,9 @@ MAX_FILE_BYTES = 4 * 2**20  # bounds the memory and time of a parser; the larges
 MAX_DIGITS = 10  # of an int32
 
 _NUMBERS = re.compile(r"\s*+(?:[0-9]{1,10}(?:\s++|$))*+")  # possessive: linear in time, constant in memory
+_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+# Beside letters, what names in Windows-1252 hold.
+_SIGNS = frozenset("\u00a0°µ€£§²³·×–—‘’“”„…«»®™")
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -38,16 +41,31 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> byt
 
 
 class Text:
-    """The lines of a file, and errors that point into them. Lines and tokens count from 0 here, from 1 in messages."""
+    """The lines of a file, and errors that point into them.
+
+    Lines and tokens count from 0 here, from 1 in messages. Read are UTF-8, UTF-16 with its byte order
+    mark, and Windows-1252, as spreadsheets write them; `encoding` says which. Raises
+    `InstanceError` at the first byte that speaks against a text.
+    """
 
     def __init__(self, content: bytes, file: str):
         self.file = file
+        mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
+        self.encoding, content = _MARKS.get(mark, "utf-8"), content[len(mark) :]
+        strange = None
         try:
-            text = content.decode("utf-8-sig")
+            text = content.decode(self.encoding)
         except UnicodeDecodeError as error:
-            raise self._not_text(content, error.start) from None
-        if "\0" in text:
-            raise self._not_text(content, content.index(b"\0"))
+            text, strange = content.decode("cp1252", "replace"), error.start  # a byte, a character
+            if not (mark or re.search(rb"\xc3[\x80-\xbf]", content)):  # such are of broken UTF-8
+                self.encoding, strange = "cp1252", _first_strange(text)
+        if strange is None and "\0" in text:
+            strange = text.index("\0")
+        if strange is not None:
+            before = text[:strange].replace("\r\n", "\n").replace("\r", "\n")
+            line = before.count("\n")
+            reason = "not a text file (save it as UTF-8)"
+            raise self.fail_at(reason, line, len(before) - before.rfind("\n") - 1)
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.lines = self.text.removesuffix("\n").split("\n")
 
@@ -77,10 +95,13 @@ class Text:
         token = content[end:].split(maxsplit=1)[0]
         raise self.fail_at(number_fault(token) or "not a number", line, end)
 
-    def _not_text(self, content: bytes, position: int) -> InstanceError:
-        start = content.rfind(b"\n", 0, position) + 1
-        column = len(content[start:position].decode("utf-8-sig" if start == 0 else "utf-8", "replace"))
-        return self.fail_at("not a text file", content.count(b"\n", 0, position), column)
+
+def _first_strange(text: str) -> int | None:
+    """Where a text read as Windows-1252 holds what no text would, None for nowhere."""
+    for match in re.finditer(r"[^\t\n\r\f -~]", text):
+        if not (match[0].isalpha() or match[0] in _SIGNS):
+            return match.start()
+    return None
 
 
 def number_fault(token: str) -> str | None:
@@ -139,7 +160,10 @@ class Json:
 
     def fail(self, reason: str, *path: str | int) -> InstanceError:
         """An error at the value that `path`, keys and indices, leads to; at the nearest one around it if none."""
-        position = self._find(path)
+        try:
+            position = self._find(path)
+        except RecursionError:  # nested almost too deeply: a few calls ago it could be read
+            position = 0
         line = self.text.text.count("\n", 0, position)
         return self.text.fail_at(reason, line, position - self.text.text.rfind("\n", 0, position) - 1)
 
@@ -152,11 +176,12 @@ class Json:
                 hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(keys)}"
                 raise self.fail(f"unknown key {reprlib.repr(key)}; {hint}", key)
 
-    def integer(self, value: Any, what: str, *path: str | int) -> int:
-        """`value` as an integer >= 0."""
-        if type(value) is not int or value < 0:
-            fault = f"{value} is negative" if type(value) is int else f"{reprlib.repr(value)} is not an integer"
-            raise self.fail(f"{what} {fault}", *path)
+    def integer(self, value: Any, what: str, *path: str | int, signed: bool = False) -> int:
+        """`value` as an integer, >= 0 unless `signed`."""
+        if type(value) is not int:
+            raise self.fail(f"{what} {reprlib.repr(value)} is not an integer", *path)
+        if value < 0 and not signed:
+            raise self.fail(f"{what} {value} is negative", *path)
         return value
 
     def _find(self, path: Iterable[str | int]) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from jax import random
 from jax.sharding import Mesh
 
+from jaxsched.core.chart import COLOURS, clean, colour_of
 from jaxsched.core.environment import Environment, Source
 from jaxsched.policies.io import FILE_NAME, CheckpointMismatchError, describe, difference, named, save_policy
 from jaxsched.policies.network import Apply, Params
@@ -241,31 +242,39 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, A
 def draw_curve(run_dir: Path) -> None:
     """curve.png from log.jsonl: training objective over its reward scale and every evaluation metric."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ImportError:
         return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    del matplotlib
     rows = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
     evaluated = [row for row in rows if "evaluation" in row]
-    names = list(evaluated[0]["evaluation"]) if evaluated else []
-    figure = Figure(figsize=(5.5 * (1 + bool(names)), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    names = list(dict.fromkeys(name for row in evaluated for name in row["evaluation"]))
+    beside = len(names) > 10  # the names do not fit into the panel
+    size = (5.5 * (1 + bool(names)) + 3 * beside, max(3.8, 0.6 + 0.22 * len(names)))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, 1 + bool(names), squeeze=False)[0]
-    updates = [row["update"] for row in rows]
-    for key, label in (("objective_over_scale", "sampled"), ("best_over_scale", "best of samples")):
+
+    def curve(axis: Any, x: list[float], y: list[Any], label: str, number: int, **style: Any) -> Any:
+        """One line for each seed, all of one colour and under one name; returns the first."""
+        dashes = ("-", "--", ":", "-.")[number // COLOURS % 4]
+        first, *_ = axis.plot(x, y, color=colour_of(number)[0], linestyle=dashes, **style)
+        first.set_label(clean(label))
+        return first
+
+    for i, (key, label) in enumerate((("objective_over_scale", "sampled"), ("best_over_scale", "best of samples"))):
         if rows and key in rows[0]:
-            axes[0].plot(updates, [row[key] for row in rows], label=label)
+            curve(axes[0], [row["update"] for row in rows], [row[key] for row in rows], label, i, linewidth=1)
+            axes[0].legend()
     axes[0].set(xlabel="update", ylabel="objective / reward scale", title="training instances")
-    axes[0].legend()
-    for name in names:
-        x = [row["seconds"] / 60 for row in evaluated]
-        axes[1].plot(x, [row["evaluation"][name] for row in evaluated], marker="o", markersize=3, label=name)
+    minutes = [row["seconds"] / 60 for row in evaluated]
+    lines = []
+    for i, name in enumerate(names):
+        values = [row["evaluation"].get(name, np.nan) for row in evaluated]
+        lines.append(curve(axes[1], minutes, values, name, i, marker="o", markersize=3))
     if names:
         axes[1].set(xlabel="minutes, compilation included", title="evaluation")
-        axes[1].legend()
+        legend = figure.legend(handles=lines, loc="outside right upper") if beside else axes[1].legend(handles=lines)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.savefig(run_dir / "curve.png", dpi=120)

@@ -76,5 +76,5 @@ def test_a_wrapped_environment_is_made():
 
 def test_what_makes_no_environment_is_refused_in_a_line():
     jaxsched.register("Mine-v0", lambda: "JobShop-v0")
-    with pytest.raises(TypeError, match="Mine-v0 was registered with what makes a str, no Environment"):
+    with pytest.raises(TypeError, match="registered as 'Mine-v0' returns a str, neither an Environment nor"):
         jaxsched.make("Mine-v0")

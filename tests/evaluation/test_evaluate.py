@@ -13,7 +13,7 @@ import pytest
 import jaxsched
 from jaxsched.core import TimeLimit, UnknownNameError, masked_argmax, pad_to
 from jaxsched.envs import job_shop
-from jaxsched.envs.job_shop.io import to_jobs
+from jaxsched.envs.job_shop import to_jobs
 from jaxsched.evaluation import (
     InvalidSolutionError,
     Row,

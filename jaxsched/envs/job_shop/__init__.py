@@ -6,12 +6,13 @@ Its other problems are sub-packages, imported when they are first used: `flexibl
 import importlib
 from typing import Any
 
+from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.job_shop.draw import gantt, gantt_html, gantt_svg
 from jaxsched.envs.job_shop.env import JobShop
 from jaxsched.envs.job_shop.exact import solve_exact
 from jaxsched.envs.job_shop.explain import critical_chain, explain, summary
 from jaxsched.envs.job_shop.formats import write_standard
-from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load
+from jaxsched.envs.job_shop.io import bounds, expand, instance_sets, load, read_any
 from jaxsched.envs.job_shop.lists import check_objective, from_jobs, to_jobs
 from jaxsched.envs.job_shop.orders import Orders, read_orders
 from jaxsched.envs.job_shop.plain import dispatch, replay
@@ -26,7 +27,7 @@ from jaxsched.envs.job_shop.sources import (
     uniform,
     with_due_dates,
 )
-from jaxsched.envs.job_shop.types import Bounds, Instance, Result, Schedule, State
+from jaxsched.envs.job_shop.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.validate import measure, validate
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "known_optimum",
     "load",
     "measure",
+    "read_any",
     "read_orders",
     "read_schedule",
     "replay",

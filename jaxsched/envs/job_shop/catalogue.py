@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.result import Bounds
 from jaxsched.core.text import Text, read_bytes, read_json
-from jaxsched.envs.job_shop.types import Bounds
 
 
 @functools.cache
@@ -94,7 +94,8 @@ class Catalogue:
         if not os.environ.get("JAXSCHED_DATA"):
             return {}
         found = {}
-        for path in sorted(Path(os.environ["JAXSCHED_DATA"], self.folder).glob("*.json")):
+        folder = Path(os.environ["JAXSCHED_DATA"], self.folder)
+        for path in sorted(path for path in folder.glob("*") if path.suffix.lower() == ".json"):
             status = path.stat()
             entries = _entries(path, status.st_mtime_ns, status.st_size)
             found.update({name: (entry, str(path)) for name, entry in entries})

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.lists import check_objective, to_jobs
-from jaxsched.envs.job_shop.types import Instance, Result, Schedule
+from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import measure, validate
 
 
@@ -38,7 +39,8 @@ def solve_exact(
     began = time.perf_counter()
     check_objective(instance, objective)
     jobs, release = to_jobs(instance), np.asarray(instance.release).tolist()
-    due = np.where(instance.due_mask, instance.due, -1).tolist()
+    due_mask, due_dates = np.asarray(instance.due_mask).tolist(), np.asarray(instance.due).tolist()
+    due = [date if given else None for date, given in zip(due_dates, due_mask, strict=True)]
     weight = np.asarray(instance.weight).tolist()
     if hint is None:
         hint = _greedy(jobs, release, due, objective)
@@ -76,10 +78,11 @@ def solve_exact(
     else:
         late: list[Any] = []
         for j, end in ends:
-            if due[j] >= 0 and weight[j] > 0:
-                tardiness = model.new_int_var(0, max(horizon - due[j], 0), f"tardiness_{j}")
-                model.add(tardiness >= end - due[j])
-                model.add_hint(tardiness, max(hint.start[j][-1] + jobs[j][-1][1] - due[j], 0))
+            date = due[j]
+            if date is not None and weight[j] > 0:
+                tardiness = model.new_int_var(0, max(horizon - date, 0), f"tardiness_{j}")
+                model.add(tardiness >= end - date)
+                model.add_hint(tardiness, max(hint.start[j][-1] + jobs[j][-1][1] - date, 0))
                 late.append(weight[j] * tardiness)
         model.add(cost == sum(late, 0))
     for on_machine in intervals.values():
@@ -95,10 +98,11 @@ def solve_exact(
     value = measure(instance, schedule, objective)
     bound = value if solver.optimal else min(bound, value)
     return Result(
-        schedule=schedule,
+        solution=schedule,
         objective=value,
         bound=bound,
         proved=bound == value,
+        method="cp_sat",
         seconds=time.perf_counter() - began,
     )
 
@@ -119,10 +123,16 @@ def trivial_bound(jobs: list[list[tuple[int, int]]], release: list[int]) -> int:
     return max(longest, *load.values(), 0)
 
 
-def _greedy(jobs: list[list[tuple[int, int]]], release: list[int], due: list[int], objective: str) -> Schedule:
+def _greedy(
+    jobs: list[list[tuple[int, int]]],
+    release: list[int],
+    due: list[int | None],
+    objective: str,
+) -> Schedule:
     """Non-delay dispatching: what can start first does; of several, the job with the most work left.
 
-    For the flow time the one with the least, for tardiness the one with the earliest due date (-1: none, last).
+    For the flow time the one with the least, for tardiness the one with the earliest due date
+    (None: last).
     """
     job_ready, machine_ready = list(release), {}
     work = [sum(duration for _, duration in job) for job in jobs]
@@ -135,7 +145,7 @@ def _greedy(jobs: list[list[tuple[int, int]]], release: list[int], due: list[int
     priorities = {
         "makespan": lambda j: -work[j],
         "flow_time": lambda j: work[j],
-        "weighted_tardiness": lambda j: due[j] if due[j] >= 0 else math.inf,
+        "weighted_tardiness": lambda j: math.inf if due[j] is None else due[j],
     }
     priority = priorities[objective]
     while waiting:

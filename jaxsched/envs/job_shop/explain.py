@@ -109,7 +109,9 @@ def explain(
 
 
 def summary(instance: Instance, *, orders: Orders | None = None) -> tuple[list[str], list[str]]:
-    """What is in an instance, a few lines of text, and the due dates that no schedule can meet."""
+    """What is in an instance and how its file was read, a few lines of text; and the due dates that
+    no schedule can meet.
+    """
     labels, jobs = Labels(instance, orders), to_jobs(instance)
     release, due, due_mask = (np.asarray(leaf).tolist() for leaf in (instance.release, instance.due, instance.due_mask))
     load: dict[int, int] = {}
@@ -118,8 +120,7 @@ def summary(instance: Instance, *, orders: Orders | None = None) -> tuple[list[s
     real = [j for j, row in enumerate(jobs) if row]
     work = labels.span_text(sum(load.values()))
     lines = [f"{len(real)} jobs, {len(load)} machines, {sum(map(len, jobs))} operations, {work} of work"]
-    if labels.origin is not None:
-        lines.append(f"time 0 is {labels.time(0)}")
+    lines += () if orders is None else orders.notes
     lines += [
         f"{labels.machine_text(machine)}: {labels.span_text(load[machine])} of work"
         for machine in sorted(load, key=lambda m: (-load[m], m))[:5]

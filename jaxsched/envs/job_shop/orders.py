@@ -4,13 +4,18 @@
     A-17,10,lathe,35,2026-11-23T08:00,2026-11-24,2
     A-17,20,mill,50,,,
 
-The header names the columns, in any order; `release`, `due` and `weight` may be left out. Rows come in any order:
-`step`, an integer, orders the operations of a job and may have gaps. A release date, due date or weight is of the whole
-job: given in at least one of its rows, the same in all that give it.
+The header names the columns, in any order; `release`, `due` and `weight` may be left out, columns
+of other names are ignored. Rows come in any order: `step`, an integer, orders the operations of a
+job and may have gaps. A release date, due date or weight is of the whole job: given in at least one
+of its rows, the same in all that give it. Separators, encodings and notations are those of
+spreadsheets (`core/table.py`).
 
-Dates are all numbers of minutes from 0, or all local ISO dates (`2026-11-23`, which is its midnight, or
-`2026-11-23T08:00`, also with a space) in whole minutes. Then time 0 is the `origin`: the earliest release date, or
-where there is none the earliest due date; a job without release date is released at time 0.
+Dates are all local dates in whole minutes (`2026-11-23`, which is its midnight, `2026-11-23T08:00`,
+`23.11.2026 8:00`, ...). Then time 0 is the *start of planning*, the `origin`: the one that is given;
+else the earliest release date; where there is none, the beginning of the day on which the most
+urgent job must begin to be in time. Or dates are all numbers of minutes from the start of planning.
+A job without release date, or with an earlier one, is available from the start. A due date may lie
+before it: the job is late by its completion minus its due date.
 """
 
 from __future__ import annotations
@@ -20,25 +25,31 @@ import datetime
 import itertools
 import os
 import re
+from typing import NamedTuple
 
-from jaxsched.core.table import Row, Table, short
-from jaxsched.core.text import read_bytes
+from jaxsched.core.table import Row, Table, read_date, read_number, short
+from jaxsched.core.text import Text, read_bytes
 from jaxsched.envs.job_shop.lists import MAX_MACHINES, Fault, Lists, check, to_instance
 from jaxsched.envs.job_shop.types import Instance
 
 _REQUIRED, _OPTIONAL = ("job", "step", "machine", "minutes"), ("release", "due", "weight")
-_DATE = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?P<seconds>:[0-9.,]*)?(?P<zone>Z|[+-].*)?)?"
-)
+_ALIASES = {"release date": "release", "due date": "due"}
+_SPAN = re.compile(r"(?P<number>.*?)\s*(?:(?P<minutes>mins?|minutes?)|h|hrs?|hours?)\.?", re.I)
+_CLOCK = re.compile(r"([0-9]{1,4}):([0-5][0-9])(?::([0-5][0-9])(?:[.,]0+)?)?")
+_ROW = re.compile(r"^ *+[0-9]++(?: ++[0-9]++)++ *+$", re.M)  # of numbers, in all other formats
 _MINUTE = datetime.timedelta(minutes=1)
 Value = int | datetime.datetime
+Start = str | datetime.date | datetime.datetime | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Orders:
     """An instance and what its numbers stand for: `jobs[j]`, `machines[m]` and `steps[j][k]` in the file.
 
-    `origin` is the date of time 0, without time zone, one tick is a minute; None where the file has no dates.
+    `origin` is the start of planning, the date of time 0, without time zone; one tick is a minute.
+    It is None where the file has no dates and none was given. `notes` says in sentences how the
+    file was read: where planning starts and why, which columns were ignored, in which order days
+    and months come.
     """
 
     instance: Instance
@@ -46,90 +57,158 @@ class Orders:
     machines: tuple[str, ...]
     origin: datetime.datetime | None
     steps: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
-def read_orders(path: str | os.PathLike[str]) -> Orders:
-    """The orders in a CSV file, see the head of this module. Jobs and machines are in order of first appearance.
+class OrderLists(NamedTuple):
+    """The fields of `Orders`, its instance as lists."""
 
-    Raises `InstanceError` with file, line, column and reason for a malformed one.
+    lists: Lists
+    jobs: tuple[str, ...]
+    machines: tuple[str, ...]
+    origin: datetime.datetime | None
+    steps: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Operation:
+    """A row of the file; operations sort by job and step."""
+
+    job: int
+    step: int
+    line: int
+    machine: int
+    minutes: int
+
+
+# Of each optional column the value of each job that gives one, and the line it is in.
+Given = dict[str, dict[int, tuple[Value, int]]]
+
+
+def read_orders(path: str | os.PathLike[str], *, start: Start = None) -> Orders:
+    """The orders in a table, see the head of this module.
+
+    Jobs and machines are in order of first appearance. `start`: the start of planning, a local date
+    such as `2026-11-23T08:00` or a `datetime`. Raises `InstanceError` with file, line, column and
+    reason for a malformed file, `ValueError` for a `start` that is no date in whole minutes.
     """
-    lists, jobs, machines, origin, steps = parse_orders(read_bytes(path), os.fspath(path))
-    return Orders(to_instance(lists), jobs, machines, origin, steps)
+    parsed = parse_orders(read_bytes(path), os.fspath(path), start=start)
+    return Orders(to_instance(parsed.lists), *parsed[1:])
 
 
-def parse_orders(
-    content: bytes, file: str
-) -> tuple[Lists, tuple[str, ...], tuple[str, ...], datetime.datetime | None, tuple[tuple[int, ...], ...]]:
-    """The fields of `Orders` from the bytes of a file, its instance as lists; `file` is for messages."""
-    table = Table(content, file, _REQUIRED, _OPTIONAL)
+def is_orders(content: bytes, file: str) -> bool:
+    """Whether the bytes of a file are a table of orders: its header has two of the columns.
+
+    Of files that are nothing else either, those called `*.csv` and `*.tsv` are.
+    """
+    text = Text(content, file)
+    first = next((line.strip() for line in text.lines if line.strip()), "")
+    if first[:1] in ("#", "{", "["):
+        return False
+    if first.lower().startswith("sep="):
+        return True
+    names = {name.strip(' \t"').lower() for name in re.split(r"[,;\t|]", first[:2000])}
+    if len(names & {*_REQUIRED, *_OPTIONAL}) >= 2:
+        return True
+    return file.lower().endswith((".csv", ".tsv")) and not _ROW.search(text.text)
+
+
+def parse_orders(content: bytes, file: str, *, start: Start = None) -> OrderLists:
+    """The orders in the bytes of a file; `file` is for messages, `start` as in `read_orders`."""
+    begin = _start_date(start)
+    dates = "release", "due"
+    table = Table(content, file, _REQUIRED, _OPTIONAL, _ALIASES, dates=dates, others=True)
     jobs: dict[str, int] = {}
     machines: dict[str, int] = {}
-    operations: list[tuple[int, int, int, int, int]] = []  # job, step, line, machine, minutes
-    given: dict[str, dict[int, tuple[Value, int]]] = {column: {} for column in _OPTIONAL}  # job -> value, line
-    dated: tuple[bool, str, int] | None = None  # whether the first date is a number, its column and line
+    operations: list[_Operation] = []
+    given: Given = {column: {} for column in _OPTIONAL}
+    dated: tuple[Value, Row, str] | None = None  # the first date, and where it stands
     for row in table.rows():
         job = jobs.setdefault(row.name("job"), len(jobs))
         machine = machines.setdefault(row.name("machine"), len(machines))
         if machine >= MAX_MACHINES:
             raise row.fail(f"more than {MAX_MACHINES} machines", "machine")
-        operations.append((job, row.number("step"), row.line, machine, row.number("minutes")))
+        step = row.number("step")
+        operations.append(_Operation(job, step, row.line, machine, _minutes(row)))
         for column in _OPTIONAL:
             if not row.cell(column):
                 continue
             value = row.number(column) if column == "weight" else _date(row, column)
             if column != "weight":
-                dated = dated or (isinstance(value, int), column, row.line)
-                if dated[0] != isinstance(value, int):
-                    other = f"{table.row(dated[2]).quote(dated[1])} in line {dated[2] + 1}"
-                    raise row.fail(f"{row.quote(column)}: dates and minutes are mixed, see {other}", column)
+                dated = dated or (value, row, column)
+                _check_kind(row, column, value, dated, begin)
             first, line = given[column].setdefault(job, (value, row.line))
             if first != value:
                 other = f"{short(table.row(line).cell(column))} in line {line + 1}"
-                raise row.fail(f"job {short(row.cell('job'))}: {row.quote(column)} differs from {other}", column)
+                reason = f"{row.quote(column)} differs from {other}"
+                raise row.fail(f"job {short(row.cell('job'))}: {reason}", column)
     if not operations:
         raise table.text.fail("no rows below the header", len(table.text.lines) - 1, 2**31)
 
-    operations.sort()
+    operations.sort(key=lambda operation: (operation.job, operation.step, operation.line))
     for one, other in itertools.pairwise(operations):
-        if one[:2] == other[:2]:
-            row = table.row(other[2])
-            reason = f"job {short(row.cell('job'))} has step {one[1]} twice, the first in line {one[2] + 1}"
+        if (one.job, one.step) == (other.job, other.step):
+            row = table.row(other.line)
+            name = short(row.cell("job"))
+            reason = f"job {name} has step {one.step} twice, the first in line {one.line + 1}"
             raise row.fail(reason, "step")
-    rows = [list(group) for _, group in itertools.groupby(operations, lambda operation: operation[0])]
-    lists, origin = _numbered(table, rows, given, len(machines))
-    return lists, tuple(jobs), tuple(machines), origin, tuple(tuple(step for _, step, *_ in row) for row in rows)
+    rows = [list(group) for _, group in itertools.groupby(operations, lambda o: o.job)]
+    origin, notes = _origin(rows, given, begin)
+    lists = _checked(table, rows, given, origin, len(machines))
+    steps = tuple(tuple(operation.step for operation in row) for row in rows)
+    return OrderLists(lists, tuple(jobs), tuple(machines), origin, steps, (*notes, *table.notes))
 
 
-def _numbered(
+def _origin(
+    rows: list[list[_Operation]], given: Given, start: datetime.datetime | None
+) -> tuple[datetime.datetime | None, list[str]]:
+    """The start of planning, and a sentence that says what it is."""
+    release, due = given["release"], given["due"]
+    if start is not None:
+        return start, [f"planning starts {isoformat(start)}, as given"]
+    dates = [date for date, _ in release.values() if isinstance(date, datetime.datetime)]
+    why = "the earliest release date"
+    if not dates:
+        why = "the day on which the most urgent job must begin"
+        for job, (date, _) in due.items():
+            if isinstance(date, datetime.datetime):
+                work = sum(operation.minutes for operation in rows[job])
+                dates.append(_day_before(date, work))
+    if not dates:
+        return None, []
+    origin = min(dates)
+    return origin, [f"planning starts {isoformat(origin)}, {why} (`start` sets another)"]
+
+
+def _day_before(date: datetime.datetime, minutes: int) -> datetime.datetime:
+    """The beginning of the day so many minutes before a date."""
+    try:
+        return datetime.datetime.combine(date - minutes * _MINUTE, datetime.time())
+    except OverflowError:  # before the calendar: the durations are refused soon
+        return datetime.datetime.min
+
+
+def _checked(
     table: Table,
-    rows: list[list[tuple[int, int, int, int, int]]],
-    given: dict[str, dict[int, tuple[Value, int]]],
+    rows: list[list[_Operation]],
+    given: Given,
+    origin: datetime.datetime | None,
     num_machines: int,
-) -> tuple[Lists, datetime.datetime | None]:
+) -> Lists:
     """The checked lists, dates as minutes from the origin."""
-    dates = [
-        [v for v, _ in given[column].values() if isinstance(v, datetime.datetime)] for column in ("release", "due")
-    ]
-    origin = min(dates[0] or dates[1], default=None)
 
     def ticks(column: str, job: int) -> int | None:
         value, _ = given[column].get(job, (None, 0))
-        return (value - (origin or value)) // _MINUTE if isinstance(value, datetime.datetime) else value
+        if isinstance(value, datetime.datetime):
+            return (value - (origin or value)) // _MINUTE
+        return value
 
     release, due, weight = ([ticks(column, job) for job in range(len(rows))] for column in _OPTIONAL)
-    for job, (begin, end) in enumerate(zip(release, due, strict=True)):
-        if end is not None and end < (begin or 0):
-            row = table.row(given["due"][job][1])
-            if job in given["release"]:
-                released = table.row(given["release"][job][1]).cell("release")
-            else:
-                released = f"{isoformat(origin) if origin else 0}, the earliest date"
-            reason = f"job {short(row.cell('job'))} is due at {row.cell('due')}, before its release at {released}"
-            raise row.fail(reason, "due")
     try:
-        lists = check(
-            [[operation[3:] for operation in row] for row in rows],
-            release=[date or 0 for date in release],
+        return check(
+            [[(operation.machine, operation.minutes) for operation in row] for row in rows],
+            release=[max(date or 0, 0) for date in release],
             due=due,
             weight=[1 if value is None else value for value in weight],
             num_machines=num_machines,
@@ -141,26 +220,87 @@ def _numbered(
             column = fault.reason.split()[0]
             row = table.row(given[column][fault.job][1])
         else:
-            column, row = "minutes", table.row(rows[fault.job][fault.op][2])
+            column, row = "minutes", table.row(rows[fault.job][fault.op].line)
         raise row.fail(f"job {short(row.cell('job'))}: {fault.reason}", column) from None
-    return lists, origin
+
+
+def _minutes(row: Row) -> int:
+    """A duration: whole minutes, also as `35 min`, `1.5 h` or `1:30:00`."""
+    cell = row.name("minutes")
+    if clock := _CLOCK.fullmatch(cell):
+        hours, minutes, seconds = clock.groups()
+        if seconds is None:
+            both = "may be hours and minutes or minutes and seconds"
+            raise row.fail(f"{row.quote('minutes')} {both}: give minutes", "minutes")
+        if int(seconds):
+            raise row.fail(f"{row.quote('minutes')} is not a whole number of minutes", "minutes")
+        return 60 * int(hours) + int(minutes)
+    span = _SPAN.fullmatch(cell) if len(cell) < 40 else None
+    number, factor = (span["number"], 1 if span["minutes"] else 60) if span else (cell, 1)
+    try:
+        value = read_number(number)
+    except ValueError as fault:
+        raise row.fail(f"minutes {fault}", "minutes") from None
+    if value is None or value < 0 or (not span and value.denominator == 1):
+        return row.number("minutes")  # it says what is wrong with it, if anything
+    if (factor * value).denominator != 1:
+        raise row.fail(f"{row.quote('minutes')} is not a whole number of minutes", "minutes")
+    return int(factor * value)
 
 
 def _date(row: Row, column: str) -> Value:
-    cell = row.cell(column)
-    match = _DATE.fullmatch(cell)
-    if not match:
-        if not re.fullmatch(r"-?[0-9]+", cell):
-            raise row.fail(f"{row.quote(column)} is neither minutes nor a date such as 2026-11-23T08:00", column)
-        return row.number(column)
-    if match["zone"]:
-        raise row.fail(f"{row.quote(column)} has a time zone: give local times without one", column)
-    if match["seconds"] and match["seconds"] != ":00":
-        raise row.fail(f"{row.quote(column)} is not a whole minute", column)
-    try:
-        return datetime.datetime.fromisoformat(cell)
-    except ValueError:
-        raise row.fail(f"{row.quote(column)} is not in the calendar", column) from None
+    """A date, or a number of minutes, negative before the start of planning."""
+    date = row.date(column)
+    if date is not None:
+        return date
+    if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}.*", row.cell(column)):
+        raise row.fail(f"{row.quote(column)} is a time without its date", column)
+    if not re.fullmatch(r"-?[0-9][0-9.,'’\s]*", row.cell(column)):
+        what = "is neither minutes nor a date such as 2026-11-23T08:00"
+        raise row.fail(f"{row.quote(column)} {what}", column)
+    return row.number(column, signed=True)
+
+
+def _check_kind(
+    row: Row,
+    column: str,
+    value: Value,
+    first: tuple[Value, Row, str],
+    start: datetime.datetime | None,
+) -> None:
+    """Refuse numbers and dates in one table, and numbers where planning starts at a date."""
+    if isinstance(value, int) and start is not None:
+        why = "counts minutes from the start of planning: with `start`, give dates"
+        raise row.fail(f"{row.quote(column)} {why}", column)
+    if isinstance(value, int) != isinstance(first[0], int):
+        other = f"{first[1].quote(first[2])} in line {first[1].line + 1}"
+        reason = f"{row.quote(column)}: dates and minutes are mixed, see {other}"
+        at, name = (row, column) if isinstance(value, int) else first[1:]
+        places = at.table.columns
+        if at.table.separator == "," and places[name] == places["minutes"] + 1:
+            parted = short(f"{at.cell('minutes')},{at.cell(name)}")
+            reason += f" (minutes {parted}? a decimal comma needs quotes around its cell)"
+        raise row.fail(reason, column)
+
+
+def _start_date(start: Start) -> datetime.datetime | None:
+    """The start of planning as a date; raises `ValueError` with what is wrong with it."""
+    date: datetime.datetime | None = None
+    if isinstance(start, datetime.datetime):
+        date = start
+    elif isinstance(start, datetime.date):
+        date = datetime.datetime.combine(start, datetime.time())
+    elif start is not None:
+        try:
+            date = read_date(start.strip())
+        except ValueError as fault:
+            raise ValueError(f"start {short(start)} {fault}") from None
+        if date is None:
+            raise ValueError(f"start {short(start)} is not a date such as 2026-11-23T08:00")
+    if date is not None and (date.tzinfo is not None or date.second or date.microsecond):
+        what = "has a time zone: give a local time" if date.tzinfo else "is not a whole minute"
+        raise ValueError(f"start {date.isoformat()} {what}")
+    return date
 
 
 def isoformat(date: datetime.datetime) -> str:

@@ -1,6 +1,6 @@
 """Tuned training settings of `JobShop-v0` on 10 x 10 shops of Taillard's distribution, and its default comparison."""
 
-from jaxsched.core.environment import Preset, Showcase
+from jaxsched.core.offer import Comparison, Preset
 from jaxsched.envs.job_shop.sources import uniform
 
 PRESETS = {
@@ -43,7 +43,7 @@ PRESETS = {
 }
 
 SHOWCASES = {  # by environment id
-    "JobShop-v0": Showcase(
+    "JobShop-v0": Comparison(
         groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
         track="ta01-ta10",
         draw="ft10",

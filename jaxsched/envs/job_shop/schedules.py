@@ -3,10 +3,12 @@
 Both hold one row or object `job, step, machine, start, end` per operation, in the order of the jobs and their routes.
 Jobs, steps and machines are numbers from 0 and times are ticks; with the `Orders` an instance was read with, they are
 the names, steps and dates of that file. JSON is `{"makespan": ticks, "operations": [...]}`.
+Tables are read as spreadsheets write them (`core/table.py`).
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import reprlib
@@ -17,13 +19,14 @@ from jaxsched.core.table import Table, csv_cell
 from jaxsched.core.text import Json, Text, read_bytes, write_text
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
-from jaxsched.envs.job_shop.orders import Orders
+from jaxsched.envs.job_shop.orders import Orders, isoformat
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import validate
 
 _COLUMNS = ("job", "step", "machine", "start", "end")
 
-Entry = dict[str, int | str]
+Value = int | str | datetime.datetime
+Entry = dict[str, Value]
 Fail = Callable[[str, str], InstanceError]  # reason, column
 
 
@@ -65,7 +68,7 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
     durations or makespan are not those of the instance. Whether machines and jobs overlap is for `validate` to say.
     """
     labels = Labels(instance, orders)
-    ids: dict[tuple[int | str, int | str], tuple[int, int]] = {
+    ids: dict[tuple[Value, Value], tuple[int, int]] = {
         (labels.job(job), labels.step(job, op)): (job, op) for (job, op), _ in labels.operations()
     }
     jobs = to_jobs(instance)
@@ -83,7 +86,7 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
         entries = _json_entries(text)
     end = 0
     for entry, fail in entries:
-        shown = {column: reprlib.repr(value) for column, value in entry.items()}
+        shown = {column: reprlib.repr(_plain(value)) for column, value in entry.items()}
         found = ids.get((entry["job"], entry["step"]))
         if found is None:
             raise fail(f"the instance has no step {shown['step']} of a job {shown['job']}", "job")
@@ -110,9 +113,15 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
 
 def _csv_entries(content: bytes, file: str, labels: Labels) -> Iterator[tuple[Entry, Fail]]:
     text = {"job", "machine"} if labels.orders else set()
-    text |= {"start", "end"} if labels.origin else set()
-    for row in Table(content, file, _COLUMNS).rows():
-        yield {c: row.name(c) if c in text else row.number(c) for c in _COLUMNS}, row.fail
+    times = {"start", "end"} if labels.origin else set()
+    for row in Table(content, file, _COLUMNS, dates=("start", "end"), others=True).rows():
+        entry: Entry = {}
+        for column in _COLUMNS:
+            if column in times:
+                entry[column] = row.date(column) or row.name(column)
+            else:
+                entry[column] = row.name(column) if column in text else row.number(column)
+        yield entry, row.fail
 
 
 def _json_entries(source: Json) -> Iterator[tuple[Entry, Fail]]:
@@ -127,6 +136,11 @@ def _json_entries(source: Json) -> Iterator[tuple[Entry, Fail]]:
                 reason = f"{column} {reprlib.repr(value)} is neither a number nor a text"
                 raise source.fail(reason, "operations", i, column)
         yield entry, lambda reason, column, i=i: source.fail(reason, "operations", i, column)
+
+
+def _plain(value: Value) -> int | str:
+    """A date as it is written, anything else as it is; for messages."""
+    return isoformat(value) if isinstance(value, datetime.datetime) else value
 
 
 def _ending(path: str | os.PathLike[str]) -> str:

@@ -20,7 +20,7 @@ class Instance(struct.PyTreeNode):
     op_mask: Array  # bool[J, K] real operations, a prefix of each row; a padded job has none
     machine_mask: Array  # bool[M]  real machines
     release: Array  # i32[J]  earliest start of the job's first operation, ticks
-    due: Array  # i32[J]  due date, ticks; 0 where due_mask is False
+    due: Array  # i32[J]  due date, ticks, negative before time 0; 0 where due_mask is False
     due_mask: Array  # bool[J]  the job has a due date
     weight: Array  # i32[J]  tardiness weight, 1 unless given; 0 in padding
 
@@ -76,25 +76,3 @@ class Schedule:
 
     start: list[list[int]]
     makespan: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Bounds:
-    """Best known bounds of a named instance; `lower == upper` means that the optimum is known."""
-
-    lower: int
-    upper: int
-    source: str
-    date: str
-    objective: str = "makespan"
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What an exact solver returns: `bound <= optimum <= objective`; `proved` when they meet."""
-
-    schedule: Schedule
-    objective: int
-    bound: int
-    proved: bool
-    seconds: float

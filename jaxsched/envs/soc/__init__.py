@@ -1,8 +1,9 @@
 """The SoC family: streams of task graphs on heterogeneous processors. The README in this folder states the problem."""
 
+from jaxsched.core.result import Result
 from jaxsched.envs.soc.draw import gantt, gantt_svg
 from jaxsched.envs.soc.env import SoC
-from jaxsched.envs.soc.exact import Result, solve_exact, solve_static, solve_stream
+from jaxsched.envs.soc.exact import solve_exact, solve_static, solve_stream
 from jaxsched.envs.soc.instances import make_instance, make_system, to_host, width
 from jaxsched.envs.soc.io import load_job, load_platform, load_static
 from jaxsched.envs.soc.plain import simulate

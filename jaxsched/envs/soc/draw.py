@@ -1,42 +1,42 @@
-"""Gantt charts of traces: PEs as rows, one bar per task, one colour per job, a mark where a job enters.
+"""Gantt charts of traces: PEs as rows, one bar per task, one colour per job, a mark where a job
+enters.
 
-Bars are numbered by job, those of a single job by task.
-
-SVG without dependencies, or matplotlib. Traces are drawn as they are, valid or not.
+Bars are numbered by job, those of a single job by task. Traces are drawn as they are, valid or
+not.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxsched.core.picture import Bar, Mark, Picture, bar_chart, draw_bars, round_ticks
+from jaxsched.core.chart import Box, Chart, Key, Mark, Panel, colour_of, time_span
+from jaxsched.core.picture import Picture
 from jaxsched.envs.soc.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_UNIT = "time (us)"
-
 
 def gantt_svg(trace: Trace, *, title: str | None = None) -> Picture:
-    """The trace as a self-contained SVG; pointing at a bar shows its job, task, PE and times."""
-    span = max(trace.makespan, trace.end)
-    return bar_chart(
+    """The trace as a picture; pointing at a bar shows its job, task, PE and times."""
+    bars, marks = _bars(trace), _marks(trace)
+    times = [time for bar in bars for time in (bar.start, bar.end)]
+    chart = Chart(
         f"{title} ({_summary(trace)})" if title else _summary(trace).capitalize(),
-        trace.platform.pes,
-        _bars(trace),
-        [(tick, str(tick)) for tick in round_ticks(span)],
-        _UNIT,
-        span=span,
-        kind="task",
-        marks=[Mark(job.arrival, i, _job(trace, i)) for i, job in enumerate(trace.jobs)],
+        [Panel(bars, trace.platform.pes, marks=marks)],
+        time_span([*times, *(mark.x for mark in marks), trace.end]),
+        "time (us)",
+        groups=[f"{i} {profile.name}" for i, profile in enumerate(trace.profiles)],
+        keys=[Key("a job enters", "#fff", "down")] if marks else (),
     )
+    return Picture(chart)
 
 
 def gantt(trace: Trace, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """The trace drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes."""
-    heading = f"{title} ({_summary(trace)})" if title else _summary(trace).capitalize()
-    return draw_bars(heading, trace.platform.pes, _bars(trace), _UNIT, span=max(trace.makespan, trace.end), ax=ax)
+    """The trace drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the
+    axes.
+    """
+    return gantt_svg(trace, title=title).plot(None if ax is None else [ax])[0]
 
 
 def _summary(trace: Trace) -> str:
@@ -47,17 +47,26 @@ def _summary(trace: Trace) -> str:
     return f"average latency {trace.average_latency:.1f} us, {jobs} completed{unfinished}"
 
 
-def _bars(trace: Trace) -> list[Bar]:
+def _bars(trace: Trace) -> list[Box]:
     bars = []
     for job, task, pe, start, finish in trace.tasks:
         profile = trace.profiles[job]
-        what = f"job {job} ({profile.name}), task {task} {profile.tasks[task]}, {trace.platform.pes[pe]}"
         number = job if len(trace.jobs) > 1 else task
-        bars.append(Bar(pe, start, finish, job, str(number), f"{what}: {start} to {finish} ({finish - start} us)"))
+        tooltip = (
+            f"job {job} ({profile.name}), task {task} {profile.tasks[task]}, "
+            f"{trace.platform.pes[pe]}: {start} to {finish} ({finish - start} us)"
+        )
+        bars.append(Box(start, finish, pe, pe, job, str(number), tooltip, "task"))
     return bars
 
 
-def _job(trace: Trace, i: int) -> str:
-    job = trace.jobs[i]
-    end = "unfinished" if job.finish is None else f"finishes at {job.finish}, latency {job.latency} us"
-    return f"job {i} ({trace.profiles[i].name}) enters at {job.arrival}, {end}"
+def _marks(trace: Trace) -> list[Mark]:
+    """One above the rows for each job that enters."""
+    marks = []
+    for i, job in enumerate(trace.jobs):
+        end = "unfinished"
+        if job.finish is not None:
+            end = f"finishes at {job.finish}, latency {job.latency} us"
+        tooltip = f"job {i} ({trace.profiles[i].name}) enters at {job.arrival}, {end}"
+        marks.append(Mark(job.arrival, -0.5, "down", colour_of(i)[0], tooltip, down=-5))
+    return marks

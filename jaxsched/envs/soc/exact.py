@@ -20,26 +20,17 @@ import numpy as np
 
 from jaxsched.core.cpsat import Solver
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.core.result import Result
+from jaxsched.envs.soc.checks import INT32_MAX, array, integer, integers
 from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.io import load_static
-from jaxsched.envs.soc.platforms import INT32_MAX, Data, Job, Platform, StaticGraph, check, integer
+from jaxsched.envs.soc.platforms import Data, Job, Platform, StaticGraph, check
 from jaxsched.envs.soc.static import StaticSchedule, TaskGraph, gap, list_schedule, of_job, of_static, topological
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance
 from jaxsched.envs.soc.validate import validate
 
 MAX_STREAM = 16  # jobs; with a cap the model has a constraint for every group of cap jobs
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What an exact solver returns: `bound <= optimum <= objective`; `proved` when they meet."""
-
-    schedule: Any  # StaticSchedule of a graph, Trace of a stream
-    objective: int
-    bound: int
-    proved: bool
-    seconds: float
 
 
 def solve_static(
@@ -79,7 +70,7 @@ def _solve_graph(graph: TaskGraph, least: int, solver: Solver) -> Result:
         if finish.max(initial=0) < hint.makespan:
             schedule = StaticSchedule(pe, start, finish, int(finish.max(initial=0)))
     bound = schedule.makespan if solver.optimal else bound
-    return Result(schedule, schedule.makespan, bound, bound == schedule.makespan, time.perf_counter() - began)
+    return Result(schedule, schedule.makespan, bound, bound == schedule.makespan, "cp_sat", time.perf_counter() - began)
 
 
 def solve_stream(
@@ -164,7 +155,7 @@ def solve_stream(
             trace = found
     objective = sum(job.latency or 0 for job in trace.jobs)
     bound = objective if solver.optimal else bound
-    return Result(trace, objective, bound, bound == objective, time.perf_counter() - began)
+    return Result(trace, objective, bound, bound == objective, "cp_sat", time.perf_counter() - began)
 
 
 def solve_exact(
@@ -297,12 +288,12 @@ class _Stream:
     ):
         if cap_mode not in ("ds3", "socrates", "open"):
             raise UnknownNameError("cap_mode", cap_mode, ("ds3", "socrates", "open"))
-        if not 0 < len(jobs) <= MAX_STREAM:
+        if not 0 < len(array(jobs, "jobs")) <= MAX_STREAM:
             raise InstanceError(f"{len(jobs)} jobs, expected 1 to {MAX_STREAM}")
         check(platform, jobs)
-        if len(arrivals) != len(jobs):
-            raise InstanceError(f"{len(arrivals)} arrivals for {len(jobs)} jobs")
-        times = [integer(value, 0, "arrivals", i) for i, value in enumerate(arrivals)]
+        times = integers(arrivals, "arrivals")
+        if len(times) != len(jobs):
+            raise InstanceError(f"{len(times)} arrivals for {len(jobs)} jobs")
         for i, (one, other) in enumerate(itertools.pairwise(times)):
             if other < one:
                 raise InstanceError(f"arrivals[{i + 1}]: {other} is before arrivals[{i}], {one}")
@@ -310,9 +301,9 @@ class _Stream:
         self.cap = None if cap is None or cap_mode == "open" else integer(cap, 1, "max_jobs_in_system")
         self.redraw = None
         if cap_mode == "socrates":
-            if redraw is None or len(redraw) != len(jobs):
+            self.redraw = None if redraw is None else integers(redraw, "redraw")
+            if self.redraw is None or len(self.redraw) != len(jobs):
                 raise InstanceError("cap_mode='socrates' needs one `redraw` per job")
-            self.redraw = [integer(value, 0, "redraw", i) for i, value in enumerate(redraw)]
         self.platform, self.jobs, self.arrivals = platform, list(jobs), times
         self.settings = {"communication": communication, "cap_mode": cap_mode, "redraw": self.redraw}
         made = {job: of_job(platform, job, communication) for job in dict.fromkeys(jobs)}

@@ -10,7 +10,8 @@ import numpy as np
 from jax import Array
 
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.soc.platforms import INT32_MAX, Job, Platform, check
+from jaxsched.envs.soc.checks import INT32_MAX, Fault, integer, integers, number
+from jaxsched.envs.soc.platforms import Job, Platform, check
 from jaxsched.envs.soc.settings import PLANS
 from jaxsched.envs.soc.static import plan
 from jaxsched.envs.soc.types import Instance, Noise, System
@@ -213,30 +214,33 @@ def make_instance(
 
     `redraw` is for `socrates` only. `noise_std` None: execution times are the means, and nothing is drawn.
     """
-    profile, gap = np.asarray(profile, np.int32), np.asarray(gap, np.int64)
-    if profile.ndim != 1 or not len(profile) or profile.shape != gap.shape:
-        raise InstanceError(f"profiles and gaps are one per job, got shapes {profile.shape} and {gap.shape}")
-    if gap.min() < 0:
-        raise InstanceError(f"gap[{gap.argmin()}] is {gap.min()}: negative times do not exist")
-    if cap < 1:
-        raise InstanceError(f"the cap is {cap}: at least one job must be allowed in the system")
-    slowest = _serial(system)[profile].sum() + gap.sum()
+    profiles, gaps = integers(profile, "profile"), integers(gap, "gap")
+    redraws = [0] * len(gaps) if redraw is None else integers(redraw, "redraw")
+    if not len(profiles) == len(gaps) == len(redraws) > 0:
+        raise InstanceError(f"{len(profiles)} profiles, {len(gaps)} gaps and {len(redraws)} redraws: one each per job")
+    num_profiles = int(np.asarray(system.profile_mask).sum())
+    for i, each in enumerate(profiles):
+        if each >= num_profiles:
+            raise Fault(f"{each} is no profile, there are {num_profiles}, counted from 0", "profile", i)
+    cap = integer(cap, 1, "cap")
+    horizon = INT32_MAX if horizon is None else integer(horizon, 1, "horizon")
+    slowest = int(_serial(system)[profiles].sum()) + sum(gaps)
     if slowest > INT32_MAX:
         raise InstanceError(f"the stream may take {slowest} us, which exceeds int32: use a coarser unit of time")
     noise = None
     if noise_std is not None:
-        if not 0 <= noise_std < 100 or noise_key is None:
-            raise InstanceError(f"noise_std is {noise_std}, expected a number >= 0, and a noise_key")
+        if number(noise_std, "noise_std") >= 100 or noise_key is None:
+            raise InstanceError(f"noise_std is {noise_std}, expected a number below 100, and a noise_key")
         noise = Noise(noise_key, np.float32(noise_std))  # pyright: ignore[reportArgumentType]
     arrays: dict[str, Any] = {
-        "profile": profile,
-        "gap": gap.astype(np.int32),
-        "redraw": np.zeros_like(profile) if redraw is None else np.asarray(redraw, np.int32),
-        "job_mask": np.ones(len(profile), np.bool_),
+        "profile": np.array(profiles, np.int32),
+        "gap": np.array(gaps, np.int32),
+        "redraw": np.array(redraws, np.int32),
+        "job_mask": np.ones(len(profiles), np.bool_),
         "slot_mask": np.ones(cap, np.bool_),
         "entry_mask": np.ones(cap * width, np.bool_),
-        "horizon": np.int32(INT32_MAX if horizon is None else horizon),
-        "warm_up": np.int32(warm_up),
+        "horizon": np.int32(horizon),
+        "warm_up": np.int32(integer(warm_up, 0, "warm_up")),
     }
     return Instance(system=system, noise=noise, **arrays)
 

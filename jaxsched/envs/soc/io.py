@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import functools
 import os
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,20 +19,19 @@ import numpy as np
 
 from jaxsched.core.errors import InstanceError
 from jaxsched.core.text import Json, Text, read_bytes
-from jaxsched.envs.soc.platforms import (
-    EDGE,
-    MAX_CELLS,
-    MAX_PES,
-    Data,
+from jaxsched.envs.soc.checks import (
     Fault,
-    Job,
-    Platform,
-    StaticGraph,
+    array,
     check_name,
     check_unique,
     integer,
+    integers,
+    is_array,
+    mapping,
     number,
+    shorten,
 )
+from jaxsched.envs.soc.platforms import EDGE, MAX_CELLS, MAX_PES, Data, Job, Platform, StaticGraph
 
 
 def load_platform(source: Data) -> Platform:
@@ -74,39 +72,36 @@ class _Reader:
         self.entry, self.json = entry, json
 
     def fail(self, fault: Fault) -> InstanceError:
-        return InstanceError(fault.told) if self.json is None else self.json.fail(fault.told, *fault.path)
+        return fault if self.json is None else self.json.fail(fault.reason, *fault.path)
 
     def get(self, *path: str | int) -> Any:
+        """The value at `path`; raises `Fault` where it is missing, or where something on the way has no such inside."""
         value: Any = self.entry
         for depth, part in enumerate(path):
+            inside = is_array(value) if isinstance(part, int) else isinstance(value, Mapping)
+            if not inside:
+                kind = "an array" if isinstance(part, int) else "an object"
+                raise Fault(f"expected {kind}, got {shorten(value)}", *path[:depth])
             if isinstance(part, str) and part not in value:
                 raise Fault(f"{part!r} is missing", *path[:depth])
             value = value[part]
         return value
 
+    def has(self, *path: str | int) -> bool:
+        """Whether the last key of `path` is there, with another value than null."""
+        return self.object(*path[:-1]).get(str(path[-1])) is not None
+
     def object(self, *path: str | int, known: Sequence[str] = ()) -> Mapping[str, Any]:
-        """The object at `path`; with `known`, keys other than these are refused: nothing is dropped silently."""
-        value = self.get(*path)
-        if not isinstance(value, Mapping):
-            raise Fault(f"expected an object, got {reprlib.repr(value)}", *path)
-        for key in value if known else ():
-            if key not in known:
-                close = difflib.get_close_matches(str(key)[:50], known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-                named = [key] if isinstance(key, str) and key.isprintable() else []  # the message is one line
-                raise Fault(f"unknown key {reprlib.repr(key)}; {hint}", *path, *named)
-        return value
+        return mapping(self.get(*path), *path, known=known)
 
     def array(self, *path: str | int) -> Sequence[Any]:
-        value = self.get(*path)
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        if not isinstance(value, list | tuple):
-            raise Fault(f"expected an array, got {reprlib.repr(value)}", *path)
-        return value
+        return array(self.get(*path), *path)
 
     def integer(self, *path: str | int, least: int = 0) -> int:
         return integer(self.get(*path), least, *path)
+
+    def integers(self, *path: str | int) -> list[int]:
+        return integers(self.get(*path), *path)
 
     def ids(self, *path: str | int) -> None:
         """Every object of the array has its position as `id`, where it has one."""
@@ -131,13 +126,14 @@ def _platform(reader: _Reader) -> Platform:
     clusters, memory = reader.array("clusters"), None
     reader.ids("clusters")
     reader.ids("pes")
-    num_pes = [0] * len(clusters)
+    num_pes, of_pe = [0] * len(clusters), []
     for i in range(len(reader.array("pes"))):
         reader.object("pes", i, known=("id", "cluster"))
         cluster = reader.integer("pes", i, "cluster")
         if cluster >= len(clusters):
             raise Fault(f"{cluster} is out of range, there are {len(clusters)} clusters", "pes", i, "cluster")
         num_pes[cluster] += 1
+        of_pe.append(cluster)
     names, times, power = [], [], []
     for c in range(len(clusters)):
         at = ("clusters", c)
@@ -147,33 +143,33 @@ def _platform(reader: _Reader) -> Platform:
             raise Fault(f"{cluster['num_pes']}, but `pes` lists {num_pes[c]}", *at, "num_pes")
         is_memory = cluster.get("is_memory", False)
         if not isinstance(is_memory, bool):
-            raise Fault(f"{reprlib.repr(is_memory)} is not true or false", *at, "is_memory")
+            raise Fault(f"{shorten(is_memory)} is not true or false", *at, "is_memory")
         if is_memory:
             if memory is not None or num_pes[c] != 1:
                 raise Fault("there is at most one memory node", *at, "is_memory")
             memory = c
-        times.append({t: reader.integer(*at, "exec_time", t) for t in reader.object(*at, "exec_time")})
+        stated = reader.object(*at, "exec_time")
+        times.append({task: integer(us, 0, *at, "exec_time", task) for task, us in stated.items()})
         if is_memory and times[c]:
             raise Fault("the memory node runs no tasks", *at, "exec_time")
         power.append(_power(reader, c, times[c]))
     check_unique(names, "clusters", "name")
-    pes = [c for c in (reader.integer("pes", i, "cluster") for i in range(sum(num_pes))) if c != memory]
-
+    pes = [c for c in of_pe if c != memory]
     if len(pes) > MAX_PES:
         raise Fault(f"{len(pes)} PEs, expected 1 to {MAX_PES}", "pes")
     bandwidth = np.ones((len(clusters), len(clusters)), np.int64)
     if len(reader.array("cluster_bandwidth")) != len(clusters):
         raise Fault(f"{len(reader.array('cluster_bandwidth'))} rows, expected {len(clusters)}", "cluster_bandwidth")
-    to_itself = reader.entry.get("self_bandwidth")
+    has_own = reader.has("self_bandwidth")
     for a in range(len(clusters)):
         row = reader.array("cluster_bandwidth", a)
         if len(row) != len(clusters):
             raise Fault(f"{len(row)} entries, expected {len(clusters)}", "cluster_bandwidth", a)
         for b in range(len(clusters)):
-            unused = a == b and (a == memory or (to_itself is not None and num_pes[a] == 1))
+            unused = a == b and (a == memory or (has_own and num_pes[a] == 1))
             bandwidth[a, b] = reader.integer("cluster_bandwidth", a, b, least=0 if unused else 1)
     matrix = bandwidth[np.ix_(pes, pes)]
-    if to_itself is not None:
+    if has_own:
         np.fill_diagonal(matrix, reader.integer("self_bandwidth", least=1))
     tasks = dict.fromkeys(task for row in times for task in row)
     if len(tasks) * len(pes) > MAX_CELLS:
@@ -192,21 +188,21 @@ def _platform(reader: _Reader) -> Platform:
 
 def _power(reader: _Reader, c: int, times: Mapping[str, int]) -> dict[str, float]:
     """Power of each task on a PE of cluster `c` at the top operating point, empty where the source states none."""
-    at, cluster = ("clusters", c), reader.object("clusters", c)
-    if cluster.get("task_power"):
-        return {
-            task: number(power, *at, "task_power", task)
-            for task, power in reader.object(*at, "task_power").items()
-            if task in times
-        }
-    if not cluster.get("power_profile_w"):
+    at = ("clusters", c)
+    if reader.has(*at, "task_power") and reader.object(*at, "task_power"):
+        powers = {}
+        for task, power in reader.object(*at, "task_power").items():
+            if task in times:
+                powers[task] = number(power, *at, "task_power", task)
+        return powers
+    if not reader.has(*at, "power_profile_w") or not reader.object(*at, "power_profile_w"):
         return {}
     points = reader.array(*at, "opp")
     top = max((reader.integer(*at, "opp", i, "freq_mhz") for i in range(len(points))), default=0)
     profile: dict[int, str] = {}
     for text in reader.object(*at, "power_profile_w"):
         if not (text.isascii() and text.isdigit() and len(text) <= 10):
-            raise Fault(f"{reprlib.repr(text)} is not a frequency in MHz", *at, "power_profile_w", text)
+            raise Fault(f"{shorten(text)} is not a frequency in MHz", *at, "power_profile_w", text)
         profile[int(text)] = text
     listed = min((frequency for frequency in profile if frequency >= top), default=None)
     if listed is None:
@@ -223,25 +219,22 @@ def _job(reader: _Reader) -> Job:
     reader.ids("tasks")
     names = []
     for k in range(len(tasks)):
-        task = reader.object("tasks", k, known=_TASK)
+        reader.object("tasks", k, known=_TASK)
         names.append(check_name(reader.get("tasks", k, "name"), "tasks", k, "name"))
         for key in ("earliest_start", "deadline"):  # read and never used by the simulators, nor here
-            if task.get(key) is not None:
+            if reader.has("tasks", k, key):
                 reader.integer("tasks", k, key)
     job = Job(name=reader.get("name"), tasks=tuple(names), edges=_edges(reader))
 
     # What the file says twice must agree.
-    if reader.entry.get("num_tasks") is not None and reader.integer("num_tasks") != len(tasks):
+    if reader.has("num_tasks") and reader.integer("num_tasks") != len(tasks):
         raise Fault(f"{reader.get('num_tasks')}, but there are {len(tasks)} tasks", "num_tasks")
     sources: list[set[int]] = [set() for _ in tasks]
     for src, dst, _ in job.edges:
         sources[dst].add(src)
     for k in range(len(tasks)):
-        if "predecessors" in tasks[k]:
-            given = [
-                reader.integer("tasks", k, "predecessors", i)
-                for i in range(len(reader.array("tasks", k, "predecessors")))
-            ]
+        if reader.has("tasks", k, "predecessors"):
+            given = reader.integers("tasks", k, "predecessors")
             if sorted(given) != sorted(sources[k]):
                 raise Fault(f"{given}, but the edges say {sorted(sources[k])}", "tasks", k, "predecessors")
     inner = {src for src, _, _ in job.edges}
@@ -250,8 +243,8 @@ def _job(reader: _Reader) -> Job:
         "tail": [k for k in range(len(tasks)) if k not in inner],
     }
     for key, found in ends.items():
-        if reader.entry.get(key) is not None:
-            given = [reader.integer(key, i) for i in range(len(reader.array(key)))]
+        if reader.has(key):
+            given = reader.integers(key)
             if sorted(given) != found:
                 raise Fault(f"{given}, but the edges say {found}", key)
     return job
@@ -259,9 +252,7 @@ def _job(reader: _Reader) -> Job:
 
 def _static(reader: _Reader) -> StaticGraph:
     reader.object(known=(*_ABOUT, "exec_time", "edges", "bandwidth"))
-    rows = [tuple(reader.array("exec_time", k)) for k in range(len(reader.array("exec_time")))]
-    links = [list(reader.array("bandwidth", q)) for q in range(len(reader.array("bandwidth")))]
-    return StaticGraph(reader.get("name"), tuple(rows), _edges(reader), links)  # pyright: ignore[reportArgumentType]
+    return StaticGraph(reader.get("name"), reader.get("exec_time"), _edges(reader), reader.get("bandwidth"))
 
 
 def _edges(reader: _Reader) -> tuple[tuple[int, int, int], ...]:
@@ -289,8 +280,8 @@ class _Kind(Generic[_T]):
     def read(self, reader: _Reader) -> _T:
         try:
             schema = reader.entry.get("schema", self.schema)
-            if schema != self.schema:
-                raise Fault(f"{reprlib.repr(schema)} is not a {self.what}, expected {self.schema!r}", "schema")
+            if not isinstance(schema, str) or schema != self.schema:
+                raise Fault(f"{shorten(schema)} is not a {self.what}, expected {self.schema!r}", "schema")
             return self.build(reader)
         except Fault as fault:
             raise reader.fail(fault) from None
@@ -299,7 +290,9 @@ class _Kind(Generic[_T]):
 def _load(source: Data, kind: _Kind[_T]) -> _T:
     if isinstance(source, Mapping):
         return kind.read(_Reader(source, None))
-    text = os.fspath(source)
+    if not isinstance(source, str | os.PathLike):
+        raise InstanceError(f"expected a {kind.what} by name, path or dict, got {shorten(source)}")
+    text = os.fsdecode(source)
     named: dict[str, Path] = {}
     if os.path.isfile(text):
         named[text] = Path(text)
@@ -318,7 +311,7 @@ def _load(source: Data, kind: _Kind[_T]) -> _T:
         if data
         else "more may be in a data folder: set JAXSCHED_DATA"
     )
-    raise InstanceError(f"no file and no {kind.what} named {reprlib.repr(text)}; {hint} ({remedy})")
+    raise InstanceError(f"no file and no {kind.what} named {shorten(text)}; {hint} ({remedy})")
 
 
 def _parsed(path: Path, what: str) -> _Reader:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 from collections.abc import Sequence
 
 import jax
@@ -16,11 +15,12 @@ from jaxsched.core.arrays import take
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.padding import bucket, pad_to
 from jaxsched.core.rollout import masked_argmax
+from jaxsched.envs.soc.checks import array, integer, integers, number
 from jaxsched.envs.soc.env import SoC, trace
 from jaxsched.envs.soc.heuristics import RULES
 from jaxsched.envs.soc.instances import make_instance, make_system, width
 from jaxsched.envs.soc.io import load_job, load_platform
-from jaxsched.envs.soc.platforms import Data, Job, Platform, integer
+from jaxsched.envs.soc.platforms import Data, Job, Platform
 from jaxsched.envs.soc.settings import WITH_BOOKS, Settings
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance, State
@@ -59,15 +59,16 @@ def simulate(
             return loaded.setdefault(job, load_job(job)) if job not in loaded else loaded[job]
         return job if isinstance(job, Job) else load_job(job)
 
-    stream = [load(job) for job in jobs]
-    times = [integer(time, 0, "arrivals", i) for i, time in enumerate(arrivals)]
+    stream = [load(job) for job in array(jobs, "jobs")]
+    times = integers(arrivals, "arrivals")
     if len(stream) != len(times) or not stream:
         raise InstanceError(f"{len(stream)} jobs and {len(times)} arrivals: one job per arrival, and at least one")
     for i, (first, second) in enumerate(itertools.pairwise(times)):
         if second < first:
             raise InstanceError(f"arrivals[{i + 1}] is {second}, before arrivals[{i}], {first}: they must not decrease")
-    if max_jobs_in_system is not None and operator.index(max_jobs_in_system) < 1:
-        raise InstanceError(f"max_jobs_in_system is {max_jobs_in_system}: at least one job must be allowed to enter")
+    if max_jobs_in_system is not None:
+        max_jobs_in_system = integer(max_jobs_in_system, 1, "max_jobs_in_system")
+    noise_std = number(noise_std, "noise_std")
     settings = Settings(
         communication=communication,
         cap_mode="open" if max_jobs_in_system is None else "ds3",

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 import os
-import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.envs.soc.checks import INT32_MAX, Fault, array, check_name, check_unique, integer, mapping, number
 
-INT32_MAX = 2**31 - 1
 MAX_PES = 1024  # the bandwidth matrix is their square
 MAX_TASKS = 4096  # of one job
 MAX_CELLS = 2**20  # task names times PEs
-MAX_NAME = 200  # characters
 EDGE = ("src", "dst", "volume")
 
 Data = str | os.PathLike[str] | Mapping[str, Any]
 Times = tuple[int | None, ...]
-
-
-class Fault(InstanceError):
-    """What a check of the values found, and the `path` of keys and indices to the value at fault."""
-
-    def __init__(self, reason: str, *path: str | int):
-        self.path = path
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-        self.told = f"{where}: {reason}" if where else reason
-        super().__init__(self.told)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,30 +42,28 @@ class Platform:
 
     def __post_init__(self):
         check_name(self.name, "name")
-        num_pes = len(self.pes)
+        num_pes = len(array(self.pes, "pes"))
         if not 0 < num_pes <= MAX_PES:
             raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}", "pes")
         check_unique(self.pes, "pes")
-        if len(self.exec_time) * num_pes > MAX_CELLS:
+        if len(mapping(self.exec_time, "exec_time")) * num_pes > MAX_CELLS:
             raise Fault(f"{len(self.exec_time)} tasks on {num_pes} PEs: more than {MAX_CELLS} times", "exec_time")
         times = {}
         for task, row in self.exec_time.items():
-            check_name(task, "exec_time")
-            if len(row) != num_pes:
-                raise Fault(f"{len(row)} times for {num_pes} PEs", "exec_time", task)
-            times[task] = tuple(None if t is None else integer(t, 0, "exec_time", task, q) for q, t in enumerate(row))
+            times[check_name(task, "exec_time")] = _times(row, num_pes, "exec_time", task)
         set_ = functools.partial(object.__setattr__, self)
         set_("pes", tuple(self.pes))
         set_("exec_time", times)
-        set_("bandwidth", _bandwidth(self.bandwidth, (num_pes, num_pes), "bandwidth"))
+        set_("bandwidth", _bandwidth(self.bandwidth, num_pes))
         if (self.to_memory is None) != (self.from_memory is None):
             raise Fault("is given for one direction only", "from_memory" if self.from_memory is None else "to_memory")
         for field in ("to_memory", "from_memory"):
             if getattr(self, field) is not None:
-                set_(field, _bandwidth(getattr(self, field), (num_pes,), field))
+                set_(field, _read_only(_speeds(getattr(self, field), num_pes, field)))
         if self.power is not None:
             power = {}
-            for task, row in self.power.items():
+            for task, values in mapping(self.power, "power").items():
+                row = array(values, "power", task)
                 if len(row) != num_pes:
                     raise Fault(f"{len(row)} numbers for {num_pes} PEs", "power", task)
                 power[task] = tuple(None if w is None else number(w, "power", task, q) for q, w in enumerate(row))
@@ -127,7 +112,7 @@ class Job:
 
     def __post_init__(self):
         check_name(self.name, "name")
-        if not 0 < len(self.tasks) <= MAX_TASKS:
+        if not 0 < len(array(self.tasks, "tasks")) <= MAX_TASKS:
             raise Fault(f"{len(self.tasks)} tasks, expected 1 to {MAX_TASKS}", "tasks")
         check_unique(self.tasks, "tasks", "name")
         object.__setattr__(self, "tasks", tuple(self.tasks))
@@ -150,22 +135,20 @@ class StaticGraph:
 
     def __post_init__(self):
         check_name(self.name, "name")
-        if not 0 < len(self.exec_time) <= MAX_TASKS:
-            raise Fault(f"{len(self.exec_time)} tasks, expected 1 to {MAX_TASKS}", "exec_time")
-        num_pes = len(self.exec_time[0])
-        if not 0 < num_pes <= MAX_PES or num_pes * len(self.exec_time) > MAX_CELLS:
+        num_tasks = len(array(self.exec_time, "exec_time"))
+        if not 0 < num_tasks <= MAX_TASKS:
+            raise Fault(f"{num_tasks} tasks, expected 1 to {MAX_TASKS}", "exec_time")
+        num_pes = len(array(self.exec_time[0], "exec_time", 0))
+        if not 0 < num_pes <= MAX_PES or num_pes * num_tasks > MAX_CELLS:
             raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}, times tasks at most {MAX_CELLS}", "exec_time", 0)
         rows = []
         for k, row in enumerate(self.exec_time):
-            if len(row) != num_pes:
-                raise Fault(f"{len(row)} times for {num_pes} PEs", "exec_time", k)
-            rows.append(tuple(None if t is None else integer(t, 0, "exec_time", k, q) for q, t in enumerate(row)))
-            if all(t is None for t in rows[-1]):
+            rows.append(_times(row, num_pes, "exec_time", k))
+            if all(time is None for time in rows[-1]):
                 raise Fault("no PE can run this task", "exec_time", k)
         object.__setattr__(self, "exec_time", tuple(rows))
-        object.__setattr__(self, "edges", check_edges(self.edges, len(rows)))
-        matrix = _bandwidth(self.bandwidth, (num_pes, num_pes), "bandwidth", diagonal=False)
-        object.__setattr__(self, "bandwidth", matrix)
+        object.__setattr__(self, "edges", check_edges(self.edges, num_tasks))
+        object.__setattr__(self, "bandwidth", _bandwidth(self.bandwidth, num_pes, diagonal=False))
 
 
 def check(platform: Platform, jobs: Iterable[Job]) -> None:
@@ -200,12 +183,12 @@ def check(platform: Platform, jobs: Iterable[Job]) -> None:
 # ------------------------------------------------------------------------------------------------ checks of values
 
 
-def check_edges(edges: Iterable[tuple[int, int, int]], num_tasks: int) -> tuple[tuple[int, int, int], ...]:
+def check_edges(edges: Sequence[tuple[int, int, int]], num_tasks: int) -> tuple[tuple[int, int, int], ...]:
     """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a cycle."""
     checked, successors, waits = [], [[] for _ in range(num_tasks)], [0] * num_tasks
     seen = set()
-    for i, edge in enumerate(edges):
-        if len(edge) != 3:
+    for i, edge in enumerate(array(edges, "edges")):
+        if len(array(edge, "edges", i)) != 3:
             raise Fault(f"expected (src, dst, volume), got {len(edge)} values", "edges", i)
         src, dst, volume = (integer(value, 0, "edges", i, key) for value, key in zip(edge, EDGE, strict=True))
         for key, task in (("src", src), ("dst", dst)):
@@ -235,56 +218,34 @@ def check_edges(edges: Iterable[tuple[int, int, int]], num_tasks: int) -> tuple[
     return tuple(checked)
 
 
-def integer(value: Any, least: int, *path: str | int) -> int:
-    """`value` as an integer from `least` to the largest int32; raises `Fault`."""
-    try:  # operator.index refuses floats and texts, but takes booleans
-        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise Fault(f"{reprlib.repr(value)} is not an integer", *path)
-    if abs(number) > INT32_MAX:
-        raise Fault(f"{reprlib.repr(number)} does not fit int32", *path)
-    if number < least:
-        raise Fault(f"{number} is negative" if number < 0 else f"{number}, expected at least {least}", *path)
-    return number
+def _times(values: Any, num_pes: int, *path: str | int) -> Times:
+    """The times of one task on each PE, None where it cannot run; raises `Fault`."""
+    row = array(values, *path)
+    if len(row) != num_pes:
+        raise Fault(f"{len(row)} times for {num_pes} PEs", *path)
+    return tuple(None if time is None else integer(time, 0, *path, q) for q, time in enumerate(row))
 
 
-def number(value: Any, *path: str | int) -> float:
-    """`value` as a float from 0 to 1e30; raises `Fault`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
-        raise Fault(f"{reprlib.repr(value)} is not a number", *path)
-    if not 0 <= value < 1e30:  # also refuses NaN
-        raise Fault(f"{reprlib.repr(value)} is not a number from 0 to 1e30", *path)
-    return float(value)
+def _speeds(values: Any, num_pes: int, *path: str | int, unused: int | None = None) -> list[int]:
+    """One bandwidth per PE, > 0 but for the `unused` one; raises `Fault`."""
+    row = array(values, *path)
+    if len(row) != num_pes:
+        raise Fault(f"{len(row)} numbers for {num_pes} PEs", *path)
+    return [integer(speed, int(q != unused), *path, q) for q, speed in enumerate(row)]
 
 
-def _bandwidth(values: Any, shape: tuple[int, ...], field: str, diagonal: bool = True) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-    except ValueError:  # ragged
-        array = np.empty(0)
-    if array.shape != shape:
-        raise Fault(f"expected {' x '.join(map(str, shape))} numbers, got shape {array.shape}", field)
-    for index, value in np.ndenumerate(array):
-        value = value.item() if isinstance(value, np.generic) else value
-        integer(value, int(diagonal or index[0] != index[1]), field, *index)
-    array = np.array(array, np.int32)
+def _bandwidth(values: Any, num_pes: int, diagonal: bool = True) -> np.ndarray:
+    """i32[Q, Q], read-only; the diagonal counts unless it is said not to."""
+    rows = array(values, "bandwidth")
+    if len(rows) != num_pes:
+        raise Fault(f"{len(rows)} rows for {num_pes} PEs", "bandwidth")
+    checked = []
+    for p, row in enumerate(rows):
+        checked.append(_speeds(row, num_pes, "bandwidth", p, unused=None if diagonal else p))
+    return _read_only(checked)
+
+
+def _read_only(values: Sequence[Any]) -> np.ndarray:
+    array = np.array(values, np.int32)
     array.flags.writeable = False
     return array
-
-
-def check_name(value: Any, *path: str | int) -> str:
-    """`value`, a name of 1 to `MAX_NAME` printable characters; raises `Fault`."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME or not value.isprintable():
-        raise Fault(f"{reprlib.repr(value)} is not a name: 1 to {MAX_NAME} printable characters", *path)
-    return value
-
-
-def check_unique(names: Iterable[str], field: str, key: str | None = None) -> None:
-    """Raise `Fault` at the second of two equal names, `field[i]` or with `key` `field[i].key`."""
-    seen: dict[str, int] = {}
-    for i, name in enumerate(names):
-        path = (field, i) if key is None else (field, i, key)
-        if seen.setdefault(check_name(name, *path), i) != i:
-            raise Fault(f"{name!r} is also the name of {field}[{seen[name]}]", *path)

@@ -1,6 +1,6 @@
 """Training settings of `SoC-v0`."""
 
-from jaxsched.core.environment import Preset
+from jaxsched.core.offer import Preset
 from jaxsched.envs.soc.sources import streams
 
 # SoCRATES' platform and profiles over several caps, rates and noise levels at once; short streams, since ten jobs to

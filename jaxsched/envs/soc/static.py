@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.envs.soc.checks import INT32_MAX
 from jaxsched.envs.soc.io import load_static
-from jaxsched.envs.soc.platforms import INT32_MAX, Data, Job, Platform, StaticGraph, Times
+from jaxsched.envs.soc.platforms import Data, Job, Platform, StaticGraph, Times
 
 METHODS = ("heft", "peft", "exact")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -50,8 +51,8 @@ class Trace:
     dropped: int = 0  # arrivals that never entered: no room, or held back to the end
 
     def __post_init__(self):
-        object.__setattr__(self, "tasks", sorted(TaskRecord(*map(int, row)) for row in self.tasks))
-        jobs = [JobRecord(*(None if value is None else int(value) for value in row)) for row in self.jobs]  # pyright: ignore[reportArgumentType]
+        object.__setattr__(self, "tasks", sorted(TaskRecord(*map(operator.index, row)) for row in self.tasks))
+        jobs = [JobRecord(*(None if value is None else operator.index(value) for value in row)) for row in self.jobs]  # pyright: ignore[reportArgumentType]
         object.__setattr__(self, "jobs", jobs)
         if len(self.profiles) != len(jobs):
             raise ValueError(f"{len(self.profiles)} profiles for {len(jobs)} jobs")

@@ -72,7 +72,7 @@ def test_in_the_names_of_the_orders(tmp_path):
     assert summary(orders.instance, orders=orders) == (
         [
             "2 jobs, 2 machines, 3 operations, 180 min of work",
-            "time 0 is 2026-11-23T08:00",
+            "planning starts 2026-11-23T08:00, the earliest release date (`start` sets another)",
             "saw: 150 min of work",
             "drill: 30 min of work",
             "1 jobs with a later release, 2 with a due date",

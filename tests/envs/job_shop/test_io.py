@@ -110,11 +110,11 @@ MALFORMED_LISTS = {
     "absurd machines": ({"jobs": [[(0, 1)]], "num_machines": 10**9}, "1000000000 machines: more than 65536"),
     "sum": (
         {"jobs": [[(0, 2**30)], [(0, 2**29), (0, 2**29)]]},
-        "job 1, operation 1: the latest release and the durations so far exceed int32",
+        "job 1, operation 1: the durations so far exceed int32",
     ),
     "sum with release": (
         {"jobs": [[(0, 1), (0, 1)]], "release": [2**31 - 2]},
-        "job 0, operation 1: the latest release and the durations so far exceed int32",
+        "job 0: release 2147483646 and all durations, 2, exceed int32",
     ),
     "release count": ({"jobs": [[(0, 1)]], "release": [1, 2]}, "release has 2 entries for 1 jobs"),
     "release negative": ({"jobs": [[(0, 1)]], "release": [-1]}, "job 0: release -1 is negative"),

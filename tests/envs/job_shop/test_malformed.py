@@ -83,20 +83,21 @@ MALFORMED = {
         "beyond int32": (b"1 1\n0 2147483648\n", ":2:3: job 0, operation 0: duration does not fit int32"),
         "sum beyond int32": (
             b"2 1\n0 2147483647\n0 1\n",
-            ":3:3: job 1, operation 0: the latest release and the durations so far exceed int32",
+            ":3:3: job 1, operation 0: the durations so far exceed int32",
         ),
         "machine out of range": (
             b"1 2\n0 1 2 1\n",
-            ":2:5: job 0, operation 1: machine 2 is out of range, there are 2, counted from 0",
+            ":2:5: job 0, operation 1: machine 2 is out of range, there are 2, counted from 0; "
+            "machines_from=1 counts from 1",
         ),
         "too many operations": (
             b"99999 99999\n",
             ":1:1: too many operations: the first line announces more than 4194304",
         ),
         "too many machines": (b"1 70000 1\n0 1\n", ":1:3: 70000 machines: more than 65536"),
-        "binary": (b"1 1\n\x89PNG\xff\n", ":2:1: not a text file"),
-        "zero bytes": (b"1 1\n0\x001\n", ":2:2: not a text file"),
-        "UTF-16": ("1 1\n0 1\n".encode("utf-16"), ":1:1: not a text file"),
+        "binary": (b"1 1\n\x89PNG\xff\n", ":2:1: not a text file (save it as UTF-8)"),
+        "zero bytes": (b"1 1\n0\x001\n", ":2:2: not a text file (save it as UTF-8)"),
+        "half of UTF-16": ("1 1\n0 1\n".encode("utf-16")[:-1], ":2:8: not a text file (save it as UTF-8)"),
     },
     "taillard.txt": {
         "only a head": (b"Nb of jobs, Nb of Machines\n", ": no numbers `jobs machines` above `Times`"),
@@ -106,19 +107,20 @@ MALFORMED = {
         "no Times": (b"Nb of jobs\n1 1\n1\nMachines\n1\n", ":3:1: expected the word `Times` here"),
         "no Machines": (b"1 1\nTimes\n1\n", ":3:2: the file ends before `Machines`"),
         "cut in Times": (b"2 1\nTimes\n1\nMachines\n1\n1\n", ":4:1: `Times` has 1 of 2 lines, one per job"),
-        "cut in Machines": (TAILLARD[:-5], ":7:5: the file ends after 1 of 2 lines below `Machines`"),
-        "ends in Times": (b"2 1\nTimes\n1\n", ":3:2: the file ends after 1 of 2 lines below `Times`"),
+        "cut in Machines": (TAILLARD[:-5], ":7:5: the file ends after 1 of 2 lines of `Machines`"),
+        "ends in Times": (b"2 1\nTimes\n1\n", ":3:2: the file ends after 1 of 2 lines of `Times`"),
         "short row": (
             TAILLARD.replace(b" 3 4", b" 3"),
-            ":5:3: job 1 has 1 numbers below `Times`, expected 2, one per machine",
+            ":5:3: job 1 has 1 numbers in `Times`, expected 2, one per machine",
         ),
         "long row": (
             TAILLARD.replace(b" 1 2\n 2", b" 1 2 1\n 2"),
-            ":7:6: job 0 has 3 numbers below `Machines`, expected 2, one per machine",
+            ":7:6: job 0 has 3 numbers in `Machines`, expected 2, one per machine",
         ),
         "machine 0": (
             TAILLARD.replace(b" 2 1\n", b" 0 1\n"),
-            ":8:2: job 1, operation 0: machine 0 is out of range, there are 2, counted from 1",
+            ":8:2: job 1, operation 0: machine 0 is out of range, there are 2, counted from 1; "
+            "machines_from=0 counts from 0",
         ),
         "machine beyond": (
             TAILLARD.replace(b" 2 1\n", b" 2 3\n"),
@@ -137,7 +139,7 @@ MALFORMED = {
         "no jobs": (TAILLARD.replace(b" 2 2 1", b" 0 2 1"), ":2:2: an instance needs jobs and machines, got 0 and 2"),
         "sum": (
             TAILLARD.replace(b" 3 4", b" 3 2147483642"),
-            ":5:4: job 1, operation 1: the latest release and the durations so far exceed int32",
+            ":5:4: job 1, operation 1: the durations so far exceed int32",
         ),
     },
     "instance.json": {
@@ -186,7 +188,8 @@ MALFORMED = {
         "object as a job": (b'{"operations": [{"a": 1}]}', ":1:17: job 0: expected a sequence, got {'a': 1}"),
         "flexible": (
             job_shop_lib(machines_matrix=[[0, [1, 2]], [1]]),
-            ":1:73: job 0, operation 1: 2 machines to choose from, but a job shop has one",
+            ":1:73: job 0, operation 1 has 2 machines to choose from: a flexible job shop, whose "
+            "operations have a choice of machines: it is for FlexibleJobShop-v0 (job_shop.flexible.load)",
         ),
         "rows differ": (
             job_shop_lib(machines_matrix=[[0, 1], [1, 0]]),
@@ -222,9 +225,9 @@ MALFORMED = {
             job_shop_lib(due_dates_matrix=[[7, 9], [None]]),
             ":1:121: job 0, operation 0: due date 7 is not supported, only that of the last operation",
         ),
-        "due negative": (
-            job_shop_lib(due_dates_matrix=[[None, -9], [None]]),
-            ":1:127: job 0, operation 1: due date -9 is negative",
+        "release negative": (
+            job_shop_lib(release_dates_matrix=[[-9, 0], [0]]),
+            ":1:125: job 0, operation 0: release date -9 is negative",
         ),
         "in metadata": (
             job_shop_lib(metadata={"due_dates_matrix": [[1]]}),
@@ -237,9 +240,9 @@ MALFORMED = {
         ),
         "release too large": (
             job_shop_lib(release_dates_matrix=[[2147483647, 0], [0]]),
-            ":1:36: job 0, operation 0: the latest release and the durations so far exceed int32",
+            ":1:124: job 0: release 2147483647 and all durations, 6, exceed int32",
         ),
-        "not UTF-8": (b'{"name": "\xff"}', ":1:11: not a text file"),
+        "not UTF-8": (b'{"name": "\x81"}', ":1:11: not a text file (save it as UTF-8)"),
     },
     "orders.csv": {
         "empty": (b"", ": no header `job,step,machine,minutes`: the file is empty"),
@@ -249,18 +252,14 @@ MALFORMED = {
             HEADER.replace(b"minutes", b"minute"),
             ":1:18: unknown column 'minute'; did you mean minutes?",
         ),
-        "other column": (
-            b"colour," + HEADER,
-            ":1:1: unknown column 'colour'; known: job, step, machine, minutes, release, due, weight",
-        ),
         "column twice": (b"job," + HEADER, ":1:5: column job is given twice"),
         "column missing": (b"job,step,minutes\n", ":1:17: no column machine in the header"),
-        "semicolons": (
-            b"job;step;machine;minutes\n",
-            ":1:1: unknown column 'job;step;machine;minutes'; known: job, step, machine, minutes, release, due, weight",
+        "colons": (
+            b"job:step:machine:minutes\n",
+            ":1:25: no column job, step, machine, minutes in the header; it has 'job:step:machine:minutes'",
         ),
         "too few cells": (HEADER + b"A,1,m\n", ":2:6: 3 cells, but the header has 4"),
-        "too many cells": (HEADER + b"A,1,m,5,\n", ":2:9: more cells than the 4 of the header"),
+        "too many cells": (HEADER + b"A,1,m,5,x\n", ":2:9: more cells than the 4 of the header"),
         "no job": (HEADER + b" ,1,m,5\n", ":2:2: job is empty"),
         "no machine": (HEADER + b"A,1,,5\n", ":2:5: machine is empty"),
         "no minutes": (HEADER + b"A,1,m,\n", ":2:7: minutes is empty"),
@@ -268,13 +267,13 @@ MALFORMED = {
         "step twice": (HEADER + b"A,1,m,5\nB,1,m,5\nA,1,n,6\n", ":4:3: job 'A' has step 1 twice, the first in line 2"),
         "step of words": (HEADER + b"A,one,m,5\n", ":2:3: step 'one' is not an integer in digits 0-9"),
         "negative step": (HEADER + b"A,-1,m,5\n", ":2:3: step '-1' is negative"),
-        "minutes": (HEADER + b"A,1,m,5.5\n", ":2:7: minutes '5.5' is not an integer in digits 0-9"),
+        "minutes": (HEADER + b"A,1,m,5.5\n", ":2:7: minutes '5.5' is not a whole number of minutes"),
         "negative minutes": (HEADER + b"A,1,m,-5\n", ":2:7: minutes '-5' is negative"),
         "minutes too large": (HEADER + b"A,1,m,3000000000\n", ":2:7: job 'A': duration does not fit int32"),
         "overlong minutes": (HEADER + b"A,1,m,30000000000\n", ":2:7: minutes '30000000000' has more than 10 digits"),
         "sum": (
             HEADER + b"A,1,m,2147483647\nB,2,m,1\n",
-            ":3:7: job 'B': the latest release and the durations so far exceed int32",
+            ":3:7: job 'B': the durations so far exceed int32",
         ),
         "other digits": (HEADER + "A,1,m,\u0665\n".encode(), ":2:7: minutes '٥' is not an integer in digits 0-9"),
         "open quote": (HEADER + b'A,1,"m,5\n', ":2:5: a cell in quotes does not end: quote whole cells, on one line"),
@@ -282,7 +281,7 @@ MALFORMED = {
             HEADER + b'A,1,m"x",5\n',
             ":2:5: a cell in quotes does not end: quote whole cells, on one line",
         ),
-        "not text": (HEADER + b"A,1,\xff,5\n", ":2:5: not a text file"),
+        "not text": (HEADER + b"A,1,\x81,5\n", ":2:5: not a text file (save it as UTF-8)"),
         "release differs": (
             DATED + b"A,1,m,5,3,,\nA,2,m,5,4,,\n",
             ":3:9: job 'A': release '4' differs from '3' in line 2",
@@ -302,29 +301,26 @@ MALFORMED = {
         ),
         "mixed in a row": (
             DATED + b"A,1,m,5,3,2026-11-23,\n",
-            ":2:11: due '2026-11-23': dates and minutes are mixed, see release '3' in line 2",
+            ":2:11: due '2026-11-23': dates and minutes are mixed, see release '3' in line 2 "
+            "(minutes '5,3'? a decimal comma needs quotes around its cell)",
         ),
-        "due before release": (DATED + b"A,1,m,5,9,8,\n", ":2:11: job 'A' is due at 8, before its release at 9"),
-        "date before release": (
-            DATED + b"A,1,m,5,2026-11-23T08:00,2026-11-23,\n",
-            ":2:26: job 'A' is due at 2026-11-23, before its release at 2026-11-23T08:00",
-        ),
-        "date before origin": (
-            DATED + b"A,1,m,5,2026-11-23T08:00,,\nB,1,m,5,,2026-11-23,\n",
-            ":3:10: job 'B' is due at 2026-11-23, before its release at 2026-11-23T08:00, the earliest date",
+        "due long ago": (
+            DATED + b"A,1,m,100,,-2147483600,\n",
+            ":2:12: job 'A': due date -2147483600 is too long before the end of all work, 100",
         ),
         "no date": (
             DATED + b"A,1,m,5,tomorrow,,\n",
             ":2:9: release 'tomorrow' is neither minutes nor a date such as 2026-11-23T08:00",
         ),
         "slashes": (
-            DATED + b"A,1,m,5,23/11/2026,,\n",
-            ":2:9: release '23/11/2026' is neither minutes nor a date such as 2026-11-23T08:00",
+            DATED + b"A,1,m,5,03/11/2026,,\n",
+            ":2:9: release '03/11/2026' may be 2026-11-03 or 2026-03-11: write it like these, "
+            "the order of day and month is not clear",
         ),
         "no such day": (DATED + b"A,1,m,5,2026-02-30,,\n", ":2:9: release '2026-02-30' is not in the calendar"),
         "hour 24": (
             DATED + b"A,1,m,5,2026-02-20T24:00,,\n",
-            ":2:9: release '2026-02-20T24:00' is neither minutes nor a date such as 2026-11-23T08:00",
+            ":2:9: release '2026-02-20T24:00' is not in the calendar",
         ),
         "time zone": (
             DATED + b"A,1,m,5,2026-11-23T08:00Z,,\n",
@@ -338,7 +334,7 @@ MALFORMED = {
             DATED + b"A,1,m,5,2026-11-23T08:00:30,,\n",
             ":2:9: release '2026-11-23T08:00:30' is not a whole minute",
         ),
-        "negative release": (DATED + b"A,1,m,5,-3,,\n", ":2:9: release '-3' is negative"),
+        "negative weight": (DATED + b"A,1,m,5,,,-3\n", ":2:11: weight '-3' is negative"),
         "release too large": (DATED + b"A,1,m,5,3000000000,,\n", ":2:9: job 'A': release does not fit int32"),
         "dates too far apart": (
             DATED + b"A,1,m,5,0001-01-01,,\nB,1,m,5,9999-01-01,,\n",
@@ -397,7 +393,7 @@ def as_json(lists):
     )
 
 
-def as_orders(lists, jobs, machines, _, steps):
+def as_orders(lists, jobs, machines, _, steps, notes):
     rows = [DATED.decode()]
     for j, job in enumerate(lists.jobs):
         due = "" if lists.due[j] is None else lists.due[j]
@@ -590,6 +586,10 @@ LARGEST = {
     "digits": ("a.json", b'{"operations": [[[' + b"9" * (SIZE - 30)),
     "commas": ("a.csv", HEADER + b"," * (SIZE - 30)),
     "quotes": ("a.csv", HEADER + b'"' * (SIZE - 30)),
+    "columns": ("a.csv", HEADER[:-1] + b",x" * (SIZE // 2 - 30)),
+    "spaces": ("a.csv", HEADER + b"A,1,m,1" + b" " * (SIZE - 60) + b"x"),
+    "rows": ("a.csv", HEADER + b",,\n" * (SIZE // 20)),
+    "dates": ("a.csv", DATED + b"A,1,m,1,1/2/2026,,\n" * (SIZE // 100)),
 }
 
 

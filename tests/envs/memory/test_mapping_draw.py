@@ -39,8 +39,8 @@ def test_one_box_per_block_and_one_dot_per_fast_access(given):
         "<x>: stays, instructions [1, 2), addresses [2, 6)",
         "y: stays, instructions [1, 2), addresses [0, 2)",
     ]
-    assert len(list(root.iter(f"{SVG}circle"))) == 3
-    supply = [r.find(f"{SVG}title").text for r in root.iter(f"{SVG}rect") if r.get("class") == "supply"]
+    assert len(root.findall(f"{SVG}path[@class='hit']")) == 3
+    supply = [g.find(f"{SVG}title").text for g in root.iter(f"{SVG}g") if g.get("class") == "supply"]
     assert supply == ["0: copies take 12 of 20 ticks", "1: copies take 0 of 18 ticks"]
 
 

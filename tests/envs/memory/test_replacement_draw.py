@@ -56,14 +56,14 @@ def test_stays_moves_and_steps():
         "c: made, 1 bytes, steps [2, 3), addresses [5, 6)",
         "w: first load, 2 bytes, steps [0, 3), addresses [0, 2)",
     ]
-    legend, moves = titles(picture, "path", "move")[:3], titles(picture, "path", "move")[3:]
-    assert legend == ["first load", "retrieve", "spill"]
-    assert sorted(moves) == [
+    legend = ElementTree.fromstring(picture.svg).findall(f"{SVG}text[@class='key']")
+    assert [text.text for text in legend][-3:] == ["first load", "retrieve", "spill"]
+    assert sorted(titles(picture, "path", "move")) == [
         "first load of w before step 0",
         "retrieve of <a> before step 2",
         "spill of <a> before step 1",
     ]
-    assert titles(picture, "rect", "step") == [
+    assert titles(picture, "g", "step") == [
         "step 0: 0 (one); retrieve w",
         "step 1: 1 (two); spill <a>",
         "step 2: 2 (three); retrieve <a>",
@@ -91,7 +91,7 @@ def test_bytes_of_the_marks_are_the_traffic(placement):
         plan = memory.replace(graph, random_capacity(rng, graph.to_dict()), "fixed", placement, "belady")
         moved = {"first load": 0, "retrieve": 0, "spill": 0}
         sizes = {str(id): size for id, size in zip(graph.tensor_ids, graph.size, strict=True)}
-        for text in titles(memory.replacement_svg(graph, plan), "path", "move")[3:]:
+        for text in titles(memory.replacement_svg(graph, plan), "path", "move"):
             kind, _, rest = text.partition(" of ")
             moved[kind] += sizes[rest.partition(" before ")[0]]
         assert moved["first load"] == plan.compulsory

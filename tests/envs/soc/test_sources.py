@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxsched
+from jaxsched.core.errors import InstanceError
 from jaxsched.envs import soc
 from jaxsched.envs.soc import objectives
 from jaxsched.envs.soc.instances import topological
@@ -96,6 +97,31 @@ def test_a_system_returns_from_the_device():
 def test_bad_settings_are_refused(bad):
     with pytest.raises((ValueError, KeyError)):
         soc.streams(**bad)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"profile": None}, "profile: expected an array, got None"),
+        ({"profile": [0, 5]}, r"profile\[1\]: 5 is no profile, there are 5"),
+        ({"profile": [0, 1.5]}, r"profile\[1\]: 1.5 is not an integer"),
+        ({"gap": [0, -1]}, r"gap\[1\]: -1 is negative"),
+        ({"gap": [0]}, "2 profiles, 1 gaps"),
+        ({"redraw": 3}, "redraw: expected an array, got 3"),
+        ({"cap": 0}, "cap: 0, expected at least 1"),
+        ({"horizon": "9"}, "horizon: '9' is not an integer"),
+        ({"warm_up": -1}, "warm_up: -1 is negative"),
+        ({"noise_std": True}, "noise_std: True is not a number"),
+    ],
+    ids=str,
+)
+def test_bad_values_of_an_instance_are_named(change, message):
+    """Issue 16, row 0: numbers are not cut to integers, and no index leaves the system."""
+    platform = soc.load_platform("socrates_top")
+    system = soc.make_system(platform, [soc.load_job(f"socrates_top{i}") for i in range(1, 6)])
+    given = {"profile": [0, 1], "gap": [0, 1], "cap": 1, "width": 5} | change
+    with pytest.raises(InstanceError, match=message):
+        soc.make_instance(system, **given)
 
 
 def test_make_takes_the_settings_of_its_stream():

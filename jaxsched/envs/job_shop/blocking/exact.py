@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.blocking.sequences import instants, refuse_interruptions, route
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
 from jaxsched.envs.job_shop.blocking.validate import validate
 from jaxsched.envs.job_shop.exact import trivial_bound
 from jaxsched.envs.job_shop.lists import Jobs, to_jobs
-from jaxsched.envs.job_shop.types import Result
 
 
 def solve_exact(
@@ -93,7 +93,7 @@ def solve_exact(
             schedule = found
     value = schedule.makespan
     bound = value if solver.optimal else min(bound, value)
-    return Result(schedule, value, bound, bound == value, time.perf_counter() - began)
+    return Result(schedule, value, bound, bound == value, "cp_sat", time.perf_counter() - began)
 
 
 def _schedule(jobs: Jobs, start: list[list[int]], machines: int) -> Schedule:

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from importlib import resources
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.result import Bounds
 from jaxsched.envs.job_shop import io as classic
 from jaxsched.envs.job_shop import lists
 from jaxsched.envs.job_shop.blocking.sources import of
 from jaxsched.envs.job_shop.blocking.types import Instance
-from jaxsched.envs.job_shop.types import Bounds
 
 
 def from_jobs(

@@ -1,5 +1,6 @@
 """The flexible job shop, `FlexibleJobShop-v0`: an operation has a choice of machines. README in this folder."""
 
+from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.job_shop.flexible.draw import gantt, gantt_svg
 from jaxsched.envs.job_shop.flexible.env import FlexibleJobShop
 from jaxsched.envs.job_shop.flexible.exact import solve_exact
@@ -8,9 +9,8 @@ from jaxsched.envs.job_shop.flexible.lists import fixed, from_jobs, to_jobs
 from jaxsched.envs.job_shop.flexible.plain import dispatch, replay
 from jaxsched.envs.job_shop.flexible.preset import PRESETS, SHOWCASES
 from jaxsched.envs.job_shop.flexible.sources import sd1, sd2, uniform
-from jaxsched.envs.job_shop.flexible.types import Instance, Result, Schedule, State
+from jaxsched.envs.job_shop.flexible.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.flexible.validate import measure, validate
-from jaxsched.envs.job_shop.types import Bounds
 
 __all__ = [
     "PRESETS",

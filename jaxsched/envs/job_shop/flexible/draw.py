@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 
 def gantt_svg(instance: Instance, schedule: Schedule, *, title: str | None = None) -> Picture:
-    """The schedule as a self-contained SVG; pointing at a bar shows its job, operation, start and end.
+    """The schedule as a picture; pointing at a bar shows its job, operation, machine, start and
+    end.
 
-    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit the instance.
+    Jobs, operations and machines count from 0. Raises `ValueError` where the schedule does not fit
+    the instance.
     """
-    return draw.gantt_svg(fixed(instance, schedule), FixedSchedule(schedule.start, schedule.makespan), title=title)
+    chosen = FixedSchedule(schedule.start, schedule.makespan)
+    return draw.gantt_svg(fixed(instance, schedule), chosen, title=title)
 
 
 def gantt(instance: Instance, schedule: Schedule, ax: Axes | None = None) -> Axes:
-    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the axes.
+    """The schedule drawn with matplotlib on `ax`, or on a new figure of fitting size; returns the
+    axes.
 
     Raises `ValueError` where the schedule does not fit the instance.
     """
-    return draw.gantt(fixed(instance, schedule), FixedSchedule(schedule.start, schedule.makespan), ax)
+    return gantt_svg(instance, schedule).plot(None if ax is None else [ax])[0]

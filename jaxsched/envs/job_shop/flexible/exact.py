@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.flexible.lists import Jobs, to_jobs
-from jaxsched.envs.job_shop.flexible.types import Instance, Result, Schedule
+from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.flexible.validate import validate
 
 
@@ -94,10 +95,11 @@ def solve_exact(
             schedule = found
     bound = schedule.makespan if solver.optimal else min(bound, schedule.makespan)
     return Result(
-        schedule=schedule,
+        solution=schedule,
         objective=schedule.makespan,
         bound=bound,
         proved=bound == schedule.makespan,
+        method="cp_sat",
         seconds=time.perf_counter() - began,
     )
 

@@ -7,8 +7,15 @@ The *.fjs format* of the field, one instance a file:
     operations  alternatives machine duration ...  alternatives machine duration ...    one line per job
 
 A job's line begins with its number of operations; each begins with its number of alternatives, then as many pairs.
-Machines count from 1. *JSON*: an entry of our data files, one object a file,
-`{"name", "jobs", "machines", "operations": [[[[machine, duration], ...], ...], ...]}` with machines from 0.
+Machines count from 1; or from 0, where a machine 0 occurs and all are below the number of machines.
+`machines_from` overrules this.
+
+*JSON*, one object a file, machines from 0: an entry of our data files,
+`{"name", "jobs", "machines", "operations": [[[[machine, duration], ...], ...], ...]}`, or what
+job-shop-lib's `JobShopInstance.to_dict()` holds.
+
+A classic job shop in any format of `job_shop/formats.py`, told by its content, is read as a shop
+where every operation has one machine.
 
 Readers take the bytes of a file, build nothing but lists, and raise `InstanceError` only. Nothing in a file is run,
 opened or looked up.
@@ -19,32 +26,49 @@ from __future__ import annotations
 import os
 import re
 import reprlib
+from typing import Any
 
 import numpy as np
 
 from jaxsched.core.errors import InstanceError
+from jaxsched.core.result import Bounds
 from jaxsched.core.text import Json, Text, number_fault, read_bytes, write_text
+from jaxsched.envs.job_shop import formats
 from jaxsched.envs.job_shop.catalogue import Catalogue
-from jaxsched.envs.job_shop.flexible.lists import AlternativeFault, Jobs, Lists, check, to_instance, to_jobs
+from jaxsched.envs.job_shop.flexible.lists import (
+    AlternativeFault,
+    Jobs,
+    Lists,
+    Operation,
+    check,
+    to_instance,
+    to_jobs,
+)
 from jaxsched.envs.job_shop.flexible.types import Instance
 from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault
-from jaxsched.envs.job_shop.types import Bounds
+from jaxsched.envs.job_shop.orders import is_orders
 
 CATALOGUE = Catalogue("jaxsched.envs.job_shop.flexible", "jobshop/fjsp", "mk01, la01_edata")
 
-_DECIMAL = re.compile(r"[0-9]{1,10}(?:\.[0-9]{0,20})?")
+_DECIMAL = re.compile(r"[0-9]{1,10}(?:[.,][0-9]{0,20})?")
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Instance:
+def load(name_or_path: str | os.PathLike[str], *, machines_from: int | None = None) -> Instance:
     """The instance in a file, or the published instance of that name.
 
-    Files are read by their content: .fjs, or one instance as JSON. Names (mk01, la01_edata, dpp01a, ...) are looked
-    up in the folder `$JAXSCHED_DATA` (`jobshop/fjsp/*.json`). Raises `InstanceError` with file, line, column and reason
-    for a malformed file, and with the close matches for an unknown name.
+    Files are read by their content, see the head of this module. `machines_from`: 0 or 1, where the
+    machines of a file of numbers count from; by default told by the file. Names (mk01, la01_edata,
+    dpp01a, ...) are looked up in the folder `$JAXSCHED_DATA` (`jobshop/fjsp/*.json`). Raises
+    `InstanceError` with file, line, column and reason for a malformed file, and with the close
+    matches for an unknown name.
     """
     text = os.fspath(name_or_path)
+    if machines_from not in (None, 0, 1):
+        raise ValueError(f"machines_from is 0 or 1, got {machines_from!r}")
     if os.path.isfile(text):
-        return to_instance(parse(read_bytes(text), text))
+        return to_instance(parse(read_bytes(text), text, machines_from))
+    if machines_from is not None:
+        raise InstanceError(f"`machines_from` is of files, and {text!r} is none")
     found = CATALOGUE.operations(text)
     if found is None:
         raise CATALOGUE.not_found(text)
@@ -72,12 +96,24 @@ def instance_sets() -> dict[str, str]:
     return CATALOGUE.sets()
 
 
-def parse(content: bytes, file: str) -> Lists:
-    """The instance in the bytes of a file in either format; `file` is for messages."""
+def parse(content: bytes, file: str, machines_from: int | None = None) -> Lists:
+    """The instance in the bytes of a file in any of the formats; `file` is for messages."""
     text = Text(content, file)
-    if text.text.lstrip()[:1] in ("{", "[") or file.lower().endswith(".json"):
+    if is_orders(content, file):
+        raise text.fail("a table of orders: it is for JobShop-v0 (job_shop.read_orders)")
+    if formats.is_json(text):
+        if machines_from == 1:
+            raise text.fail("`machines_from`: machines count from 0 in JSON")
         return _json(text)
-    return _fjs(text)
+    kind = formats.layout(text, "fjs")
+    if kind == "fjs":
+        return _fjs(text, machines_from)
+    lists = formats.parse_numbers(text, kind, machines_from)
+    jobs = [[[pair] for pair in job] for job in lists.jobs]
+    try:
+        return check(jobs, num_machines=lists.num_machines)
+    except Fault as fault:
+        raise text.fail(str(fault)) from None
 
 
 def write_fjs(instance: Instance, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -101,13 +137,13 @@ def write_fjs(instance: Instance, path: str | os.PathLike[str], overwrite: bool 
 # --------------------------------------------------------------------------------------------------------- formats
 
 
-def _fjs(text: Text) -> Lists:
-    lines = text.rows()
+def _fjs(text: Text, machines_from: int | None) -> Lists:
+    lines = formats.number_lines(text)
     if not lines:
         raise text.fail("no first line `jobs machines`: the file is empty")
     first, *lines = lines
     num_jobs, num_machines = _header(text, first)
-    jobs: Jobs = []
+    jobs: Jobs = []  # machines as the file counts them, at first
     tokens: list[list[list[int]]] = []  # where each alternative of each operation stands in its line
     for job, line in enumerate(lines):
         if job == num_jobs:
@@ -118,11 +154,20 @@ def _fjs(text: Text) -> Lists:
     if len(jobs) < num_jobs:
         reason = f"the file ends after {len(jobs)} of {num_jobs} jobs; each has a line of its own"
         raise text.fail(reason, len(text.lines) - 1, 2**31)
+    used = {machine for job in jobs for operation in job for machine, _ in operation}
+    base = formats.first_machine(used, num_machines, machines_from, 1)
+    for j, operations in enumerate(jobs):
+        for k, operation in enumerate(operations):
+            for a, (machine, _) in enumerate(operation):
+                if fault := formats.out_of_range(machine, num_machines, base):
+                    raise text.fail(f"job {j}, operation {k}: {fault}", lines[j], tokens[j][k][a])
+            operations[k] = [(machine - base, duration) for machine, duration in operation]
     try:
         return check(jobs, num_machines=num_machines)
     except AlternativeFault as fault:
         job, op, alternative = fault.where
-        raise text.fail(_from_one(fault), lines[job], tokens[job][op][alternative] + (fault.item or 0)) from None
+        token = tokens[job][op][alternative] + (fault.item or 0)
+        raise text.fail(_as_in_file(fault, base), lines[job], token) from None
     except Fault as fault:
         raise text.fail(str(fault), first, 1) from None
 
@@ -147,8 +192,13 @@ def _header(text: Text, line: int) -> tuple[int, int]:
     return num_jobs, num_machines
 
 
-def _job(text: Text, line: int, job: int, num_machines: int) -> tuple[list, list[list[int]]]:
-    """The operations of a job's line, machines from 0, and the token of each alternative."""
+def _job(
+    text: Text,
+    line: int,
+    job: int,
+    num_machines: int,
+) -> tuple[list[Operation], list[list[int]]]:
+    """The operations of a job's line, and the token of each alternative."""
     row = text.numbers(line)
     operations, places, at = [], [], 1
     for op in range(row[0]):
@@ -165,11 +215,7 @@ def _job(text: Text, line: int, job: int, num_machines: int) -> tuple[list, list
             reason = f"job {job}, operation {op}: the line ends inside its {count} pairs `machine duration`"
             raise text.fail(reason, line, len(row))
         place = list(range(at + 1, stop, 2))
-        for token in place:
-            if not 1 <= row[token] <= num_machines:
-                reason = f"machine {row[token]} is out of range, there are {num_machines}, counted from 1"
-                raise text.fail(f"job {job}, operation {op}: {reason}", line, token)
-        operations.append([(row[token] - 1, row[token + 1]) for token in place])
+        operations.append([(row[token], row[token + 1]) for token in place])
         places.append(place)
         at = stop
     if row[0] == 0:
@@ -179,25 +225,75 @@ def _job(text: Text, line: int, job: int, num_machines: int) -> tuple[list, list
     return operations, places
 
 
-def _from_one(fault: AlternativeFault) -> str:
+def _as_in_file(fault: AlternativeFault, base: int) -> str:
     """The message with machines as the file counts them."""
-    return re.sub(r"machine (\d+) is given", lambda match: f"machine {int(match[1]) + 1} is given", str(fault))
+
+    def counted(match: re.Match[str]) -> str:
+        return f"machine {int(match[1]) + base} is given"
+
+    return re.sub(r"machine (\d+) is given", counted, str(fault))
 
 
 def _json(text: Text) -> Lists:
-    """An entry of our data files; bounds are ignored, see `bounds`."""
     source = Json(text, "an instance")
+    if "operations" in source.entry:
+        return _data_entry(source)
+    if "duration_matrix" in source.entry and "machines_matrix" in source.entry:
+        return _job_shop_lib(source)
+    wanted = "`operations`, or `duration_matrix` and `machines_matrix` of job-shop-lib"
+    raise source.fail(f"needs {wanted}")
+
+
+def _data_entry(source: Json) -> Lists:
+    """An entry of our data files, also of a classic shop; bounds are ignored, see `bounds`."""
     entry = source.entry
-    source.known(["name", "jobs", "machines", "operations", "lower_bound", "upper_bound", "optimal"])
-    if "operations" not in entry:
-        raise source.fail("needs `operations`")
+    keys = ["name", "jobs", "machines", "operations", "lower_bound", "upper_bound", "optimal"]
+    source.known([*keys, "trivial_lower_bound"])
+    jobs = entry["operations"]
+    if _is_classic(jobs):
+        jobs = [[[pair] for pair in job] for job in jobs]
     try:
-        lists = check(entry["operations"], num_machines=entry.get("machines"))
+        lists = check(jobs, num_machines=entry.get("machines"))
     except Fault as fault:
         where = fault.where if isinstance(fault, AlternativeFault) else (fault.job, fault.op)
+        if jobs is not entry["operations"]:
+            where = where[:2]
         path = [part for part in (*where, fault.item) if part is not None]
         key = "machines" if "number of machines" in fault.reason else "operations"
         raise source.fail(str(fault), key, *path) from None
-    if entry.get("jobs") is not None and entry["jobs"] != len(lists.jobs):
-        raise source.fail(f"jobs is {reprlib.repr(entry['jobs'])}, but there are {len(lists.jobs)}", "jobs")
+    formats.check_count(source, len(lists.jobs))
     return lists
+
+
+def _is_classic(jobs: Any) -> bool:
+    """Whether every operation is one pair of numbers instead of a list of such."""
+    if not isinstance(jobs, list) or not all(isinstance(job, list) for job in jobs):
+        return False
+    operations = [operation for job in jobs for operation in job]
+    for operation in operations:
+        if not isinstance(operation, list) or len(operation) != 2:
+            return False
+        if any(isinstance(number, list) for number in operation):
+            return False
+    return bool(operations)
+
+
+def _job_shop_lib(source: Json) -> Lists:
+    """An instance of job-shop-lib without dates; its operations take as long on every machine."""
+    durations, machines = formats.job_shop_lib_matrices(source)
+    for key in formats.JOB_SHOP_LIB_DATES:
+        if source.entry.get(key) is not None:
+            raise source.fail(f"{key}: FlexibleJobShop-v0 has no dates", key)
+    jobs = []
+    for row, times in zip(machines, durations, strict=True):
+        operations = []
+        for choice, duration in zip(row, times, strict=True):
+            alternatives = choice if isinstance(choice, list) else [choice]
+            operations.append([(machine, duration) for machine in alternatives])
+        jobs.append(operations)
+    try:
+        return check(jobs)
+    except Fault as fault:
+        key = "duration_matrix" if fault.item else "machines_matrix"
+        path = [part for part in (fault.job, fault.op) if part is not None]
+        raise source.fail(str(fault), key, *path) from None

@@ -2,7 +2,7 @@
 
 import os
 
-from jaxsched.core.environment import Preset, Showcase
+from jaxsched.core.offer import Comparison, Preset
 from jaxsched.core.sources import Mixture
 from jaxsched.envs.job_shop.flexible.sources import sd1, uniform
 
@@ -53,7 +53,7 @@ _PUBLISHED = bool(os.environ.get("JAXSCHED_DATA"))
 _TRACK = "mk01-mk10" if _PUBLISHED else "generated:16"
 
 SHOWCASES = {  # by environment id
-    "FlexibleJobShop-v0": Showcase(
+    "FlexibleJobShop-v0": Comparison(
         groups=(_TRACK,),
         track=_TRACK,
         draw="mk01" if _PUBLISHED else "generated-0",

@@ -66,14 +66,3 @@ class Schedule:
     start: list[list[int]]
     machine: list[list[int]]
     makespan: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What an exact solver returns: `bound <= optimum <= objective`; `proved` when they meet."""
-
-    schedule: Schedule
-    objective: int
-    bound: int
-    proved: bool
-    seconds: float

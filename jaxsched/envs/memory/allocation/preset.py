@@ -1,6 +1,6 @@
 """Training settings of the memory environments as plain data."""
 
-from jaxsched.core.environment import Preset
+from jaxsched.core.offer import Preset
 from jaxsched.envs.memory.allocation.sources import random_lives
 
 PRESETS = {

@@ -1,6 +1,6 @@
 """Training settings of `MemoryMap-v0` as plain data."""
 
-from jaxsched.core.environment import Preset
+from jaxsched.core.offer import Preset
 from jaxsched.envs.memory.mapping.sources import random_programs
 
 NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4}

@@ -1,6 +1,6 @@
 """Training settings of `TensorReplacement-v0` as plain data."""
 
-from jaxsched.core.environment import Preset
+from jaxsched.core.offer import Preset
 from jaxsched.envs.memory.replacement.sources import programs
 
 

@@ -302,7 +302,7 @@ def test_the_chart_hatches_blocked_time_and_greys_downtime():
         "job 0, operation 1, machine 1: 9 to 11 (duration 2)",
         "job 1, operation 0, machine 1: 0 to 9 (duration 9)",
     ]
-    assert found["hatched"] == [("job 0, operation 0, machine 0: blocked from 6 to 9", "url(#stripes0)")]
+    assert found["hatched"] == [("job 0, operation 0, machine 0: blocked from 6 to 9", "url(#stripes0072b2)")]
     assert [text for text, _ in found["grey"]] == ["machine 0: down from 1 to 3"]
     with pytest.raises(ValueError, match="job 0 has 2 operations"):
         blocking.gantt_svg(instance, blocking.Schedule([[0], [0]], 9))

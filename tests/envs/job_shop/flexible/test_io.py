@@ -150,8 +150,9 @@ MALFORMED = {
     ),
     "surplus": (b"1 2\n1 1 1 1 7\n", ":2:9: job 0 has numbers after its 1 operations"),
     "machine 0": (
-        b"1 2\n1 1 0 1\n",
-        ":2:5: job 0, operation 0: machine 0 is out of range, there are 2, counted from 1",
+        b"1 2\n1 2 0 1 2 1\n",
+        ":2:5: job 0, operation 0: machine 0 is out of range, there are 2, counted from 1; "
+        "machines_from=0 counts from 0",
     ),
     "machine 3": (
         b"1 2\n1 1 3 1\n",
@@ -166,7 +167,7 @@ MALFORMED = {
         "use a coarser unit of time",
     ),
     "digits": (b"1 2\n1 1 1 21474836470\n", ":2:7: '21474836470' has more than 10 digits"),
-    "not text": (b"1 2\n\xff\xfe\n", ":2:1: not a text file"),
+    "not text": (b"1 2\n\x81\xfe\n", ":2:1: not a text file (save it as UTF-8)"),
 }
 
 
@@ -187,7 +188,7 @@ def test_json_is_read():
 
 MALFORMED_JSON = {
     "array": (b"[]", ":1:1: expected an instance as one JSON object, got an array"),
-    "nothing": (b"{}", ":1:1: needs `operations`"),
+    "nothing": (b"{}", ":1:1: needs `operations`, or `duration_matrix` and `machines_matrix` of job-shop-lib"),
     "unknown": (entry(mashines=3), ":1:127: unknown key 'mashines'; did you mean machines?"),
     "jobs": (entry(jobs=3), ":1:23: jobs is 3, but there are 2"),
     "machines": (entry(machines="3"), ":1:38: number of machines '3' is not an integer"),

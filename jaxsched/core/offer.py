@@ -1,0 +1,149 @@
+"""What a problem offers beside its rules: one typed record, whose entries are functions of the environment.
+
+Every entry is optional, and every function takes the environment and the instance first, so that it
+sees the settings. Whoever needs an entry asks for it before any work is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from jaxsched.core.environment import Environment, Instance, Source
+from jaxsched.core.result import Bounds, Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Tuned training settings as plain data; `training` is read by `jaxsched.training.config`."""
+
+    source: Source
+    training: Mapping[str, Any]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the environment
+    about: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a trained policy is compared with unless the user says otherwise, and on which instances."""
+
+    groups: tuple[str, ...]  # columns of the table, as `expand` reads them
+    track: str  # evaluated during training
+    draw: str  # the instance whose solution is drawn
+    rules: tuple[str, ...]
+    randomised_rule: str
+    rule_settings: Mapping[str, Any]  # of the environment, under which rules are at their best
+
+
+class Loaded(NamedTuple):
+    """An instance that was read, and what its file says beyond arrays."""
+
+    instance: Instance
+    # The names and dates of the problem in the user's words, for drawings, explanations and tables;
+    # None where there are none.
+    names: Any = None
+
+
+class Load(Protocol):
+    """Reads a named instance or a file. Raises `InstanceError`."""
+
+    def __call__(self, env: Environment, name: str, options: Mapping[str, str], /) -> Loaded:
+        """`options` say how a file is read, by name; an unknown one raises `UnknownNameError`."""
+        ...
+
+
+class Exact(Protocol):
+    """An exact solver. Raises `ImportError` where it is not installed."""
+
+    def __call__(
+        self,
+        env: Environment,
+        instance: Instance,
+        /,
+        *,
+        time_limit: float,
+        hint: Any = None,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> Result:
+        """The best solution found within `time_limit` seconds, never worse than the solution `hint`."""
+        ...
+
+
+class Draw(Protocol):
+    """Draws a solution: as a `Picture` (SVG or HTML), or as a figure of matplotlib."""
+
+    def __call__(
+        self, env: Environment, instance: Instance, solution: Any, /, *, names: Any = None, title: str = ""
+    ) -> Any: ...
+
+
+class Explain(Protocol):
+    """Says in sentences what binds a solution."""
+
+    def __call__(
+        self, env: Environment, instance: Instance, solution: Any, /, *, names: Any = None
+    ) -> Sequence[str]: ...
+
+
+class WriteSolution(Protocol):
+    """Writes a solution as a table. Raises `FileExistsError` where the file exists, unless told to overwrite it."""
+
+    def __call__(
+        self,
+        env: Environment,
+        instance: Instance,
+        solution: Any,
+        path: str | os.PathLike[str],
+        /,
+        *,
+        names: Any = None,
+        overwrite: bool = False,
+    ) -> None: ...
+
+
+class WriteInstance(Protocol):
+    """Writes an instance in the standard format of its field."""
+
+    def __call__(
+        self, env: Environment, instance: Instance, path: str | os.PathLike[str], /, *, overwrite: bool = False
+    ) -> None: ...
+
+
+class Summary(NamedTuple):
+    """What is in an instance, in sentences, and what in it cannot be met."""
+
+    lines: Sequence[str]
+    faults: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """What a problem offers beside its rules. `registry.offer(env)` returns it; nothing is offered by default."""
+
+    presets: Mapping[str, Preset] = dataclasses.field(default_factory=dict)
+    comparison: Callable[[Environment], Comparison] | None = None
+    # Reading: one name or file; the names in a list such as "ft06,ta01-ta10"; the named sets and what they are.
+    load: Load | None = None
+    load_options: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> what it says
+    expand: Callable[[Environment, str], Sequence[str]] | None = None
+    sets: Callable[[Environment], Mapping[str, str]] | None = None
+    summary: Callable[[Environment, Instance, Any], Summary] | None = None  # of an instance and its names
+    # Figures: best known bounds of exactly this instance under these settings, None where none are published.
+    bounds: Callable[[Environment, Instance], Bounds | None] | None = None
+    exact: Exact | None = None
+    # Pictures and words of a solution.
+    svg: Draw | None = None
+    figure: Draw | None = None  # returns a matplotlib figure, for PNG and PDF
+    page: Draw | None = None  # an HTML page
+    explain: Explain | None = None
+    # Writing.
+    write: WriteSolution | None = None
+    write_instance: WriteInstance | None = None
+
+    def offers(self) -> tuple[str, ...]:
+        """The names of the entries that are there, in the order of the fields."""
+        fields = (field.name for field in dataclasses.fields(self))
+        return tuple(name for name in fields if getattr(self, name))

@@ -1,0 +1,77 @@
+"""The settings of a problem: one frozen record, whose field names are the names that `make` takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsched.core.errors import UnknownNameError
+
+PLAIN_TYPES = (bool, int, float, str, type(None))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Mapping[str, Any]):
+    """Base of the frozen dataclass of settings that a problem declares; also a mapping of its fields.
+
+    `make(env.id, **env.settings) == env` holds for every environment. A scalar of NumPy or JAX is
+    taken as the Python number it is. Raises `ValueError` where a value is not of the type that its
+    field is annotated with, as far as that is made of bool, int, float, str and None.
+    """
+
+    def __post_init__(self):
+        for name, types in _plain_fields(type(self)).items():
+            value = plain_number(getattr(self, name))
+            if type(value) is int and float in types and int not in types:
+                value = float(value)
+            if type(value) not in types:
+                expected = " or ".join("None" if each is type(None) else each.__name__ for each in types)
+                raise ValueError(f"{name} must be of type {expected}, got {value!r}")
+            object.__setattr__(self, name, value)
+
+    def require_known(self, name: str, known: Collection[str]) -> None:
+        """Raise `UnknownNameError` with the close matches unless the field `name` is one of `known`."""
+        value = getattr(self, name)
+        if value not in known:
+            raise UnknownNameError(name, value, known)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in _field_names(type(self)):
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_field_names(type(self)))
+
+    def __len__(self) -> int:
+        return len(_field_names(type(self)))
+
+
+def plain_number(value: Any) -> Any:
+    """The Python number of a NumPy or JAX scalar; any other value as it is."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray | jax.Array) and value.ndim == 0):
+        return value.item()
+    return value
+
+
+@functools.cache
+def _field_names(record: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(record))
+
+
+@functools.cache
+def _plain_fields(record: type) -> dict[str, tuple[type, ...]]:
+    """The types of those fields whose annotation is made of `PLAIN_TYPES`, by name."""
+    hints = typing.get_type_hints(record)
+    found = {}
+    for name in _field_names(record):
+        types = typing.get_args(hints[name]) or (hints[name],)
+        if all(each in PLAIN_TYPES for each in types):
+            found[name] = types
+    return found
