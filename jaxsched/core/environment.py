@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
-from jaxsched.core.arrays import take
+from jaxsched.core.arrays import integer_scalar, take
 from jaxsched.core.graph import GraphObservation
 
 Instance = Any  # a family's frozen dataclass of arrays
@@ -172,8 +172,11 @@ class Environment(abc.ABC):
         return state, self._timestep(state, zero, zero, jnp.zeros((), jnp.float32), false, false)
 
     def step(self, key: Array, state: State, action: Array) -> tuple[State, TimeStep]:
-        """Take `action` (i32[]); a no-op where it is illegal or the episode is over."""
-        action = jnp.asarray(action, jnp.int32)
+        """Take `action` (i32[]); a no-op where it is illegal or the episode is over.
+
+        Raises `TypeError` where it is not one integer, and `OverflowError` where it is known not to fit int32.
+        """
+        action = integer_scalar(action, "action")
         mask = self.action_mask(state)
         decision = self.decides(state) & ~state.done
         legal = (action >= 0) & take(mask, jnp.maximum(action, 0))

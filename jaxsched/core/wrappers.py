@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
+from jaxsched.core.arrays import integer_scalar
 from jaxsched.core.environment import Environment, Instance, Scores, Source, State, TimeStep
 from jaxsched.core.graph import GraphObservation
 from jaxsched.core.sources import Pool
@@ -314,7 +315,9 @@ class AutoReset(Wrapper):
 
     def reset(self, key: Array, instance: Array | None = None) -> tuple[State, TimeStep]:
         index_key, key = random.split(key)
-        index = self.pool.sample_index(index_key) if instance is None else jnp.asarray(instance, jnp.int32)
+        index = (
+            self.pool.sample_index(index_key) if instance is None else integer_scalar(instance, "index into the pool")
+        )
         state, timestep = super().reset(key, index)
         metrics = timestep.metrics | {"final_observation": timestep.observation}
         return state, timestep.replace(metrics=metrics)
