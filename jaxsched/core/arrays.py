@@ -29,16 +29,18 @@ def integer_scalar(value: Any, what: str) -> Array:
     number of Python or NumPy is beyond int32. An array of a wider dtype, whose value `jit` does not
     know, is -1 instead: no index, so an illegal action.
     """
-    number = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
+    is_numpy_scalar = isinstance(value, np.generic | np.ndarray) and value.ndim == 0
+    number = value.item() if is_numpy_scalar else value
     if isinstance(number, int) and not INT32.min <= number <= INT32.max:
         raise OverflowError(f"{what} must fit int32, got {number}")
+    expected = f"{what} must be one integer, i32[], got"
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{what} must be one integer, i32[], got a {type(value).__name__}") from None
+        raise TypeError(f"{expected} a {type(value).__name__}") from None
     if array.shape or not jnp.issubdtype(array.dtype, jnp.integer):
         batch = "; a batch takes jax.vmap" if array.shape else ""
-        raise TypeError(f"{what} must be one integer, i32[], got {array.dtype}{list(array.shape)}{batch}")
+        raise TypeError(f"{expected} {array.dtype}{list(array.shape)}{batch}")
     if np.can_cast(array.dtype, np.int32):
         return array.astype(jnp.int32)
     fits = (array >= 0) & (array <= int(INT32.max))

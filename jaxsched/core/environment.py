@@ -174,7 +174,8 @@ class Environment(abc.ABC):
     def step(self, key: Array, state: State, action: Array) -> tuple[State, TimeStep]:
         """Take `action` (i32[]); a no-op where it is illegal or the episode is over.
 
-        Raises `TypeError` where it is not one integer, and `OverflowError` where it is known not to fit int32.
+        Raises `TypeError` where it is not one integer, and `OverflowError` where it is known not to
+        fit int32.
         """
         action = integer_scalar(action, "action")
         mask = self.action_mask(state)

@@ -190,31 +190,31 @@ class TimeLimit(Wrapper):
     def init(self, key: Array, instance: Instance) -> LimitedState:
         return LimitedState(self.env.init(key, instance), jnp.full((), self.max_steps(instance), jnp.int32))
 
-    def apply(self, key: Array, state: LimitedState, action: Array, legal: Array) -> LimitedState:
+    def apply(self, key: Array, state: WrappedState, action: Array, legal: Array) -> LimitedState:
         over = state.done
         after = self.env.apply(key, state.inner, action, legal)
         # Where a step passes an event, `env` would go on without a decision.
         inner = jax.tree.map(lambda new, old: old if new is old else jnp.where(over, old, new), after, state.inner)
         return LimitedState(inner, state.extra - (~over).astype(jnp.int32))
 
-    def _stopped(self, state: LimitedState) -> Array:
+    def _stopped(self, state: WrappedState) -> Array:
         """bool[]: it is this limit that ended the episode."""
         return (state.extra <= 0) & ~state.inner.done
 
-    def observe(self, state: LimitedState) -> GraphObservation:
+    def observe(self, state: WrappedState) -> GraphObservation:
         observation = self.env.observe(state.inner)
         return observation.replace(action_mask=observation.action_mask & ~self._stopped(state))
 
-    def action_mask(self, state: LimitedState) -> Array:
+    def action_mask(self, state: WrappedState) -> Array:
         return self.env.action_mask(state.inner) & ~self._stopped(state)
 
-    def decides(self, state: LimitedState) -> Array:
+    def decides(self, state: WrappedState) -> Array:
         return self.env.decides(state.inner) & ~self._stopped(state)
 
-    def cut_off(self, state: LimitedState) -> Array:
+    def cut_off(self, state: WrappedState) -> Array:
         return self._stopped(state) | self.env.cut_off(state.inner)
 
-    def feasible(self, state: LimitedState) -> Array:
+    def feasible(self, state: WrappedState) -> Array:
         return self.env.feasible(state.inner) & ~self._stopped(state)
 
 
@@ -315,9 +315,10 @@ class AutoReset(Wrapper):
 
     def reset(self, key: Array, instance: Array | None = None) -> tuple[State, TimeStep]:
         index_key, key = random.split(key)
-        index = (
-            self.pool.sample_index(index_key) if instance is None else integer_scalar(instance, "index into the pool")
-        )
+        if instance is None:
+            index = self.pool.sample_index(index_key)
+        else:
+            index = integer_scalar(instance, "index into the pool")
         state, timestep = super().reset(key, index)
         metrics = timestep.metrics | {"final_observation": timestep.observation}
         return state, timestep.replace(metrics=metrics)

@@ -67,9 +67,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
-@pytest.mark.parametrize(
-    "dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.array, int]
-)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
 def test_every_integer_is_taken_for_what_it_is(dtype, jitted):
     step = jax.jit(ENV.step) if jitted else ENV.step
     after, timestep = step(KEY, STATE, np.dtype(dtype).type(2))
