@@ -56,7 +56,7 @@ def register(id: str, entry_point: EntryPoint, offer: str | Offer | None = None)
 
 def make(id: str, **settings: Any) -> Environment:
     """The environment `id` with its settings, for example `make("JobShop-v0", candidates="non_delay")`."""
-    if id not in ENTRY_POINTS:
+    if not isinstance(id, str) or id not in ENTRY_POINTS:
         raise UnknownNameError("environment", id, ENTRY_POINTS)
     entry_point = _imported(ENTRY_POINTS[id])
     if inspect.isclass(entry_point) and issubclass(entry_point, RulesEnvironment):
