@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import random
 from jax.sharding import Mesh
@@ -90,7 +91,7 @@ def train(
 
     `num_seeds` > 1 trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the state and every
     metric then has a leading axis, and each seed's result is that of its own run up to float rounding. `evaluate` is
-    called for the (first) seed every `evaluate_every` updates and at the end. With `resume` the newest checkpoint is
+    called for the (first) seed every `evaluate_every` updates and at the end; it may keep its parameters. With `resume` the newest checkpoint is
     continued; the result is bit-exact for the same versions, device kind and device count. `initial` parameters, as
     `load_policy` returns them, replace the random ones of every seed (fine-tuning).
     """
@@ -159,11 +160,12 @@ def _fitting(initial: Params, wanted: Params) -> Params:
     saved, needed = ({name: str(leaf.shape) for name, leaf in named(params).items()} for params in (initial, wanted))
     if lines := difference(saved, needed):
         raise CheckpointMismatchError("the initial parameters are of another network: " + "; ".join(lines[:5]))
-    return jax.tree.map(lambda leaf, like: jax.numpy.array(leaf, like.dtype), initial, wanted)
+    return jax.tree.map(lambda leaf, like: jnp.array(leaf, like.dtype), initial, wanted)
 
 
 def _first(params: Params, num_seeds: int) -> Params:
-    return params if num_seeds == 1 else jax.tree.map(lambda leaf: leaf[0], params)
+    """A copy of the (first) seed's parameters: the next update donates the buffers of the state."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf if num_seeds == 1 else leaf[0]), params)
 
 
 def _check_config(

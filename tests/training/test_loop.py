@@ -85,6 +85,29 @@ def test_a_run_starts_from_given_parameters(tmp_path):
         loop.train(ENV, SOURCE, wide, run_dir=tmp_path / "wide", initial=params, **OPTIONS)
 
 
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_parameters_that_were_kept_stay_usable(num_seeds, tmp_path):
+    """Issue 16, row 6: "Array has been deleted", the next update donates them; also of the first of
+    several seeds, and what `initial` names (siblings).
+    """
+    kept = []
+
+    def evaluate(apply, params):
+        kept.append((params, jax.device_get(params)))
+        return {}
+
+    given = {"evaluate": evaluate, "evaluate_every": 1, "num_seeds": num_seeds, **OPTIONS}
+    _, state = loop.train(ENV, SOURCE, replace(CONFIG, num_updates=3), run_dir=tmp_path / "a", **given)
+    assert len(kept) == 3
+    for params, values in kept:
+        for leaf, value in zip(jax.tree.leaves(params), jax.tree.leaves(values), strict=True):
+            np.testing.assert_array_equal(leaf, value)
+    best, _ = kept[0]
+    for run in "bc":
+        loop.train(ENV, SOURCE, replace(CONFIG, num_updates=2), run_dir=tmp_path / run, initial=best, **OPTIONS)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((best, state)))
+
+
 def test_resume_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="no run to resume"):
         loop.train(ENV, SOURCE, CONFIG, run_dir=tmp_path / "none", resume=True, **OPTIONS)
