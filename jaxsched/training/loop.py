@@ -89,10 +89,11 @@ def train(
 ) -> tuple[Apply, TrainState]:
     """Train and leave in `run_dir`: config.json, log.jsonl, checkpoints/, policy.safetensors, curve.png.
 
-    `num_seeds` > 1 trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the state and every
-    metric then has a leading axis, and each seed's result is that of its own run up to float rounding. `evaluate` is
-    called for the (first) seed every `evaluate_every` updates and at the end; it may keep its parameters. With `resume` the newest checkpoint is
-    continued; the result is bit-exact for the same versions, device kind and device count. `initial` parameters, as
+    `num_seeds` > 1 trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the
+    state and every metric then has a leading axis, and each seed's result is that of its own run up
+    to float rounding. `evaluate` is called for the (first) seed every `evaluate_every` updates and at
+    the end; it may keep the parameters. With `resume` the newest checkpoint is continued; the result
+    is bit-exact for the same versions, device kind and device count. `initial` parameters, as
     `load_policy` returns them, replace the random ones of every seed (fine-tuning).
     """
     run_dir = Path(run_dir)

@@ -92,16 +92,18 @@ def test_parameters_that_were_kept_stay_usable(num_seeds, tmp_path):
     """
     kept = []
 
+    def total(params):
+        return float(sum(abs(leaf).sum() for leaf in jax.tree.leaves(params)))
+
     def evaluate(apply, params):
-        kept.append((params, jax.device_get(params)))
+        kept.append((params, total(params)))  # NumPy would hold on to the buffers
         return {}
 
     given = {"evaluate": evaluate, "evaluate_every": 1, "num_seeds": num_seeds, **OPTIONS}
     _, state = loop.train(ENV, SOURCE, replace(CONFIG, num_updates=3), run_dir=tmp_path / "a", **given)
     assert len(kept) == 3
-    for params, values in kept:
-        for leaf, value in zip(jax.tree.leaves(params), jax.tree.leaves(values), strict=True):
-            np.testing.assert_array_equal(leaf, value)
+    for params, before in kept:
+        assert total(params) == before
     best, _ = kept[0]
     for run in "bc":
         loop.train(ENV, SOURCE, replace(CONFIG, num_updates=2), run_dir=tmp_path / run, initial=best, **OPTIONS)
