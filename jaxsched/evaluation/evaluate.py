@@ -32,6 +32,7 @@ from jaxsched.core.rollout import (
     randomised,
     rollout,
 )
+from jaxsched.core.settings import plain
 from jaxsched.envs.registry import family
 
 MakePolicy = Callable[[Any], Policy]  # params -> policy
@@ -185,6 +186,7 @@ def evaluate(
 
     Raises `UnknownNameError` for an unknown rule, `InvalidSolutionError` naming the instance where `validate` objects.
     """
+    samples, seed = plain(samples, "samples", int), plain(seed, "seed", int)
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if not instances:
@@ -259,6 +261,7 @@ def evaluate_exact(
 
     Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
     """
+    seed, time_limit = plain(seed, "seed", int), plain(time_limit, "time_limit", float)
     solve = offered(env, "solve_exact")
     if solve is None:
         raise InstanceError(f"{env.id} has no exact solver")

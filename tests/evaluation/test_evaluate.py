@@ -25,7 +25,7 @@ from jaxsched.evaluation import (
     randomised_rule,
     rule_policy,
 )
-from jaxsched.evaluation.report import instance_table
+from jaxsched.evaluation.report import instance_table, write_json
 from tests.shapes import JOBS, MACHINES, OPS, mixed_instances
 
 # `jaxsched.evaluation.evaluate` is the function; this is the module of that name.
@@ -176,6 +176,18 @@ def test_a_sample_that_terminated_is_better_than_one_that_was_cut_off():
     best = evaluate(env, tiny, wasteful, samples=40).rows[0]
     assert (best.truncated, best.objective) == (False, 11)
     assert job_shop.validate(tiny["tiny"], best.solution) == []
+
+
+@pytest.mark.parametrize("number", [np.int64, jnp.int32, np.array], ids=["numpy", "jax", "array"])
+def test_numbers_of_numpy_and_jax_are_written(number, tmp_path):
+    """A seed of NumPy was kept in the rows, which JSON refused (issue 16, row 8: a sibling)."""
+    report = evaluate(ENV, INSTANCES, "random", seed=number(3), samples=number(2))
+    assert objectives(report) == objectives(evaluate(ENV, INSTANCES, "random", seed=3, samples=2))
+    write_json(tmp_path / "report.json", [report])
+    assert {row.seed for row in report.rows} == {3}
+    for given in ({"seed": 0.5}, {"samples": 2.0}, {"samples": True}):
+        with pytest.raises(ValueError, match="must be of type int, got"):
+            evaluate(ENV, INSTANCES, "random", **given)
 
 
 def test_an_episode_that_does_not_end_is_an_error():
