@@ -4,6 +4,10 @@
 >>> check_environment(MyEnvironment(), my_source)
 
 Everything is played on one padded shape in a few compiled programs, so the contract takes seconds, not minutes.
+
+Wrappers are environments and keep the contract too. What changes nothing leaves the state inside all wrappers as it
+was; a wrapper may count it. An `AutoReset` is a stream without an end, whose steps draw the instances to come: it keeps
+what the contract says about single steps, `STREAM_CHECKS`.
 """
 
 from __future__ import annotations
@@ -18,9 +22,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
-from jaxsched.core import Environment, GraphObservation, Source, TimeStep, bucket, masked_argmax, pad_to, unstack
+from jaxsched.core import (
+    AutoReset,
+    Environment,
+    GraphObservation,
+    Source,
+    TimeStep,
+    bucket,
+    masked_argmax,
+    pad_to,
+    unstack,
+)
 from jaxsched.core.environment import Instance, State
 from jaxsched.core.errors import UnknownNameError
+from jaxsched.core.wrappers import WrappedState
 from jaxsched.policies import NetworkConfig, init_network
 
 LATE = 2  # steps played after the last one that may take a decision
@@ -44,12 +59,15 @@ def check_environment(
 
     `source` draws `num_instances` instances with `key`; small ones of different sizes find most. `exact` are pairs of
     an instance, small enough for exhaustive search, and its optimum; all are of one shape. `checks` limits the run to
-    some of the names in `CHECKS`. A check that needs a program compiles it when it runs.
+    some of the names in `CHECKS`. A check that needs a program compiles it when it runs. The instances of an
+    `AutoReset` are indices into its own pool, so it is its own source.
     """
     known = {check.__name__: check for check in CHECKS}
     for name in checks or ():
         if name not in known:
             raise UnknownNameError("check", name, known)
+    if isinstance(env, AutoReset):
+        source, checks = env.default_source, STREAM_CHECKS if checks is None else checks
     subject = _Subject(env, source, num_instances, random.key(0) if key is None else key, exact)
     failures = []
     for name in known if checks is None else checks:
@@ -81,6 +99,7 @@ class _Play(NamedTuple):
     observation: GraphObservation  # env.observe
     mask: Any  # bool[n, T, A]
     done: Any
+    inner_done: Any  # of the state inside all wrappers
     decides: Any
     feasible: Any
     cut_off: Any
@@ -96,7 +115,9 @@ class _Probes(NamedTuple):
     """One step with each of P actions (all there are, then some out of range) from a state; bool[n, T, P]."""
 
     illegal: Any
-    changed: Any
+    changed: Any  # the state inside all wrappers
+    touched: Any  # the state
+    restarts: Any  # the episode ends and the state after is of the next one
     quiet: Any  # no reward, no time, no change of the objective
     agrees: Any  # the state after is that after action 0
 
@@ -105,6 +126,13 @@ def _equal(first: Any, second: Any) -> Array:
     """bool[]: all leaves are equal."""
     pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
     return jnp.stack([(_bits(a) == _bits(b)).all() for a, b in pairs]).all()
+
+
+def _innermost(state: State) -> State:
+    """The state inside all wrappers."""
+    while isinstance(state, WrappedState):
+        state = state.inner
+    return state
 
 
 def _bits(leaf: Any) -> Any:
@@ -133,7 +161,9 @@ def _probe_one(env: Environment, key: Array, state: State) -> _Probes:
     delta, first = timestep.metrics["objective_delta"], jax.tree.map(lambda leaf: leaf[0], after)
     return _Probes(
         illegal=timestep.metrics["illegal"],
-        changed=~jax.vmap(lambda other: _equal(other, state))(after),
+        changed=~jax.vmap(lambda other: _equal(_innermost(other), _innermost(state)))(after),
+        touched=~jax.vmap(lambda other: _equal(other, state))(after),
+        restarts=(timestep.terminated | timestep.truncated) & ~after.done,
         quiet=(timestep.reward == 0) & (timestep.elapsed == 0) & (delta == 0),
         agrees=jax.vmap(lambda other: _equal(other, first))(after),
     )
@@ -158,6 +188,7 @@ def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: A
                 "observation": env.observe(state),
                 "mask": mask,
                 "done": state.done,
+                "inner_done": _innermost(state).done,
                 "decides": env.decides(state),
                 "feasible": env.feasible(state),
                 "cut_off": env.cut_off(state),
@@ -177,9 +208,9 @@ def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: A
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _play_rules(env: Environment, instances: Instance, keys: Array) -> tuple[State, Array, Array, Array]:
-    """For all heuristics in one program, [rule, n]: final state, objective, whether an action was illegal, and whether
-    the score of a legal action was not finite.
+def _play_rules(env: Environment, instances: Instance, keys: Array) -> tuple[State, Array, Array, Array, Array]:
+    """For all heuristics in one program, [rule, n]: final state, objective, whether it is feasible, whether an action
+    was illegal, and whether the score of a legal action was not finite.
     """
     rules = list(env.heuristics.values())
 
@@ -195,7 +226,7 @@ def _play_rules(env: Environment, instances: Instance, keys: Array) -> tuple[Sta
 
         first, _ = env.reset(key, instance)
         final, (illegal, silent) = jax.lax.scan(body, first, random.split(key, env.max_steps(instance)))
-        return final, env.objective(final), illegal.any(), silent.any()
+        return final, env.objective(final), env.feasible(final), illegal.any(), silent.any()
 
     over_instances = jax.vmap(episode, in_axes=(None, 0, 0))
     return jax.vmap(over_instances, in_axes=(0, None, None))(jnp.arange(len(rules), dtype=jnp.int32), instances, keys)
@@ -252,7 +283,7 @@ class _Subject:
         return self._played(pad_to(self.instances, jax.tree.map(larger, self.instances)), self.step_keys)
 
     @functools.cached_property
-    def rules(self) -> tuple[State, np.ndarray, np.ndarray, np.ndarray]:
+    def rules(self) -> tuple[State, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return _host(_play_rules(self.env, self.instances, self.reset_keys))
 
     @functools.cached_property
@@ -401,22 +432,30 @@ def legal_actions(subject: _Subject) -> None:
     num_actions = play.mask.shape[-1]
     good = ~(play.mask & (play.decides & ~play.done)[..., None])
     _everywhere(good | ~subject.probes.illegal[..., :num_actions], "an action the mask allows is called illegal")
-    _everywhere(good | subject.probes.changed[..., :num_actions], "an action the mask allows changes nothing")
+    changed = subject.probes.changed | subject.probes.restarts  # the next episode may begin like the last one
+    _everywhere(good | changed[..., :num_actions], "an action the mask allows changes nothing")
     event = ~play.decides & ~play.done
     _everywhere(subject.probes.agrees.all(-1) | ~event, "a step that takes no decision depends on the action")
 
 
 def illegal_actions(subject: _Subject) -> None:
-    """Masked, out-of-range and late actions change nothing and are called illegal."""
+    """Masked, out-of-range and late actions change nothing, and are called illegal wherever the environment inside
+    all wrappers asks for one.
+    """
     play = subject.play
     num_outside = subject.probes.illegal.shape[-1] - play.mask.shape[-1]
     allowed = np.pad(play.mask, ((0, 0), (0, 0), (0, num_outside)))
     wrong = ~allowed & (play.decides | play.done)[..., None]
     late = np.broadcast_to(play.done[..., None], wrong.shape)
+    stopped = np.broadcast_to((play.done & ~play.inner_done)[..., None], wrong.shape)  # by a wrapper
+    asked = np.broadcast_to((play.decides | play.inner_done)[..., None], wrong.shape)
     for kind, where in (("masked or out-of-range", wrong & ~late), ("late", wrong & late)):
-        _everywhere(~where | ~subject.probes.changed, f"a {kind} action changes the state")
+        kept = ~subject.probes.changed | subject.probes.restarts
+        _everywhere(~where | kept, f"a {kind} action changes the state")
         _everywhere(~where | subject.probes.quiet, f"a {kind} action gives a reward or takes time")
-        _everywhere(~where | subject.probes.illegal, f"a {kind} action is not called illegal")
+        _everywhere(~where | subject.probes.illegal | stopped, f"a {kind} action is not called illegal")
+    _everywhere(~late | ~subject.probes.touched, "a late action changes what a wrapper keeps")
+    _everywhere(~subject.probes.illegal | asked, "an action is called illegal where none is asked for")
 
 
 def rewards(subject: _Subject) -> None:
@@ -453,13 +492,14 @@ def bounds(subject: _Subject) -> None:
     else:
         _everywhere(play.bound[:, 1:] >= play.bound[:, :-1], "the running bound decreases")
     _everywhere((play.objective >= play.lower_bound) | ~play.feasible[:, -1], "random play beats lower_bound")
-    for name, objective in zip(subject.env.heuristics, subject.rules[1], strict=True):
-        _everywhere(objective >= play.lower_bound, f"the heuristic {name} beats lower_bound")
+    _, objectives, feasible, _, _ = subject.rules
+    for name, good in zip(subject.env.heuristics, (objectives >= play.lower_bound) | ~feasible, strict=True):
+        _everywhere(good, f"the heuristic {name} beats lower_bound")
 
 
 def heuristics(subject: _Subject) -> None:
     """Every heuristic scores legal actions with finite numbers and, played greedily, takes legal ones to the end."""
-    final, _, illegal, silent = subject.rules
+    final, _, _, illegal, silent = subject.rules
     for r, name in enumerate(subject.env.heuristics):
         _everywhere(~silent[r], f"the heuristic {name} gives a legal action a score that is not finite")
         _everywhere(~illegal[r], f"the heuristic {name} takes an illegal action")
@@ -604,19 +644,22 @@ def _search(env: Environment, exact: Sequence[tuple[Instance, int]]) -> list[flo
     optima = np.array([best for _, best in exact])
     key, num_steps = random.key(0), env.max_steps(exact[0][0])
 
+    def judge(state):
+        solved = env.terminated(state) & env.feasible(state)
+        return env.bound(state), env.objective(state), state.done, solved, env.feasible(state)
+
     @jax.jit
     @jax.vmap
     def start(instance):
         state, _ = env.reset(key, instance)
-        return state, jnp.zeros((), jnp.bool_), env.bound(state), env.objective(state), state.done, env.feasible(state)
+        return state, jnp.zeros((), jnp.bool_), *judge(state)
 
     @jax.jit
     @jax.vmap
     def expand(state):
         def child(action):
             after, step = env.step(key, state, action)
-            done = after.done
-            return after, step.metrics["illegal"], env.bound(after), env.objective(after), done, env.feasible(after)
+            return after, step.metrics["illegal"], *judge(after)
 
         return jax.vmap(child)(jnp.arange(env.action_mask(state).shape[0], dtype=jnp.int32))
 
@@ -624,9 +667,9 @@ def _search(env: Environment, exact: Sequence[tuple[Instance, int]]) -> list[flo
 
     def prune(found, ids):
         """Record the finished states, keep the promising ones."""
-        states, illegal, bound, objective, done, feasible = found
+        states, illegal, bound, objective, done, solved, feasible = found
         keep = ~illegal & feasible & (env.improves | (bound <= optima[ids]))
-        np.minimum.at(reached, ids[keep & done], objective[keep & done])
+        np.minimum.at(reached, ids[keep & solved], objective[keep & solved])
         chosen = np.flatnonzero(keep & ~done)
         return jax.tree.map(lambda leaf: leaf[chosen], states), ids[chosen]
 
@@ -672,3 +715,6 @@ CHECKS: tuple[Callable[[_Subject], None], ...] = (
     same_world,
     optimum,
 )
+# What holds for every step of an `AutoReset`: not what is said about the end of an episode, or about all of it.
+STREAM_CHECKS = ("structure", "one_trace", "jit_equals_eager", "vmap_equals_loop", "legal_actions", "illegal_actions")
+STREAM_CHECKS += ("observation", "checkpoint", "x64")

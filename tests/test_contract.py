@@ -17,9 +17,19 @@ from flax import struct
 from jax import Array
 
 import jaxsched
-from jaxsched.core import Environment, GraphObservation, Pool, UnknownNameError, put
+from jaxsched.core import (
+    AutoReset,
+    Environment,
+    EpisodeStats,
+    GraphObservation,
+    Pool,
+    TimeLimit,
+    UnknownNameError,
+    put,
+)
+from jaxsched.core.wrappers import WrappedState, Wrapper
 from jaxsched.envs import memory
-from jaxsched.testing import CHECKS, check_environment
+from jaxsched.testing import CHECKS, STREAM_CHECKS, check_environment
 from tests import shapes
 from tests.envs.job_shop.blocking import cases as blocking_cases
 from tests.envs.job_shop.flexible import cases as flexible_cases
@@ -272,6 +282,47 @@ def test_blocking_settings_keep_the_contract(setting: dict[str, Any], checks: li
     check_environment(env, source, num_instances=6, exact=exact, checks=checks)
 
 
+# Issue 16, row 2: wrappers are environments, and keep the contract around one environment of each family. The job shop
+# keeps all of it, the others nightly. The limit cuts off the longer ones of the episodes.
+LIMITS = {"JobShop-v0": 9, "SoC-v0": 20, "StaticAllocation-v0": 6}
+WRAPPERS: dict[str, Callable[[Environment, int, Pool], Environment]] = {
+    "TimeLimit": lambda env, limit, pool: TimeLimit(env, limit),
+    "EpisodeStats": lambda env, limit, pool: EpisodeStats(env),
+    "AutoReset": lambda env, limit, pool: AutoReset(env, pool),
+    "all": lambda env, limit, pool: AutoReset(EpisodeStats(TimeLimit(env, limit)), pool),
+}
+WRAPPER_CHECKS = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "observation"]
+
+
+@pytest.mark.parametrize(
+    ("id", "wrapper", "extent"),
+    [
+        pytest.param(id, wrapper, extent, marks=pytest.mark.nightly if nightly else ())
+        for id in LIMITS
+        for wrapper in WRAPPERS
+        for extent in ("all", "some")
+        for nightly in [(id == "JobShop-v0") != (extent == "all") or wrapper == "all"]
+        if id != "JobShop-v0" or extent == "all"
+    ],
+)
+def test_wrappers_keep_the_contract(id: str, wrapper: str, extent: str):
+    setting, cases = CASES[id]
+    source, exact = cases()
+    env = WRAPPERS[wrapper](jaxsched.make(id, **setting), LIMITS[id], source)
+    stream = isinstance(env, AutoReset)
+    some = [name for name in WRAPPER_CHECKS if not stream or name in STREAM_CHECKS]
+    exact = [] if stream else exact
+    check_environment(env, source, num_instances=6, exact=exact, checks=None if extent == "all" else some)
+
+
+def test_a_time_limit_of_a_stream_with_a_horizon_keeps_the_contract():
+    """Two ends that are cut off, one inside the other."""
+    given = [*soc_cases.random_cases(2, 4), *soc_cases.random_cases(3, 4, horizon=True)]
+    source = Pool(soc_cases.stack([soc_cases.to_instance(case) for case in given]))
+    env = TimeLimit(jaxsched.make("SoC-v0"), 25)
+    check_environment(env, source, num_instances=6, checks=["episodes_end", "rewards", "solutions"])
+
+
 # ------------------------------------------------------------------------------- a minimal environment from outside
 
 
@@ -417,7 +468,7 @@ def broken(*checks: str) -> Callable[[type[OneMachine]], type[OneMachine]]:
     return mark
 
 
-BROKEN: list[tuple[type[OneMachine], str]] = []
+BROKEN: list[tuple[Callable[[], Environment], str]] = []
 
 
 @broken("structure", "one_trace")
@@ -625,6 +676,73 @@ class Restricted(OneMachine):
     def action_mask(self, state):
         duration = jnp.where(state.left, state.instance.duration, -1)
         return state.left & (duration == duration.max())
+
+
+def broken_wrapper(*checks: str) -> Callable[[type[Wrapper]], type[Wrapper]]:
+    """Marks a wrapper that must fail these checks around a sound environment."""
+
+    def mark(cls):
+        def wrapped():
+            return dataclasses.dataclass(frozen=True)(cls)(OneMachine())
+
+        wrapped.__name__ = cls.__name__
+        BROKEN.extend((wrapped, check) for check in checks)
+        return cls
+
+    return mark
+
+
+@broken_wrapper("episodes_end")
+class EndsInTheFlagsAlone(Wrapper):
+    """Truncates after two steps, but the state inside goes on: `TimeLimit` before issue 16."""
+
+    def init(self, key, instance):
+        return WrappedState(self.env.init(key, instance), jnp.zeros((), jnp.int32))
+
+    def step(self, key, state, action):
+        inner, timestep = self.env.step(key, state.inner, jnp.where(state.extra < 2, action, -1))
+        over = (state.extra >= 1) & ~timestep.terminated
+        return WrappedState(inner, jnp.minimum(state.extra + 1, 2)), timestep.replace(truncated=over)
+
+
+@broken_wrapper("episodes_end")
+class KeepsItsMask(TimeLimit):
+    limit: int | None = 2
+
+    def action_mask(self, state):
+        return self.env.action_mask(state.inner)
+
+
+@broken_wrapper("observation")
+class ShowsWhatIsNotLegal(TimeLimit):
+    limit: int | None = 2
+
+    def observe(self, state):
+        return self.env.observe(state.inner)
+
+
+@broken_wrapper("solutions")
+class CallsWhatWasCutOffFeasible(TimeLimit):
+    limit: int | None = 2
+
+    def feasible(self, state):
+        return self.env.feasible(state.inner)
+
+
+@broken_wrapper("illegal_actions")
+class GoesOnCounting(EpisodeStats):
+    def apply(self, key, state, action, legal):
+        after = super().apply(key, state, action, legal)
+        return after.replace(extra=after.extra.replace(num_illegal=after.extra.num_illegal + ~legal))
+
+
+@broken_wrapper("illegal_actions")
+class ComplainsAfterItsEnd(TimeLimit):
+    limit: int | None = 2
+
+    def step(self, key, state, action):
+        after, timestep = super().step(key, state, action)
+        return after, timestep.replace(metrics=timestep.metrics | {"illegal": timestep.metrics["illegal"] | state.done})
 
 
 @pytest.mark.parametrize(("environment", "check"), BROKEN, ids=lambda value: getattr(value, "__name__", value))

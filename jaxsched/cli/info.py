@@ -24,7 +24,7 @@ def list_names() -> None:
     for name in list_envs():
         env = make(name)
         offers[name] = offered = offer(env)
-        print(f"{name}: {(inspect.getdoc(type(env)) or '').partition(chr(10))[0]}")
+        print(f"{name}: {(inspect.getdoc(type(env.unwrapped)) or '').partition(chr(10))[0]}")
         print(f"  rules: {', '.join(env.heuristics)}")
         print("  presets:")
         for preset, value in offered.presets.items():

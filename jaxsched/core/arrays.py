@@ -11,10 +11,40 @@ the caller's error: JAX wraps them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+
+INT32 = np.iinfo(np.int32)
+
+
+def integer_scalar(value: Any, what: str) -> Array:
+    """`value` as i32[], the same within `jit` and outside; `what` it is comes first in an error.
+
+    Raises `TypeError` unless it is a scalar of an integer dtype: a float is not cut, a bool is no
+    number, and an array stands for a batch, which takes `vmap`. Raises `OverflowError` where a
+    number of Python or NumPy is beyond int32. An array of a wider dtype, whose value `jit` does not
+    know, is -1 instead: no index, so an illegal action.
+    """
+    is_numpy_scalar = isinstance(value, np.generic | np.ndarray) and value.ndim == 0
+    number = value.item() if is_numpy_scalar else value
+    if isinstance(number, int) and not INT32.min <= number <= INT32.max:
+        raise OverflowError(f"{what} must fit int32, got {number}")
+    expected = f"{what} must be one integer, i32[], got"
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{expected} a {type(value).__name__}") from None
+    if array.shape or not jnp.issubdtype(array.dtype, jnp.integer):
+        batch = "; a batch takes jax.vmap" if array.shape else ""
+        raise TypeError(f"{expected} {array.dtype}{list(array.shape)}{batch}")
+    if np.can_cast(array.dtype, np.int32):
+        return array.astype(jnp.int32)
+    fits = (array >= 0) & (array <= int(INT32.max))
+    return jnp.where(fits, array.astype(jnp.int32), -1)
 
 
 def _hit(array: Array, index: tuple) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
-from jaxsched.core.arrays import take
+from jaxsched.core.arrays import integer_scalar, take
 from jaxsched.core.graph import GraphObservation
 
 Instance = Any  # a family's frozen dataclass of arrays
@@ -38,7 +38,9 @@ class Environment(abc.ABC):
 
     Instances are data: an argument of `reset`, reached as `state.instance`. Environments are frozen and hashable
     (usable as static arguments of jit), hold settings only, and are final: vary them by fields or by wrapping.
-    An illegal action, and any action after the end, changes nothing and sets `metrics["illegal"]`.
+    An illegal action, and any action after the end, changes nothing; `metrics["illegal"]` says so wherever `decides`.
+    An end is terminated (the problem is solved, or can no longer be) or cut off by a limit: `state.done` says that
+    there is an end, `terminated(state)` and `cut_off(state)` which.
     The default reward telescopes: the sum of `metrics["objective_delta"]` over an episode is exactly
     `baseline(instance) - objective(final state)` in integers; `reward` is a float32 copy divided by `reward_scale`.
     """
@@ -113,7 +115,7 @@ class Environment(abc.ABC):
         """The objective of a valid solution, found independently of the rules."""
 
     def feasible(self, state: State) -> Array:
-        """bool[]: a solution can still be reached."""
+        """bool[]: a solution can still be reached; of a state that is over, `solution` returns one."""
         return jnp.ones((), jnp.bool_)
 
     def reward_scale(self, state: State) -> Array:
@@ -125,7 +127,10 @@ class Environment(abc.ABC):
         return jnp.ones((), jnp.bool_)
 
     def cut_off(self, state: State) -> Array:
-        """bool[]: a state that is over was cut off by a limit of its instance, a horizon, before it was solved."""
+        """bool[]: a state that is over was cut off before it was solved, by a horizon of its instance or a wrapper.
+
+        Asked of a state that is not over, it says nothing.
+        """
         return jnp.zeros((), jnp.bool_)
 
     def reward(self, state: State, after: State, delta: Array) -> Array:
@@ -137,6 +142,11 @@ class Environment(abc.ABC):
         return {}
 
     # What every family shares.
+
+    @property
+    def unwrapped(self) -> Environment:
+        """The environment inside all wrappers; itself where there are none."""
+        return self
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -151,6 +161,10 @@ class Environment(abc.ABC):
         """i32[]: the objective of a finished state, minimised; the running bound before."""
         return self.bound(state)
 
+    def terminated(self, state: State) -> Array:
+        """bool[]: the state is over and was not cut off, so that nothing is left to gain or to lose."""
+        return state.done & ~self.cut_off(state)
+
     def reset(self, key: Array, instance: Instance) -> tuple[State, TimeStep]:
         """Start an episode on `instance`."""
         state = self.init(key, instance)
@@ -158,8 +172,12 @@ class Environment(abc.ABC):
         return state, self._timestep(state, zero, zero, jnp.zeros((), jnp.float32), false, false)
 
     def step(self, key: Array, state: State, action: Array) -> tuple[State, TimeStep]:
-        """Take `action` (i32[]); a no-op where it is illegal or the episode is over."""
-        action = jnp.asarray(action, jnp.int32)
+        """Take `action` (i32[]); a no-op where it is illegal or the episode is over.
+
+        Raises `TypeError` where it is not one integer, and `OverflowError` where it is known not to
+        fit int32.
+        """
+        action = integer_scalar(action, "action")
         mask = self.action_mask(state)
         decision = self.decides(state) & ~state.done
         legal = (action >= 0) & take(mask, jnp.maximum(action, 0))
@@ -177,5 +195,5 @@ class Environment(abc.ABC):
             "objective_delta": delta,
             **self.report(state),
         }
-        cut_off = state.done & self.cut_off(state)
-        return TimeStep(self.observe(state), reward, state.done & ~cut_off, cut_off, elapsed, metrics)
+        terminated = self.terminated(state)
+        return TimeStep(self.observe(state), reward, terminated, state.done & ~terminated, elapsed, metrics)

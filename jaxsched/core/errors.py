@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable
 from typing import Any
 
 
-class InstanceError(ValueError):
+class PortableError(Exception):
+    """Base of exceptions with an `__init__` of their own: they survive `pickle` and `copy`.
+
+    Python would call `__init__` with the message alone, which kills a pool of processes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # pyright: ignore
+
+
+class InstanceError(PortableError, ValueError):
     """A malformed or unknown problem instance: `file`, `line` and `column` say where, `reason` what to mend.
 
     Lines and columns count from 1; a column is the position of a character in its line, None where a whole line or
@@ -20,7 +31,7 @@ class InstanceError(ValueError):
         super().__init__(f"{where}: {reason}" if where else reason)
 
 
-class Infeasible(ValueError):
+class Infeasible(PortableError, ValueError):
     """No solution within the given limits, or none was found; the message names what binds and how much is missing.
 
     `missing` is that amount in the family's unit, `plan` the best solution of the problem without the limit that was
@@ -32,12 +43,15 @@ class Infeasible(ValueError):
         super().__init__(reason)
 
 
-class UnknownNameError(KeyError):
-    """An unknown environment, rule, preset or option, with the close matches."""
+class UnknownNameError(PortableError, KeyError):
+    """An unknown environment, rule, preset or option, with the close matches.
 
-    def __init__(self, what: str, name: str, known: Iterable[str]):
-        self.name, self.known = name, sorted(known)
-        close = difflib.get_close_matches(name, self.known, n=3)
+    `name` is what was given, which may be no string, and `known` are the names that there are.
+    """
+
+    def __init__(self, what: str, name: Any, known: Iterable[Any]):
+        self.name, self.known = name, sorted(map(str, known))
+        close = difflib.get_close_matches(str(name), self.known, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(self.known)}"
         self.message = f"unknown {what} {name!r}; {hint}"
         super().__init__(self.message)

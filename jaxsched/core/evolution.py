@@ -16,7 +16,7 @@ from flax import struct
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, Instance, Scores
-from jaxsched.core.rollout import masked_argmax
+from jaxsched.core.rollout import CUT_OFF, FAILED, masked_argmax, outcome
 
 UNUSABLE = jnp.iinfo(jnp.int32).max
 
@@ -39,7 +39,8 @@ class Population(struct.PyTreeNode):
     """P different episodes, the best first. T steps."""
 
     action: Array  # i32[P, T]
-    cost: Array  # i32[P]  objective; the largest i32 where the episode did not end well, or is a repetition
+    cost: Array  # i32[P]  objective; the largest i32 where the episode failed, or is a repetition
+    truncated: Array  # bool[P]  it was cut off: behind all that terminated
     length: Array  # i32[P]  steps with a decision
 
 
@@ -59,8 +60,9 @@ def play(env: Environment, repair: Scores, key: Array, instance: Instance, wish:
         step, first.replace(instance=None), (random.split(key, wish.shape[0]), wish)
     )
     final = final.replace(instance=instance)
-    usable = final.done & env.feasible(final)
-    return Population(action, jnp.where(usable, env.objective(final), UNUSABLE), decided.sum(dtype=jnp.int32))
+    end = outcome(env, final)
+    cost = jnp.where(end == FAILED, UNUSABLE, env.objective(final))
+    return Population(action, cost, end == CUT_OFF, decided.sum(dtype=jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -113,9 +115,10 @@ def _select(key: Array, population: Population, size: int) -> Population:
     """The `size` best, each once."""
     weight = random.randint(key, (population.action.shape[1],), 0, 2**20, jnp.int32)
     mark = population.action @ weight  # equal for equal episodes
-    order = jnp.lexsort((mark, population.cost))
+    order = jnp.lexsort((mark, population.cost, population.truncated))
     population, mark = jax.tree.map(lambda leaf: leaf[order], (population, mark))
     same = (population.cost[1:] == population.cost[:-1]) & (mark[1:] == mark[:-1])
     cost = jnp.where(jnp.concatenate([jnp.zeros((1,), jnp.bool_), same]), UNUSABLE, population.cost)
-    order = jnp.argsort(cost, stable=True)[:size]
-    return jax.tree.map(lambda leaf: leaf[order], population.replace(cost=cost))
+    truncated = population.truncated & (cost < UNUSABLE)
+    order = jnp.lexsort((cost, truncated, cost == UNUSABLE))[:size]
+    return jax.tree.map(lambda leaf: leaf[order], population.replace(cost=cost, truncated=truncated))

@@ -21,7 +21,7 @@ class Rollout(struct.PyTreeNode):
     reward: Array  # f32[T]
     mask: Array  # bool[T]  the step took a decision
     objective: Array  # i32[]
-    truncated: Array  # bool[]  max_steps, or a limit of the instance, was reached before the end
+    truncated: Array  # bool[]  cut off by a horizon or a wrapper, or not over after T steps
     feasible: Array  # bool[]
 
 
@@ -84,9 +84,33 @@ def rollout(env: Environment, key: Array, instance: Instance, policy: Policy) ->
         reward=timestep.reward,
         mask=timestep.metrics["decision"],
         objective=env.objective(final),
-        truncated=~final.done | env.cut_off(final),
+        truncated=~env.terminated(final),
         feasible=env.feasible(final),
     )
+
+
+SOLVED, CUT_OFF, FAILED = 0, 1, 2  # how an episode ended, best first
+
+
+def outcome(env: Environment, state: State) -> Array:
+    """i32[]: how the episode of a final `state` ended.
+
+    `SOLVED`: terminated with a solution. `CUT_OFF`: by a horizon or a wrapper; its objective counts what was done until
+    then, and it is a solution only where `feasible`. `FAILED`: a dead end, or not over at all.
+    """
+    solved = env.terminated(state) & env.feasible(state)
+    cut_off = state.done & env.cut_off(state)
+    return jnp.where(solved, SOLVED, jnp.where(cut_off, CUT_OFF, FAILED)).astype(jnp.int32)
+
+
+def best_episode(outcomes: Array, objectives: Array) -> Array:
+    """i32[...]: which of the episodes along the last axis is best, ties to the first.
+
+    By `outcome` i32[..., S] first, since an episode that was cut off has not paid for what it left undone; then by
+    objective i32[..., S].
+    """
+    best = outcomes == outcomes.min(-1, keepdims=True)
+    return masked_argmax(-objectives, best)
 
 
 def masked_argmax(scores: Array, mask: Array) -> Array:

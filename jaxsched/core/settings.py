@@ -26,14 +26,7 @@ class Settings(Mapping[str, Any]):
     """
 
     def __post_init__(self):
-        for name, types in _plain_fields(type(self)).items():
-            value = plain_number(getattr(self, name))
-            if type(value) is int and float in types and int not in types:
-                value = float(value)
-            if type(value) not in types:
-                expected = " or ".join("None" if each is type(None) else each.__name__ for each in types)
-                raise ValueError(f"{name} must be of type {expected}, got {value!r}")
-            object.__setattr__(self, name, value)
+        make_plain(self)
 
     def require_known(self, name: str, known: Collection[str]) -> None:
         """Raise `UnknownNameError` with the close matches unless the field `name` is one of `known`."""
@@ -53,9 +46,32 @@ class Settings(Mapping[str, Any]):
         return len(_field_names(type(self)))
 
 
+def make_plain(record: Any) -> None:
+    """Turn the fields of a frozen dataclass into plain Python values, as it is made.
+
+    A scalar of NumPy or JAX becomes the Python number it is. Raises `ValueError` where a value is not
+    of the type that its field is annotated with, as far as that is made of `PLAIN_TYPES`.
+    """
+    for name, types in _plain_fields(type(record)).items():
+        object.__setattr__(record, name, plain(getattr(record, name), name, *types))
+
+
+def plain(value: Any, name: str, *types: type) -> Any:
+    """`value` as one of `types`, which are of `PLAIN_TYPES`; `ValueError` naming it otherwise."""
+    value = plain_number(value)
+    if type(value) is int and float in types and int not in types:
+        value = float(value)
+    if type(value) not in types:
+        expected = " or ".join("None" if each is type(None) else each.__name__ for each in types)
+        raise ValueError(f"{name} must be of type {expected}, got {value!r}")
+    return value
+
+
 def plain_number(value: Any) -> Any:
     """The Python number of a NumPy or JAX scalar; any other value as it is."""
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray | jax.Array) and value.ndim == 0):
+    is_traced = isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+    is_array = isinstance(value, np.ndarray | jax.Array) and not is_traced
+    if isinstance(value, np.generic) or (is_array and value.ndim == 0):
         return value.item()
     return value
 

@@ -56,7 +56,7 @@ def register(id: str, entry_point: EntryPoint, offer: str | Offer | None = None)
 
 def make(id: str, **settings: Any) -> Environment:
     """The environment `id` with its settings, for example `make("JobShop-v0", candidates="non_delay")`."""
-    if id not in ENTRY_POINTS:
+    if not isinstance(id, str) or id not in ENTRY_POINTS:
         raise UnknownNameError("environment", id, ENTRY_POINTS)
     entry_point = _imported(ENTRY_POINTS[id])
     if inspect.isclass(entry_point) and issubclass(entry_point, RulesEnvironment):
@@ -68,7 +68,8 @@ def make(id: str, **settings: Any) -> Environment:
         _require_known(id, settings, list(parameters))
     env = entry_point(**settings)
     if not isinstance(env, Environment):
-        raise TypeError(f"what is registered as {id!r} returns a {type(env).__name__}, not an Environment")
+        made = type(env).__name__
+        raise TypeError(f"what is registered as {id!r} returns a {made}, neither an Environment nor a wrapper")
     return env
 
 

@@ -163,11 +163,11 @@ def best_temperature(
     instances = generate(source, num_instances, seed)
     make = randomised_rule(env, rule)
 
-    def mean_objective(temperature: float) -> float:
+    def cost(temperature: float) -> tuple[int, float]:
         report = evaluate(env, instances, make, params=temperature, samples=samples, seed=seed)
-        return report.mean_objective
+        return sum(row.truncated for row in report.rows), report.mean_objective
 
-    return min(temperatures, key=mean_objective)
+    return min(temperatures, key=cost)
 
 
 def exact_entry(env: Environment, *, time_limit: float, num_workers: int | None, seed: int = 0) -> Entry:

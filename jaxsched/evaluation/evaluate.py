@@ -22,7 +22,16 @@ from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.identity import instance_hash, instance_size
 from jaxsched.core.padding import pad_stack, unstack
 from jaxsched.core.result import Bounds
-from jaxsched.core.rollout import greedy, randomised, rollout
+from jaxsched.core.rollout import (
+    CUT_OFF,
+    FAILED,
+    best_episode,
+    greedy,
+    outcome,
+    randomised,
+    rollout,
+)
+from jaxsched.core.settings import plain
 from jaxsched.envs.registry import offer
 
 MakePolicy = Callable[[Any], Policy]  # params -> policy
@@ -31,7 +40,6 @@ FEW = 4  # instances of one shape that do not deserve a program of their own
 MAX_LANES, MAX_LANES_CPU = 4096, 64  # episodes played at once; on a CPU more is no faster
 MAX_BYTES = 2**28  # of activations, estimated from the size of an observation
 ACTIVATIONS = 64  # bytes of activations per byte of observation, for the default network
-UNUSABLE = np.iinfo(np.int32).max  # objective of an episode without a feasible end
 
 
 class InvalidSolutionError(RuntimeError):
@@ -40,7 +48,11 @@ class InvalidSolutionError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One instance solved by one method. `gap` is measured against `upper_bound`, the best known objective."""
+    """One instance solved by one method. `gap` is measured against `upper_bound`, the best known objective.
+
+    Where the episode is `truncated`, by a horizon or a wrapper, `objective` is what was reached until then: it leaves
+    out what was left undone, so it has no gap. `solution` is None where an episode that was cut off is none.
+    """
 
     instance: str
     instance_hash: str
@@ -53,11 +65,14 @@ class Row:
     seed: int
     seconds: float  # wall time without compilation; its share where instances are solved side by side
     solution: Any = dataclasses.field(repr=False, compare=False)
+    truncated: bool = False
 
     @property
     def gap(self) -> float | None:
-        """Per cent above the best known upper bound; None where there is none."""
-        return 100 * (self.objective / self.upper_bound - 1) if self.upper_bound else None
+        """Per cent above the best known upper bound; None where there is none, or the episode is truncated."""
+        if self.truncated or not self.upper_bound:
+            return None
+        return 100 * (self.objective / self.upper_bound - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; without the solution."""
@@ -162,12 +177,15 @@ def evaluate(
 ) -> Report:
     """Play `policy` on every instance and report the best of `samples` episodes, validated.
 
+    The best is one that terminated; where every one was cut off, the row is marked `truncated`.
+
     `policy` is the name of a rule, a `Policy`, or with `params` a function `params -> Policy`; weights given that way
     are data, and evaluating others with the same function object compiles nothing. Sample i of an instance draws from
     `seed`, the instance and i alone, whatever its padding and its company. Instances of equal shapes share a program.
 
     Raises `UnknownNameError` for an unknown rule, `InvalidSolutionError` naming the instance where `validate` objects.
     """
+    samples, seed = plain(samples, "samples", int), plain(seed, "seed", int)
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if not instances:
@@ -189,7 +207,7 @@ def evaluate(
         sample_chunk = _even_chunk(samples, num_lanes)
         name_chunk = _even_chunk(len(names), max(num_lanes // sample_chunk, 1))
         for chunk in _chunks(len(names), name_chunk):
-            best: list[tuple[int, Any]] = [(UNUSABLE, None)] * len(chunk)
+            best: list[tuple[int, int, Any]] = [(FAILED, 0, None)] * len(chunk)  # outcome, objective, state
             lower = np.zeros(len(chunk), np.int32)
             seconds = 0.0
             for sample_ids in _chunks(samples, sample_chunk):
@@ -197,23 +215,25 @@ def evaluate(
                 began = time.perf_counter()
                 program = _compile(env, make, *_signature(args))
                 compiled = time.perf_counter()
-                cost, lower, state = jax.device_get(program(*args))
+                ends, objectives, lower, state = jax.device_get(program(*args))
                 seconds += time.perf_counter() - compiled
                 compile_seconds += compiled - began
-                for i, (least, _) in enumerate(best):
-                    if cost[i] < least:
-                        best[i] = int(cost[i]), jax.tree.map(lambda leaf, i=i: leaf[i], state)
+                for i, (end, least, _) in enumerate(best):
+                    if ends[i] < FAILED and (ends[i], objectives[i]) < (end, least):
+                        best[i] = int(ends[i]), int(objectives[i]), jax.tree.map(lambda leaf, i=i: leaf[i], state)
             num_real = len(set(chunk.tolist()))
             for i, index in enumerate(chunk[:num_real]):
-                name, (objective, state) = names[index], best[i]
+                name, (end, objective, state) = names[index], best[i]
                 if state is None:
                     raise InvalidSolutionError(f"{label} on {name}: no feasible end in {samples} episodes")
+                state = state.replace(instance=padded[index])
                 rows[name] = _validated(
                     env,
                     name,
                     instances[name],
-                    env.solution(state.replace(instance=padded[index])),
+                    env.solution(state) if env.feasible(state) else None,
                     instance_hash=hashes[index],
+                    truncated=end == CUT_OFF,
                     objective=objective,
                     lower_bound=int(lower[i]),
                     policy=label,
@@ -240,6 +260,7 @@ def evaluate_exact(
 
     Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
     """
+    seed, time_limit = plain(seed, "seed", int), plain(time_limit, "time_limit", float)
     solve = offer(env).exact
     if solve is None:
         raise InstanceError(f"{env.id} offers no exact solver")
@@ -274,17 +295,22 @@ def _validated(
     objective: int,
     lower_bound: int,
     policy: str,
+    truncated: bool = False,
     **fields: Any,
 ) -> Row:
-    """The row of a solution that passes `validate` and beats no proved bound; an error otherwise."""
+    """The row of a solution that passes `validate` and beats no proved bound; an error otherwise.
+
+    A truncated episode may be below the bound, and may have no solution (None) to validate.
+    """
     known = best_known(env, instance)
     upper_bound = None
     if known is not None:
         lower_bound, upper_bound = max(lower_bound, known.lower), known.upper
-    faults = list(env.validate(instance, solution))
-    if not faults and objective != (measured := env.measure(instance, solution)):
+    has_solution = solution is not None or not truncated
+    faults = list(env.validate(instance, solution)) if has_solution else []
+    if has_solution and not faults and objective != (measured := env.measure(instance, solution)):
         faults.append(f"the objective is given as {objective}, but measured {measured}")
-    if objective < lower_bound:
+    if objective < lower_bound and not truncated:
         faults.append(f"the objective {objective} is below the lower bound {lower_bound}")
     if faults:
         raise InvalidSolutionError(
@@ -298,6 +324,7 @@ def _validated(
         lower_bound=lower_bound,
         upper_bound=upper_bound,
         solution=solution,
+        truncated=truncated,
         **fields,
     )
 
@@ -356,24 +383,25 @@ def _best(
     ids: Array,
     chosen: Array,
     sample_ids: Array,
-) -> tuple[Array, Array, Any]:
-    """The best of S episodes on each of C instances, `chosen` from all: objective, lower bound, final state.
+) -> tuple[Array, Array, Array, Any]:
+    """The best of S episodes on each of C instances, `chosen` from all: outcome, objective, lower bound, final state.
 
-    i32[C] twice, and states [C, ...] without their instance.
+    i32[C] three times, and states [C, ...] without their instance.
     """
     policy = make(params)
 
     def episode(instance, instance_id, sample_id):
         sample_key = random.fold_in(random.fold_in(key, instance_id), sample_id)
         played = rollout(env, sample_key, instance, policy)
-        usable = ~played.truncated & played.feasible
-        return jnp.where(usable, played.objective, UNUSABLE), played.state.replace(instance=None)
+        return outcome(env, played.state), played.objective, played.state.replace(instance=None)
 
     def best(index):
         instance, instance_id = jax.tree.map(lambda leaf: leaf[index], (instances, ids))
-        cost, state = jax.vmap(episode, (None, None, 0))(instance, instance_id, sample_ids)
-        least = jnp.argmin(cost)  # ties to the first sample
-        return cost[least], env.lower_bound(instance), jax.tree.map(lambda leaf: leaf[least], state)
+        ends, objectives, states = jax.vmap(episode, (None, None, 0))(instance, instance_id, sample_ids)
+        end, objective, state = jax.tree.map(
+            lambda leaf: leaf[best_episode(ends, objectives)], (ends, objectives, states)
+        )
+        return end, objective, env.lower_bound(instance), state
 
     return jax.vmap(best)(chosen)
 

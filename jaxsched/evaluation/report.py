@@ -119,9 +119,12 @@ def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) ->
 
 
 def instance_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Column titles and rows: one row per instance, then the means of each size and of all."""
+    """Column titles and rows: one row per instance, then the means of each size and of all.
+
+    Where an episode was cut off, a last column says which: what was reached until then is no objective of a solution.
+    """
     titles = ["instance", "size", "objective", "lower", "upper", "gap %", "seconds"]
-    body = [
+    body: list[list[Any]] = [
         [row.instance, row.size, row.objective, row.lower_bound, row.upper_bound, row.gap, row.seconds]
         for row in report.rows
     ]
@@ -131,6 +134,12 @@ def instance_table(report: Report) -> tuple[list[str], list[list[str]]]:
         means.append(["mean", size, sum(of_size) / len(of_size), "", "", gap, ""])
     if len(means) > 1:
         means.append(["mean", "all", report.mean_objective, "", "", report.mean_gap, ""])
+    if any(row.truncated for row in report.rows):
+        titles.append("end")
+        for cells, row in zip(body, report.rows, strict=True):
+            cells.append("truncated" if row.truncated else "")
+        for cells in means:
+            cells.append("")
     return titles, [[number(cell) for cell in row] for row in body + means]
 
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxsched.core.environment import Environment
+from jaxsched.core.settings import plain_number
 from jaxsched.policies.network import Apply, NetworkConfig, Params, example_observation, init_network
 
 FILE_NAME = "policy.safetensors"
@@ -35,8 +36,9 @@ def difference(saved: Any, wanted: Any, prefix: str = "") -> list[str]:
 
 
 def describe(env: Environment) -> dict[str, Any]:
-    """The environment's id and settings as plain data."""
-    return {"id": env.id, "settings": dict(env.settings)}
+    """The environment's id and settings as plain data, for JSON."""
+    settings = {name: plain_number(value) for name, value in env.settings.items()}
+    return {"id": env.id, "settings": settings}
 
 
 def named(params: Params) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def save_policy(path: str | Path, params: Params, config: NetworkConfig, env: En
 
 def shipped_policies(env: Environment) -> dict[str, Path]:
     """Trained policies that come with the package of the environment, by name."""
-    folder = Path(inspect.getfile(type(env))).parent / "data" / "policies"
+    folder = Path(inspect.getfile(type(env.unwrapped))).parent / "data" / "policies"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 

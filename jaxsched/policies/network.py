@@ -22,6 +22,7 @@ from jax import Array
 from jaxsched.core.environment import Environment, Source
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
+from jaxsched.core.settings import make_plain
 
 Params = Any  # a nested dict of arrays
 Apply = Callable[[Params, GraphObservation], tuple[Array, Array]]  # -> logits f32[A], value f32[]
@@ -39,6 +40,7 @@ class NetworkConfig:
     backend: str = "dense"
 
     def __post_init__(self):
+        make_plain(self)
         if self.backend not in BACKENDS:
             raise UnknownNameError("backend", self.backend, BACKENDS)
         if self.width % self.num_heads:

@@ -15,7 +15,7 @@ from flax import struct
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, State
-from jaxsched.core.rollout import masked_argmax
+from jaxsched.core.rollout import CUT_OFF, FAILED, best_episode, masked_argmax, outcome
 from jaxsched.policies.network import Apply, Params
 
 
@@ -32,12 +32,13 @@ class BeamConfig:
 
 
 class Found(struct.PyTreeNode):
-    """The best episode of a beam. T = `num_steps`."""
+    """The best episode of a beam, one that was cut off only where no other ended well. T = `num_steps`."""
 
     state: State  # the final state
     action: Array  # i32[T]
     objective: Array  # i32[]
-    feasible: Array  # bool[]  it ended, and well
+    feasible: Array  # bool[]  it ended with a solution
+    truncated: Array  # bool[]  it did not terminate
 
 
 def beam_search(
@@ -56,8 +57,8 @@ def beam_search(
         full = bare.replace(instance=instance)
         observation = env.observe(full)
         logits, value = apply(params, observation)
-        usable = env.feasible(full)
-        expected = jnp.where(full.done, 0, value / config.reward_scale * scale)
+        usable = env.feasible(full) | (outcome(env, full) == CUT_OFF)
+        expected = jnp.where(env.terminated(full), 0, value / config.reward_scale * scale)
         promise = jnp.where(usable, env.bound(full).astype(jnp.float32) - expected, worst)
         return promise, logits, env.action_mask(full) & ~full.done
 
@@ -96,13 +97,12 @@ def beam_search(
     start = (first, lead, lead, logits, mask)
     (beam, alive, *_), (parents, actions) = jax.lax.scan(body, start, random.split(key, num_steps))
 
-    def outcome(bare):
+    def end(bare):
         full = bare.replace(instance=instance)
-        return env.objective(full), full.done & env.feasible(full)
+        return outcome(env, full), env.objective(full)
 
-    objective, usable = jax.vmap(outcome)(beam)
-    usable &= alive
-    best = jnp.argmin(jnp.where(usable, objective, jnp.iinfo(jnp.int32).max))
+    ends, objective = jax.vmap(end)(beam)
+    best = best_episode(jnp.where(alive, ends, FAILED), objective)
 
     def back(line, step):
         parent, action = step
@@ -110,4 +110,10 @@ def beam_search(
 
     _, taken = jax.lax.scan(back, best, (parents, actions), reverse=True)
     final = jax.tree.map(lambda leaf: leaf[best], beam).replace(instance=instance)
-    return Found(state=final, action=taken, objective=objective[best], feasible=usable[best])
+    return Found(
+        state=final,
+        action=taken,
+        objective=objective[best],
+        feasible=alive[best] & final.done & env.feasible(final),
+        truncated=~env.terminated(final),
+    )

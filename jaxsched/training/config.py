@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from jaxsched.core.errors import UnknownNameError
+from jaxsched.core.settings import make_plain
 from jaxsched.policies.network import NetworkConfig
 
 
@@ -23,6 +24,7 @@ class TrainConfig:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
 
     def __post_init__(self):
+        make_plain(self)
         if self.num_envs % self.num_minibatches:
             raise ValueError(f"num_envs {self.num_envs} must be a multiple of num_minibatches {self.num_minibatches}")
 

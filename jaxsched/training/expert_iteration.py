@@ -67,19 +67,23 @@ def make_update(
             return planned.action[0], planned.weights[0]
 
         final, (_, action, weights, timestep) = unroll(env, step_key, first, act, env.max_steps(instance))
+        terminated = env.terminated(final)
+        _, last_value = apply(params, env.observe(final))
         zeros, ones = jnp.zeros_like(timestep.reward), jnp.ones_like(timestep.reward)
-        # With values of 0 and lambda 1 an advantage is the discounted reward to the end of the episode.
+        # With values of 0 and lambda 1 an advantage is the discounted reward to the end of the episode, and from there
+        # on what the network expects where the episode was cut off.
         gained = advantages(
             timestep.reward * config.reward_scale,
             zeros,
             timestep.metrics["decision"],
             ones,
-            jnp.zeros((), jnp.float32),
+            jnp.where(terminated, 0.0, last_value),
             config.gamma,
             1.0,
         )
         objective = env.objective(final)
-        figures = jnp.stack([objective.astype(jnp.float32), objective / env.reward_scale(first)])
+        truncated = (~terminated).astype(jnp.float32)
+        figures = jnp.stack([objective.astype(jnp.float32), objective / env.reward_scale(first), truncated])
         return Searched(instance, reset_key, step_key, action, weights, gained), figures
 
     def loss(params: Params, episodes: Searched) -> tuple[Array, Metrics]:
@@ -103,7 +107,7 @@ def make_update(
         play = jax.vmap(episode, (None, None, None, 0))
         episodes, figures = play(state.params, state.key, state.update, ids)
         state, metrics = gradient_steps(state, optimizer, loss, episodes, config, mesh)
-        objective, ratio = figures.mean(0)
-        return state, metrics | {"objective": objective, "objective_over_scale": ratio}
+        objective, ratio, truncated = figures.mean(0)
+        return state, metrics | {"objective": objective, "objective_over_scale": ratio, "truncated": truncated}
 
     return update

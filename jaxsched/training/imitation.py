@@ -59,10 +59,10 @@ def make_update(
             return jnp.where(env_id < config.num_own, policy.sample(key), label), label
 
         final, (_, action, label, _) = unroll(env, step_key, first, act, env.max_steps(instance))
-        objective = jnp.stack(
-            [env.objective(final).astype(jnp.float32), env.objective(final) / env.reward_scale(first)]
-        )
-        return Lessons(instance, reset_key, step_key, action, label), objective
+        objective = env.objective(final).astype(jnp.float32)
+        truncated = (~env.terminated(final)).astype(jnp.float32)
+        figures = jnp.stack([objective, objective / env.reward_scale(first), truncated])
+        return Lessons(instance, reset_key, step_key, action, label), figures
 
     def loss(params: Params, lessons: Lessons) -> tuple[Array, Metrics]:
         def evaluate(lesson):
@@ -79,10 +79,10 @@ def make_update(
     def update(state: TrainState) -> tuple[TrainState, Metrics]:
         ids = env_ids(config.num_envs, mesh)
         play = jax.vmap(episode, (None, None, None, 0))
-        lessons, objective = play(state.params, state.key, state.update, ids)
+        lessons, figures = play(state.params, state.key, state.update, ids)
         state, metrics = gradient_steps(state, optimizer, loss, lessons, config, mesh)
         own = (ids < config.num_own)[:, None]
-        mean = jnp.where(own, objective, 0).sum(0) / max(config.num_own, 1)  # of the policy's own episodes
-        return state, metrics | {"objective": mean[0], "objective_over_scale": mean[1]}
+        mean = jnp.where(own, figures, 0).sum(0) / max(config.num_own, 1)  # of the policy's own episodes
+        return state, metrics | {"objective": mean[0], "objective_over_scale": mean[1], "truncated": mean[2]}
 
     return update

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import random
 from jax.sharding import Mesh
 
 from jaxsched.core.chart import COLOURS, clean, colour_of
 from jaxsched.core.environment import Environment, Source
+from jaxsched.core.settings import plain
 from jaxsched.policies.io import FILE_NAME, CheckpointMismatchError, describe, difference, named, save_policy
 from jaxsched.policies.network import Apply, Params
 from jaxsched.training import expert_iteration, imitation, ppo, self_labeling
@@ -88,14 +90,18 @@ def train(
 ) -> tuple[Apply, TrainState]:
     """Train and leave in `run_dir`: config.json, log.jsonl, checkpoints/, policy.safetensors, curve.png.
 
-    `num_seeds` > 1 trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the state and every
-    metric then has a leading axis, and each seed's result is that of its own run up to float rounding. `evaluate` is
-    called for the (first) seed every `evaluate_every` updates and at the end. With `resume` the newest checkpoint is
-    continued; the result is bit-exact for the same versions, device kind and device count. `initial` parameters, as
+    `num_seeds` > 1 trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the
+    state and every metric then has a leading axis, and each seed's result is that of its own run up
+    to float rounding. `evaluate` is called for the (first) seed every `evaluate_every` updates and at
+    the end; it may keep the parameters. With `resume` the newest checkpoint is continued; the result
+    is bit-exact for the same versions, device kind and device count. `initial` parameters, as
     `load_policy` returns them, replace the random ones of every seed (fine-tuning).
     """
+    seed, num_seeds = plain(seed, "seed", int), plain(num_seeds, "num_seeds", int)
+    chunk = plain(chunk, "chunk", int)
+    evaluate_every = plain(evaluate_every, "evaluate_every", int)
+    checkpoint_every = plain(checkpoint_every, "checkpoint_every", int)
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
     _check_config(run_dir, env, config, seed, num_seeds, resume)
     init, make = make_training(env, source, config, mesh)
 
@@ -137,7 +143,7 @@ def train(
                     for i, metrics in enumerate(pending)
                 ]
                 if evaluate and ((evaluate_every and done % evaluate_every == 0) or done == config.num_updates):
-                    rows[-1]["evaluation"] = evaluate(apply, _first(state.params, num_seeds))
+                    rows[-1]["evaluation"] = _plain_metrics(evaluate(apply, _first(state.params, num_seeds)))
                 for row in rows:
                     log.write(json.dumps(row) + "\n")
                 log.flush()
@@ -159,18 +165,33 @@ def _fitting(initial: Params, wanted: Params) -> Params:
     saved, needed = ({name: str(leaf.shape) for name, leaf in named(params).items()} for params in (initial, wanted))
     if lines := difference(saved, needed):
         raise CheckpointMismatchError("the initial parameters are of another network: " + "; ".join(lines[:5]))
-    return jax.tree.map(lambda leaf, like: jax.numpy.array(leaf, like.dtype), initial, wanted)
+    return jax.tree.map(lambda leaf, like: jnp.array(leaf, like.dtype), initial, wanted)
 
 
 def _first(params: Params, num_seeds: int) -> Params:
-    return params if num_seeds == 1 else jax.tree.map(lambda leaf: leaf[0], params)
+    """A copy of the (first) seed's parameters: the next update donates the buffers of the state."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf if num_seeds == 1 else leaf[0]), params)
+
+
+def _plain_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What `evaluate` returned as numbers of Python, or None, which the log can hold."""
+    types = bool, int, float, type(None)
+    return {str(name): plain(value, f"metric {name}", *types) for name, value in metrics.items()}
 
 
 def _check_config(
     run_dir: Path, env: Environment, config: TrainConfig, seed: int, num_seeds: int, resume: bool
 ) -> None:
-    """Write config.json; refuse a folder in use, and a resume with another configuration."""
+    """Make the folder and write config.json; refuse a folder in use, and a resume with another configuration.
+
+    Raises `ValueError` for a setting that JSON does not hold, before there is a folder.
+    """
     data = {"environment": describe(env), "training": to_dict(config), "seed": seed, "num_seeds": num_seeds}
+    for part in ("environment", "training"):
+        try:
+            json.dumps(data[part])
+        except TypeError as error:
+            raise ValueError(f"config.json cannot hold the {part}: {error}") from None
     path = run_dir / "config.json"
     if path.exists():
         if not resume:
@@ -188,6 +209,7 @@ def _check_config(
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
+    run_dir.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data | {"versions": versions}, indent=1) + "\n")
 
 
@@ -208,7 +230,8 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, A
 
     def text(row: dict[str, Any]) -> str:
         value = float(np.mean(row["objective_over_scale"]))
-        extra = "".join(f", {name} {number:.2f}" for name, number in row.get("evaluation", {}).items())
+        numbers = row.get("evaluation", {}).items()
+        extra = "".join(f", {name} {number:.2f}" for name, number in numbers if number is not None)
         return f"objective / reward scale {value:.3f}{extra}"
 
     def plain(done: int, row: dict[str, Any]) -> None:

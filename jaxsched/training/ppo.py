@@ -1,7 +1,7 @@
 """PPO on whole episodes, one update as one pure function of the train state.
 
 After Schulman et al. 2017, with generalised advantage estimation (Schulman et al. 2016). Episodes are played to the
-end, so nothing is bootstrapped except lanes that ran out of steps.
+end, so nothing is bootstrapped except lanes that were cut off (by a horizon, a wrapper) or ran out of steps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Episodes(struct.PyTreeNode):
     reward: Array  # f32[E, T]
     mask: Array  # bool[E, T]  the step took a decision
     elapsed: Array  # i32[E, T]  ticks that passed in the step
-    last_value: Array  # f32[E]  value of the final state, 0 where the episode ended
+    last_value: Array  # f32[E]  value of the final state, 0 where the episode terminated
+    truncated: Array  # bool[E]  it did not
     objective: Array  # i32[E]
     scale: Array  # f32[E]  env.reward_scale
 
@@ -56,6 +57,7 @@ def collect(env: Environment, source: Source, apply: Apply, state: TrainState, i
             return action, (policy.log_prob(action), value)
 
         final, (_, action, (log_prob, value), timestep) = unroll(env, step_key, first, act, env.max_steps(instance))
+        terminated = env.terminated(final)
         _, last_value = apply(state.params, env.observe(final))
         return Episodes(
             instance=instance,
@@ -67,7 +69,8 @@ def collect(env: Environment, source: Source, apply: Apply, state: TrainState, i
             reward=timestep.reward,
             mask=timestep.metrics["decision"],
             elapsed=timestep.elapsed,
-            last_value=jnp.where(final.done, 0.0, last_value),
+            last_value=jnp.where(terminated, 0.0, last_value),
+            truncated=~terminated,
             objective=env.objective(final),
             scale=env.reward_scale(first),
         )
@@ -159,6 +162,7 @@ def make_update(
         return state, metrics | {
             "objective": episodes.objective.astype(jnp.float32).mean(),
             "objective_over_scale": (episodes.objective / episodes.scale).mean(),
+            "truncated": episodes.truncated.astype(jnp.float32).mean(),
             "explained_variance": 1 - unexplained / jnp.maximum(spread, 1e-8),
         }
 

@@ -15,7 +15,7 @@ from jax import Array, random
 from jax.sharding import Mesh
 
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.rollout import unroll
+from jaxsched.core.rollout import best_episode, outcome, unroll
 from jaxsched.policies.distribution import MaskedCategorical
 from jaxsched.policies.network import Apply, Params
 from jaxsched.training.common import (
@@ -50,7 +50,7 @@ def make_update(
 ) -> Update:
     """One update: sample, pick the best, cross-entropy. jit it, scan it, vmap it over seeds."""
 
-    def sample(params: Params, key: Array, reset_key: Array, instance: Any) -> tuple[Array, Array, Array, Array]:
+    def sample(params: Params, key: Array, reset_key: Array, instance: Any) -> tuple[Array, ...]:
         first, _ = env.reset(reset_key, instance)
 
         def act(key, current):
@@ -59,10 +59,8 @@ def make_update(
             return MaskedCategorical(logits, observation.action_mask).sample(key, config.temperature), None
 
         final, (_, action, _, _) = unroll(env, key, first, act, env.max_steps(instance))
-        unusable = ~final.done | ~env.feasible(final)  # never the teacher while another sample is usable
         objective = env.objective(final)
-        cost = jnp.where(unusable, jnp.iinfo(jnp.int32).max, objective)
-        return action, cost, objective, objective / env.reward_scale(first)
+        return action, outcome(env, final), objective, objective / env.reward_scale(first), env.terminated(final)
 
     def loss(params: Params, labels: Labels) -> tuple[Array, Metrics]:
         def evaluate(reset_key, step_key, instance, action):
@@ -82,15 +80,17 @@ def make_update(
         instances = jax.vmap(source)(instance_key)
         sample_keys = jax.vmap(lambda key: random.split(key, config.num_samples))(step_key)  # [B, S]
         one = jax.vmap(sample, (None, 0, None, None))
-        action, cost, objective, ratio = jax.vmap(one, (None, 0, 0, 0))(state.params, sample_keys, reset_key, instances)
-        best = jnp.argmin(cost, -1)  # [B]
+        play = jax.vmap(one, (None, 0, 0, 0))
+        action, ends, objective, ratio, terminated = play(state.params, sample_keys, reset_key, instances)
+        best = best_episode(ends, objective)  # [B]  one that was cut off or failed teaches where no other is left
         rows = jnp.arange(config.num_envs, dtype=jnp.int32)
         labels = Labels(instances, reset_key, sample_keys[rows, best], action[rows, best])
         state, metrics = gradient_steps(state, optimizer, loss, shard(labels, mesh), config, mesh)
         return state, metrics | {
             "objective": objective.astype(jnp.float32).mean(),
             "objective_over_scale": ratio.mean(),
-            "best_over_scale": ratio.min(-1).mean(),
+            "best_over_scale": ratio[rows, best].mean(),
+            "truncated": (~terminated).astype(jnp.float32).mean(),
         }
 
     return update

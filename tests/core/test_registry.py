@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import jaxsched
-from jaxsched.core import Offer, UnknownNameError
+from jaxsched.core import Offer, TimeLimit, UnknownNameError
 from jaxsched.envs import job_shop, registry
 
 
@@ -66,3 +66,17 @@ def test_a_plain_function_may_make_environments():
 def test_a_taken_name_is_refused():
     with pytest.raises(ValueError, match="'JobShop-v0' is registered already"):
         jaxsched.register("JobShop-v0", job_shop.JobShop)
+
+
+def test_a_wrapped_environment_is_made():
+    """Issue 16, row 3: `make` died of an empty AssertionError."""
+    jaxsched.register("Mine-v0", lambda limit=10: TimeLimit(jaxsched.make("JobShop-v0"), limit))
+    env = jaxsched.make("Mine-v0", limit=5)
+    assert env == TimeLimit(job_shop.JobShop(), 5)
+    assert registry.offer(env) is registry.offer(job_shop.JobShop())
+
+
+def test_what_makes_no_environment_is_refused_in_a_line():
+    jaxsched.register("Mine-v0", lambda: "JobShop-v0")
+    with pytest.raises(TypeError, match="registered as 'Mine-v0' returns a str, neither an Environment nor"):
+        jaxsched.make("Mine-v0")

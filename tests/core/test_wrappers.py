@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core import AutoReset, EpisodeStats, Pool, TimeLimit, greedy
+from jaxsched.core import (
+    AutoReset,
+    Environment,
+    EpisodeStats,
+    Pool,
+    TimeLimit,
+    evolution,
+    greedy,
+    masked_argmax,
+    unroll,
+)
 from jaxsched.envs import job_shop
 from tests import shapes
 
@@ -50,13 +60,115 @@ def test_a_time_limit_truncates():
     limited = play(TimeLimit(ENV, 3), [*ORDER, 1])
     flags = [(bool(timestep.terminated), bool(timestep.truncated)) for _, timestep in limited]
     assert flags == [(False, False)] * 3 + [(False, True)] * 4
-    for (state, timestep), (inner, plain) in zip(limited[:4], native, strict=False):
+    for (state, timestep), (inner, plain) in zip(limited[:3], native, strict=False):
         assert_equal(state.inner, inner)
-        assert_equal(timestep.replace(truncated=plain.truncated), plain)
+        assert_equal(timestep, plain)
+    (state, timestep), (inner, plain) = limited[3], native[3]
+    assert_equal(state.inner, inner)
+    assert not timestep.observation.action_mask.any()
+    assert not timestep.metrics["feasible"]  # the rest of the jobs will never be placed
+    seen = timestep.observation.replace(action_mask=plain.observation.action_mask)
+    metrics = timestep.metrics | {"feasible": plain.metrics["feasible"]}
+    assert_equal(timestep.replace(observation=seen, metrics=metrics, truncated=plain.truncated), plain)
     for state, timestep in limited[4:]:  # takes no more actions
-        assert_equal(state.inner, limited[3][0].inner)
+        assert_equal(state, limited[3][0])
         assert timestep.reward == timestep.elapsed == 0
-        assert timestep.metrics["illegal"]
+        assert not timestep.metrics["decision"]
+        assert not timestep.metrics["illegal"]
+
+
+def cut(env, id="JobShop-v0"):
+    """Totals of 40 steps of random legal play, and the last state."""
+    instance = shapes.instance_of(JOBS) if id == "JobShop-v0" else env.default_source(KEY)
+
+    @jax.jit
+    def run():
+        def body(state, key):
+            mask = env.action_mask(state)
+            action = masked_argmax(jax.random.uniform(key, mask.shape, jnp.float32), mask)
+            state, timestep = env.step(key, state, action)
+            return state, (timestep.metrics["decision"], timestep.metrics["illegal"])
+
+        final, counts = jax.lax.scan(body, env.reset(KEY, instance)[0], jax.random.split(KEY, 40))
+        return final, jax.tree.map(lambda count: count.sum(dtype=jnp.int32), counts)
+
+    return instance, *jax.device_get(run())
+
+
+@pytest.mark.parametrize("id", ["JobShop-v0", "FlexibleJobShop-v0", "MemoryMap-v0", "SoC-v0"])
+def test_a_wrapper_agrees_with_its_end(id):
+    """Issue 16, row 2: 36 decisions were counted on ft06 after a limit of 10, 26 of them illegal; and its siblings."""
+    env = TimeLimit(jaxsched.make(id), 3)
+    instance, state, (num_decisions, num_illegal) = cut(env, id)
+    assert num_illegal == 0
+    assert num_decisions == 3 if id != "SoC-v0" else num_decisions <= 3  # some of its steps pass an event
+    assert env.max_steps(instance) == 3
+    assert state.done
+    assert env.cut_off(state)
+    assert not env.terminated(state)
+    assert not env.feasible(state)
+    assert not env.decides(state)
+    assert not env.action_mask(state).any()
+    assert not env.observe(state).action_mask.any()
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_totals_of_a_limited_episode(outside):
+    """Statistics agree with the limit on either side of it (issue 16, row 2)."""
+    env = EpisodeStats(TimeLimit(ENV, 3)) if outside else TimeLimit(EpisodeStats(ENV), 3)
+    _, state, _ = cut(env)
+    assert (state.extra if outside else state.inner.extra).num_decisions == 3
+    assert (state.extra if outside else state.inner.extra).num_illegal == 0
+
+
+def test_a_rollout_ends_at_the_limit():
+    @jax.jit
+    def play(instance):
+        return jaxsched.rollout(TimeLimit(ENV, 3), KEY, instance, greedy(TimeLimit(ENV, 3).heuristics["spt"]))
+
+    played = jax.device_get(play(shapes.instance_of(JOBS)))
+    assert played.mask.tolist() == [True] * 3
+    assert played.truncated
+    assert not played.feasible
+
+
+def test_searches_see_the_limit():
+    """Issue 16, row 2: search, replay and evolution call `apply` and `init`, not `step` (a sibling)."""
+    env = TimeLimit(ENV, 3)
+    instance = jax.tree.map(jnp.asarray, shapes.instance_of(JOBS))
+    state = env.init(KEY, instance)
+    apply = jax.jit(env.apply)
+    for job in (0, 2, 1):
+        assert not state.done
+        state = apply(KEY, state, jnp.int32(job), jnp.bool_(True))
+    assert state.done
+    after = apply(KEY, state, jnp.int32(0), jnp.bool_(True))
+    assert_equal(jax.device_get(after), jax.device_get(state))
+    wish = jnp.array([0, 2, 1, 0, 1], jnp.int32)
+    played = jax.jit(lambda: evolution.play(env, ENV.heuristics["spt"], KEY, instance, wish))()
+    assert played.length == 3
+    assert played.truncated
+
+
+def test_a_wrapper_is_the_environment_inside_to_those_who_ask():
+    """Issue 16, row 3: what is known about a problem is known about it in a wrapper."""
+    env = EpisodeStats(TimeLimit(jaxsched.make("JobShop-v0", candidates="insert"), 3))
+    assert env.unwrapped == jaxsched.make("JobShop-v0", candidates="insert") == env.unwrapped.unwrapped
+    assert (env.id, env.family, env.candidates) == ("JobShop-v0", "job_shop", "insert")
+    assert env.settings == env.unwrapped.settings
+    assert isinstance(env, Environment)
+    assert not TimeLimit(ENV, 3).complete  # an optimum may be out of reach
+    assert TimeLimit(ENV).complete
+    assert not ENV.improves
+    assert TimeLimit(jaxsched.make("MemoryMap-v0"), 3).improves
+
+
+def test_bad_limits_are_refused():
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
+        TimeLimit(ENV, 0)
+    with pytest.raises(TypeError, match="TimeLimit wraps an Environment, got str"):
+        TimeLimit("JobShop-v0", 3)
+    assert TimeLimit(ENV, np.int64(3)) == TimeLimit(ENV, 3)
 
 
 @pytest.mark.parametrize("limit", [5, None])
@@ -134,7 +246,28 @@ def test_auto_reset_goes_on_with_an_instance_of_the_pool(stream):
 
 def test_the_instance_is_not_in_the_carried_state(stream):
     _, _, steps = stream
-    assert steps[0][3].instance is None
+    assert steps[0][3].inner.instance is None
+    assert steps[0][3].instance == steps[0][3].extra  # instances of a stream are indices into its pool
+
+
+def test_a_stream_is_unrolled_with_the_index_in_its_carry():
+    """A scan that keeps the instance outside leaves the index inside, which changes from episode to episode."""
+    pool = Pool(shapes.stacked(shapes.mixed_instances(5)))
+    env = AutoReset(ENV, pool)
+
+    def act(key, state):
+        return masked_argmax(jax.random.uniform(key, (shapes.JOBS,), jnp.float32), env.action_mask(state)), None
+
+    @jax.jit
+    def run():
+        state, _ = env.reset(KEY, 3)
+        return unroll(env, KEY, state, act, 60)
+
+    _, (states, _, _, timestep) = jax.device_get(run())
+    assert states.extra[0] == 3
+    assert len(set(states.extra.tolist())) > 2
+    over = timestep.terminated | timestep.truncated
+    assert (over[:-1] | (states.extra[1:] == states.extra[:-1])).all()
 
 
 def test_wrappers_play_like_their_environment():
@@ -155,7 +288,7 @@ def test_a_wrapped_state_reads_and_replaces_inside():
     assert not state.done
     assert state.replace(job_ready=jnp.arange(4)).inner.inner.job_ready.tolist() == [0, 1, 2, 3]
     assert state.replace(extra=None).extra is None
-    assert copy.deepcopy(state).inner.extra == 0
+    assert copy.deepcopy(state).inner.extra == shapes.JOBS * shapes.OPS  # steps left
     with pytest.raises(AttributeError, match="makespan"):
         _ = state.makespan
 

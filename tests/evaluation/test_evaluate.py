@@ -6,13 +6,14 @@ import dataclasses
 import importlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core import UnknownNameError, pad_to
+from jaxsched.core import TimeLimit, UnknownNameError, masked_argmax, pad_to
 from jaxsched.core.result import Bounds
-from jaxsched.envs import job_shop, registry
+from jaxsched.envs import job_shop, registry, soc
 from jaxsched.envs.job_shop import to_jobs
 from jaxsched.evaluation import (
     InvalidSolutionError,
@@ -25,6 +26,7 @@ from jaxsched.evaluation import (
     randomised_rule,
     rule_policy,
 )
+from jaxsched.evaluation.report import instance_table, write_json
 from tests.shapes import JOBS, MACHINES, OPS, mixed_instances
 
 # `jaxsched.evaluation.evaluate` is the function; this is the module of that name.
@@ -128,6 +130,70 @@ class Doubting(job_shop.JobShop):
 def test_an_invalid_solution_is_an_error_that_names_the_instance():
     with pytest.raises(InvalidSolutionError, match=r"spt on mixed-0: machine 0 is on fire \(and 1 more\)"):
         evaluate(Doubting(), INSTANCES, "spt")
+
+
+def test_what_a_horizon_cuts_off_is_reported():
+    """Issue 16, row 1: `evaluate` ended in "no feasible end"."""
+    env = jaxsched.make("SoC-v0")
+    instances = generate(soc.streams(horizon=120, num_jobs=4, scale=10.0), 2)
+    report = evaluate(env, instances, "random", samples=3)
+    for row in report.rows:
+        assert row.truncated
+        assert row.to_dict()["truncated"]
+        assert row.gap is None
+        assert env.validate(instances[row.instance], row.solution) == []
+        assert row.objective == env.measure(instances[row.instance], row.solution)
+    titles, body = instance_table(report)
+    assert titles[-1] == "end"
+    assert [cells[-1] for cells in body] == ["truncated", "truncated", ""]
+
+
+def test_what_a_wrapper_cuts_off_is_reported_without_a_solution():
+    """A schedule that was not finished is none, and its bound is no objective (issue 16, row 1: a sibling)."""
+    report = evaluate(TimeLimit(ENV, 2), INSTANCES, "spt")
+    for row in report.rows:
+        over = INSTANCES[row.instance].op_mask.sum() <= 2
+        assert (row.truncated, row.solution is None) == (not over, not over)
+    assert sum(row.truncated for row in report.rows) > 2
+    whole = evaluate(TimeLimit(ENV), INSTANCES, "spt")
+    assert objectives(whole) == objectives(evaluate(ENV, INSTANCES, "spt"))
+    assert not any(row.truncated for row in whole.rows)
+    assert instance_table(whole)[0][-1] == "seconds"
+
+
+def test_a_sample_that_terminated_is_better_than_one_that_was_cut_off():
+    """A policy that often wastes its steps is cut off with a lower bound than its schedule has (issue 16, row 1)."""
+    tiny = {"tiny": job_shop.from_jobs([[(0, 1), (1, 5)], [(0, 5), (1, 1)]])}
+
+    def wasteful(key, state, observation):
+        """Job 1 first, which ends at 11 instead of 7."""
+        action = masked_argmax(jnp.array([0, 1]), observation.action_mask)
+        return jnp.where(jax.random.uniform(key) < 0.4, -1, action)
+
+    env = TimeLimit(ENV, 4)
+    rows = [evaluate(env, tiny, wasteful, seed=seed).rows[0] for seed in range(20)]
+    assert {row.objective for row in rows if not row.truncated} == {11}
+    assert min(row.objective for row in rows if row.truncated) < 11
+    best = evaluate(env, tiny, wasteful, samples=40).rows[0]
+    assert (best.truncated, best.objective) == (False, 11)
+    assert job_shop.validate(tiny["tiny"], best.solution) == []
+
+
+@pytest.mark.parametrize("number", [np.int64, jnp.int32, np.array], ids=["numpy", "jax", "array"])
+def test_numbers_of_numpy_and_jax_are_written(number, tmp_path):
+    """A seed of NumPy was kept in the rows, which JSON refused (issue 16, row 8: a sibling)."""
+    report = evaluate(ENV, INSTANCES, "random", seed=number(3), samples=number(2))
+    assert objectives(report) == objectives(evaluate(ENV, INSTANCES, "random", seed=3, samples=2))
+    write_json(tmp_path / "report.json", [report])
+    assert {row.seed for row in report.rows} == {3}
+    for given in ({"seed": 0.5}, {"samples": 2.0}, {"samples": True}):
+        with pytest.raises(ValueError, match="must be of type int, got"):
+            evaluate(ENV, INSTANCES, "random", **given)
+
+
+def test_an_episode_that_does_not_end_is_an_error():
+    with pytest.raises(InvalidSolutionError, match="no feasible end in 1 episodes"):
+        evaluate(ENV, INSTANCES, lambda key, state, observation: jnp.int32(-1))
 
 
 def test_an_objective_below_a_proved_bound_is_an_error(monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from jax import random
 
 import jaxsched
-from jaxsched.core import greedy
+from jaxsched.core import TimeLimit, greedy
 from jaxsched.core.evolution import UNUSABLE, EvolutionConfig, begin, evolve, play
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import blocking
@@ -85,6 +85,27 @@ def test_a_beam_is_no_worse_than_the_greedy_policy_and_its_actions_replay():
     assert (objective < greedy).any()
     np.testing.assert_array_equal(objective, of_state)
     np.testing.assert_array_equal(objective, replayed)
+
+
+def test_a_beam_prefers_what_terminates():
+    """A line that is cut off has a low bound, since it leaves work undone (issue 16, row 1)."""
+
+    instance = jax.tree.map(lambda leaf: leaf[0], instances())
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def search(env, num_steps):
+        state, _ = env.reset(random.key(0), instance)
+        return beam_search(env, APPLY, PARAMS, random.key(0), state, num_steps, BeamConfig(width=4))
+
+    cut = search(TimeLimit(ENV, 4), 6)
+    assert cut.truncated
+    assert not cut.feasible
+    assert cut.state.done
+    assert cut.objective >= cut.state.baseline
+    whole, plain = search(TimeLimit(ENV, 6), 6), search(ENV, 6)
+    assert whole.feasible
+    assert not whole.truncated
+    assert whole.objective == plain.objective == beams(4)[0][0]
 
 
 def test_planning_through_the_whole_tree_is_near_the_optimum():

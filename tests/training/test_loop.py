@@ -1,8 +1,11 @@
 """The host loop: files, resume, refusals."""
 
+import dataclasses
 import json
+import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -83,6 +86,98 @@ def test_a_run_starts_from_given_parameters(tmp_path):
     wide = replace(CONFIG, network=NetworkConfig(width=32, num_layers=1, num_heads=2))
     with pytest.raises(CheckpointMismatchError, match="initial parameters are of another network: embed: saved"):
         loop.train(ENV, SOURCE, wide, run_dir=tmp_path / "wide", initial=params, **OPTIONS)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_parameters_that_were_kept_stay_usable(num_seeds, tmp_path):
+    """Issue 16, row 6: "Array has been deleted", the next update donates them; also of the first of
+    several seeds, and what `initial` names (siblings).
+    """
+    kept = []
+
+    def total(params):
+        return float(sum(abs(leaf).sum() for leaf in jax.tree.leaves(params)))
+
+    def evaluate(apply, params):
+        kept.append((params, total(params)))  # NumPy would hold on to the buffers
+        return {}
+
+    given = {"evaluate": evaluate, "evaluate_every": 1, "num_seeds": num_seeds, **OPTIONS}
+    _, state = loop.train(ENV, SOURCE, replace(CONFIG, num_updates=3), run_dir=tmp_path / "a", **given)
+    assert len(kept) == 3
+    for params, before in kept:
+        assert total(params) == before
+    best, _ = kept[0]
+    for run in "bc":
+        loop.train(ENV, SOURCE, replace(CONFIG, num_updates=2), run_dir=tmp_path / run, initial=best, **OPTIONS)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((best, state)))
+
+
+def test_scalars_of_numpy_and_jax_are_the_numbers_they_are(tmp_path):
+    """Issue 16, row 8: a bare JSON error and an empty run folder; and what `evaluate` returns (a sibling)."""
+    network = NetworkConfig(width=np.int64(16), num_layers=jnp.int32(1), num_heads=np.array(2))
+    assert network == CONFIG.network
+    given = {"learning_rate": np.float64(1e-3), "num_updates": jnp.int32(2), "num_samples": np.int16(8)}
+    config = replace(CONFIG, network=network, temperature=jnp.float32(1), **given)
+    assert config == replace(CONFIG, num_updates=2)
+    assert json.loads(json.dumps(to_dict(config))) == to_dict(config)
+
+    def evaluate(apply, params):
+        return {"gap": jnp.float32(2.5), "cost": np.int64(7), "solved": np.bool_(True), "bound": None}
+
+    env = job_shop.JobShop(max_visits=np.int64(2))
+    options = OPTIONS | {"chunk": np.int64(2), "checkpoint_every": jnp.int32(2), "progress": True}
+    for seed in (np.int64(3), jnp.int32(3), np.array(3)):
+        run_dir = tmp_path / type(seed).__name__
+        loop.train(env, SOURCE, config, run_dir=run_dir, seed=seed, num_seeds=np.int8(1), evaluate=evaluate, **options)
+        assert json.loads((run_dir / "config.json").read_text())["seed"] == 3
+        evaluation = {"gap": 2.5, "cost": 7, "solved": True, "bound": None}
+        assert rows(run_dir)[-1]["evaluation"] == evaluation
+        load_policy(run_dir, env)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": 1.5}, "seed must be of type int, got 1.5"),
+        ({"seed": True}, "seed must be of type int, got True"),
+        ({"seed": np.arange(2)}, "seed must be of type int, got array"),
+        ({"num_seeds": "2"}, "num_seeds must be of type int, got '2'"),
+        ({"chunk": None}, "chunk must be of type int, got None"),
+    ],
+    ids=str,
+)
+def test_what_is_no_number_is_refused_before_there_is_a_folder(given, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        loop.train(ENV, SOURCE, CONFIG, run_dir=tmp_path / "run", **OPTIONS | given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_json_does_not_hold_are_refused_before_there_is_a_folder(tmp_path):
+    """A third party's environment may have any setting (issue 16, row 8: a sibling)."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Odd(job_shop.JobShop):
+        table: frozenset = frozenset({1})
+
+    with pytest.raises(ValueError, match=r"config\.json cannot hold the environment: Object of type frozenset"):
+        loop.train(Odd(), SOURCE, CONFIG, run_dir=tmp_path / "run", **OPTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": lambda step: 1e-3}, "learning_rate must be of type float, got <function"),
+        ({"learning_rate": np.ones(2)}, "learning_rate must be of type float, got array"),
+        ({"num_updates": 2.0}, "num_updates must be of type int, got 2.0"),
+        ({"schedule": 3}, "schedule must be of type str, got 3"),
+    ],
+    ids=str,
+)
+def test_fields_are_of_their_type(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **change)
 
 
 def test_resume_without_a_run(tmp_path):

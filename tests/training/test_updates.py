@@ -1,5 +1,6 @@
 """The learners: estimates against oracles, one update of each algorithm, global gradients on several devices."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,9 +14,19 @@ import pytest
 from jax import random
 
 import jaxsched
-from jaxsched.envs import job_shop
+from jaxsched.core import TimeLimit, replay
+from jaxsched.core.rollout import CUT_OFF, FAILED, SOLVED, best_episode
+from jaxsched.envs import job_shop, soc
 from jaxsched.policies import MaskedCategorical, NetworkConfig, greedy_policy
-from jaxsched.training import ExpertIterationConfig, ImitationConfig, PPOConfig, SelfLabelingConfig, make_training, ppo
+from jaxsched.training import (
+    ExpertIterationConfig,
+    ImitationConfig,
+    PPOConfig,
+    SelfLabelingConfig,
+    expert_iteration,
+    make_training,
+    ppo,
+)
 from jaxsched.training.common import episode_keys, init_state, make_optimizer, revisit
 
 ENV = jaxsched.make("JobShop-v0")
@@ -116,6 +127,91 @@ def test_revisit_sees_what_was_played():
     np.testing.assert_allclose(log_prob, episodes.log_prob, atol=1e-5)
     np.testing.assert_allclose(value, episodes.value, atol=1e-5)
     assert (mask == episodes.mask).all()
+
+
+STREAM = jaxsched.make("SoC-v0")
+STREAM_SOURCE = soc.streams(horizon=60, num_jobs=4, scale=10.0)
+SMALL = PPOConfig(num_envs=4, num_minibatches=2, num_epochs=1, network=NETWORK)
+
+
+def collected(env, source, config=SMALL):
+    """Episodes, the values of their final states, and whether these terminated."""
+    apply, state = init_state(random.key(0), env, source, config, make_optimizer(config))
+    ids = jnp.arange(config.num_envs, dtype=jnp.int32)
+
+    @jax.jit
+    def run():
+        episodes = ppo.collect(env, source, apply, state, ids)
+
+        def final(reset_key, step_key, instance, action):
+            first, _ = env.reset(reset_key, instance)
+            last, _ = replay(env, step_key, first, action)
+            return apply(state.params, env.observe(last))[1], env.terminated(last)
+
+        ends = jax.vmap(final)
+        keys = episodes.reset_key, episodes.step_key
+        return episodes, *ends(*keys, episodes.instance, episodes.action)
+
+    return jax.device_get(run())
+
+
+@pytest.mark.parametrize("cut", ["horizon", "wrapper", "none"])
+def test_what_is_cut_off_is_bootstrapped_from_its_last_observation(cut):
+    """Issue 16, row 1: with a horizon the value of the last state was taken for 0; and with a wrapper (a sibling)."""
+    env = {"horizon": STREAM, "wrapper": TimeLimit(ENV, 4), "none": ENV}[cut]
+    episodes, value, terminated = collected(env, STREAM_SOURCE if cut == "horizon" else SOURCE)
+    assert terminated.all() == (cut == "none")
+    assert (episodes.truncated == ~terminated).all()
+    expected = np.where(terminated, 0, value)
+    np.testing.assert_allclose(episodes.last_value, expected, rtol=1e-5, atol=1e-7)
+    assert (episodes.last_value[~terminated] != 0).all()
+    assert episodes.action.shape[1] == env.max_steps(episodes.instance)
+
+
+def test_ppo_trains_on_decisions_before_a_limit_alone():
+    """Issue 16, row 2: all 36 steps of ft06 counted after a limit of 10."""
+    episodes, _, _ = collected(TimeLimit(ENV, 4), SOURCE)
+    assert (episodes.mask.sum(1) == 4).all()
+
+
+@pytest.mark.parametrize("config", [PPO, LABELS, RULE, PLANS], ids=lambda config: type(config).__name__)
+def test_every_trainer_counts_what_is_cut_off(config):
+    """Statistics say how many episodes did not terminate (issue 16, row 1: a sibling)."""
+    config = dataclasses.replace(config, num_updates=1)
+    init, make = make_training(TimeLimit(ENV, 4), SOURCE, config)
+    apply, state = init(random.key(0))
+    _, metrics = jax.jit(make(apply))(state)
+    assert metrics["truncated"] == 1
+
+
+def test_the_searched_gain_of_an_episode_that_is_cut_off_goes_on_with_its_value():
+    """Expert iteration fitted values to the rewards before a limit alone (issue 16, row 1: a sibling)."""
+    apply, state = init_state(random.key(0), ENV, SOURCE, PLANS, make_optimizer(PLANS))
+
+    def constant(params, observation):
+        return apply(params, observation)[0], jnp.float32(5)
+
+    seen = []
+
+    def keep(state, optimizer, loss, batch, config, mesh):
+        seen.append(batch)
+        return state, {}
+
+    for env in (ENV, TimeLimit(ENV, 4)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(expert_iteration, "gradient_steps", keep)
+            update = expert_iteration.make_update(env, SOURCE, constant, make_optimizer(PLANS), PLANS)
+            update(state)
+    whole, limited = (np.asarray(batch.gained[:, 0]) for batch in seen)
+    assert (whole < 1).all()
+    assert (limited > 4).all()
+
+
+def test_the_best_sample_is_one_that_terminated():
+    """A wasteful episode is cut off with a low bound; it must not be the teacher (issue 16, row 1)."""
+    ends = jnp.array([[CUT_OFF, SOLVED, SOLVED], [FAILED, CUT_OFF, CUT_OFF], [FAILED, FAILED, FAILED]])
+    objectives = jnp.array([[1, 9, 7], [0, 5, 5], [3, 2, 2]], jnp.int32)
+    assert best_episode(ends, objectives).tolist() == [2, 1, 1]
 
 
 def test_worlds_are_addressed_by_update_and_environment():

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.core.errors import InstanceError, UnknownNameError
+from jaxsched.core.errors import InstanceError, PortableError, UnknownNameError
 from jaxsched.envs.job_shop.settings import OBJECTIVES
 from jaxsched.envs.job_shop.sources import INT32_MAX
 from jaxsched.envs.job_shop.types import Instance, Shop
@@ -33,7 +33,7 @@ class Lists:
     num_machines: int
 
 
-class Fault(ValueError):
+class Fault(PortableError, ValueError):
     """What `check` found: `reason`, and the job, operation and item at fault where there are such.
 
     `item` is 0 for the machine and 1 for the duration of an operation. Callers turn it into an `InstanceError`, adding

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
+from jaxsched.core.errors import InstanceError, PortableError
 
 INT32_MAX = 2**31 - 1
 _LIMIT = 2**62  # of times and sizes: their differences and sums of a few stay within int64
 _FIELDS = ("id", "start", "end", "size", "alignment", "offset", "gaps")
 
 
-class Fault(ValueError):
+class Fault(PortableError, ValueError):
     """What is wrong with a list of buffers: `reason`, the buffer's position and the field at fault."""
 
     def __init__(self, reason: str, index: int | None = None, field: str = "id"):
