@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 from jaxsched.core.errors import UnknownNameError

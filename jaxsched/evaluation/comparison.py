@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import jax
 from jax import random
 
-from jaxsched.core.environment import Environment, Instance, Source
+from jaxsched.core.environment import Environment, Instance, Policy, Source
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.offer import Loaded
 from jaxsched.core.padding import unstack
@@ -114,16 +115,25 @@ def policy_entries(
     ]
 
 
-@functools.lru_cache(maxsize=16)
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """`params -> policy` for `evaluate`, equal for the same `apply`, so that it is compiled once."""
+
+    build: Callable[[Apply, Params], Policy]
+    apply: Apply
+
+    def __call__(self, params: Params) -> Policy:
+        return self.build(self.apply, params)
+
+
 def greedy_maker(apply: Apply) -> MakePolicy:
-    """`params -> greedy policy` for `evaluate`: the same object for the same `apply`, so it is compiled once."""
-    return functools.partial(greedy_policy, apply)
+    """`params -> greedy policy`."""
+    return _Maker(greedy_policy, apply)
 
 
-@functools.lru_cache(maxsize=16)
 def sampling_maker(apply: Apply) -> MakePolicy:
-    """`params -> sampling policy` for `evaluate`, likewise."""
-    return functools.partial(sampling_policy, apply)
+    """`params -> sampling policy`."""
+    return _Maker(sampling_policy, apply)
 
 
 def rule_entries(env: Environment, rules: Sequence[str]) -> list[Entry]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
+from jaxsched.core.callables import Uncached, as_key
 from jaxsched.core.environment import Environment, Instance, Policy
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.identity import instance_hash, instance_size
@@ -180,7 +181,8 @@ def evaluate(
     The best is one that terminated; where every one was cut off, the row is marked `truncated`.
 
     `policy` is the name of a rule, a `Policy`, or with `params` a function `params -> Policy`; weights given that way
-    are data, and evaluating others with the same function object compiles nothing. Sample i of an instance draws from
+    are data, and evaluating others with the same function object compiles nothing; an object that holds its weights
+    itself is compiled in every call. Sample i of an instance draws from
     `seed`, the instance and i alone, whatever its padding and its company. Instances of equal shapes share a program.
 
     Raises `UnknownNameError` for an unknown rule, `InvalidSolutionError` naming the instance where `validate` objects.
@@ -193,7 +195,9 @@ def evaluate(
     label = label or (policy if isinstance(policy, str) else "policy")
     if isinstance(policy, str):
         policy = rule_policy(env, policy)
-    make: Any = _Fixed(policy) if params is None else policy  # pyright: ignore[reportArgumentType]
+    key: Any = as_key(policy)
+    make: MakePolicy = _Fixed(key) if params is None else key
+    compile_program = functools.lru_cache(_compile.__wrapped__) if isinstance(key, Uncached) else _compile
     params = jax.tree.map(jnp.asarray, jax.device_get(params))  # from any number of devices to the default one
 
     rows: dict[str, Row] = {}
@@ -213,7 +217,7 @@ def evaluate(
             for sample_ids in _chunks(samples, sample_chunk):
                 args = params, random.key(seed), stacked, ids, chunk, sample_ids
                 began = time.perf_counter()
-                program = _compile(env, make, *_signature(args))
+                program = compile_program(env, make, *_signature(args))
                 compiled = time.perf_counter()
                 ends, objectives, lower, state = jax.device_get(program(*args))
                 seconds += time.perf_counter() - compiled

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx, struct
 
 import jaxsched
 from jaxsched.core import TimeLimit, UnknownNameError, masked_argmax, pad_to
@@ -23,6 +25,7 @@ from jaxsched.evaluation import (
     evaluate_exact,
     generate,
     instance_hash,
+    policy_entries,
     randomised_rule,
     rule_policy,
 )
@@ -177,6 +180,75 @@ def test_a_sample_that_terminated_is_better_than_one_that_was_cut_off():
     best = evaluate(env, tiny, wasteful, samples=40).rows[0]
     assert (best.truncated, best.objective) == (False, 11)
     assert job_shop.validate(tiny["tiny"], best.solution) == []
+
+
+class Weighted(struct.PyTreeNode):
+    """A policy that holds its weights, of flax; so do those of Equinox."""
+
+    weights: Any
+
+    def __call__(self, key, state, observation):
+        return masked_argmax(self.weights[: observation.action_mask.shape[0]], observation.action_mask)
+
+
+class Module(nnx.Module):
+    """A policy whose weights change in place; its hash does not."""
+
+    def __init__(self, weights):
+        self.weights = nnx.Param(weights)
+
+    def __call__(self, key, state, observation):
+        return Weighted(self.weights[...])(key, state, observation)
+
+
+@dataclasses.dataclass
+class Mutable:
+    """A policy without a hash, which is no tree of arrays."""
+
+    weights: list
+
+    def __call__(self, key, state, observation):
+        return Weighted(jnp.asarray(self.weights))(key, state, observation)
+
+
+FIRST, LAST = jnp.arange(JOBS, 0, -1), jnp.arange(JOBS)
+
+
+@pytest.mark.parametrize("policy", [Weighted, Module, Mutable, lambda weights: Weighted(np.asarray(weights))])
+def test_policies_that_hold_arrays(policy):
+    """Issue 16, row 9: unhashable type; and what changed between two calls is seen (a sibling)."""
+    expected = [objectives(evaluate(ENV, INSTANCES, lambda *args, w=w: Weighted(w)(*args))) for w in (FIRST, LAST)]
+    assert expected[0] != expected[1]
+    first = policy(FIRST)
+    assert objectives(evaluate(ENV, INSTANCES, first)) == expected[0]
+    assert objectives(evaluate(ENV, INSTANCES, policy(LAST))) == expected[1]
+    if isinstance(first, Module | Mutable):
+        first.weights = nnx.Param(LAST) if isinstance(first, Module) else LAST.tolist()
+        assert objectives(evaluate(ENV, INSTANCES, first)) == expected[1]
+
+
+def test_makers_of_policies_that_hold_arrays():
+    """`params -> policy` and networks may hold arrays too (issue 16, row 9: siblings)."""
+
+    class Maker(struct.PyTreeNode):
+        bias: Any
+
+        def __call__(self, params):
+            return Weighted(params + self.bias)
+
+    class Network(struct.PyTreeNode):
+        weights: Any
+
+        def __call__(self, params, observation):
+            return self.weights[: observation.action_mask.shape[0]] + params, jnp.float32(0)
+
+    expected = objectives(evaluate(ENV, INSTANCES, Weighted(LAST)))
+    zeros = jnp.zeros_like(LAST)
+    assert objectives(evaluate(ENV, INSTANCES, Maker(zeros), params=LAST)) == expected
+    network = Network(LAST.astype(jnp.float32))
+    greedy, sampled = policy_entries(ENV, network, jnp.float32(0), samples=2)
+    assert objectives(greedy(INSTANCES)) == expected
+    assert len(sampled(INSTANCES).rows) == len(INSTANCES)
 
 
 @pytest.mark.parametrize("number", [np.int64, jnp.int32, np.array], ids=["numpy", "jax", "array"])

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax import random
 
+from jaxsched.core.callables import as_key
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
 from jaxsched.core.rollout import rollout
@@ -234,7 +235,7 @@ class _Beside:
 
 
 def _play(buffers: Buffers, policy: Policy, seed: int) -> np.ndarray:
-    return _scaled(buffers, np.asarray(_episode(policy, to_instance(buffers), seed)))
+    return _scaled(buffers, np.asarray(_episode(as_key(policy), to_instance(buffers), seed)))
 
 
 @functools.partial(jax.jit, static_argnums=0)

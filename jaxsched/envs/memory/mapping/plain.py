@@ -14,6 +14,7 @@ import numpy as np
 from jax import random
 
 from jaxsched.core.arrays import put
+from jaxsched.core.callables import as_key
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_to
@@ -85,7 +86,7 @@ def map_program(
         name, _, backup = method.partition("+")
         state = _play(functools.partial(_scores, SCORES[name]), bool(backup), instance)
     elif policy is not None and method != "search":
-        state = _episode(policy, method != "policy", instance, seed)
+        state = _episode(as_key(policy), method != "policy", instance, seed)
     else:
         starts = search_starts(instance)
         lower = int(_lower_bound(instance))
@@ -106,7 +107,7 @@ def map_program(
             bound, actions = relaxed(0.2)
             lower = max(lower, bound)
             starts += [] if actions is None else [follow(instance, actions)]
-            drawn = None if policy is None else np.asarray(policy_samples(policy, instance, seed))
+            drawn = None if policy is None else np.asarray(policy_samples(as_key(policy), instance, seed))
             state = search(instance, starts, drawn, seed=seed, deadline=began + time_limit, target=lower)
     return _finish(program, state, scale, lower, method, began)
 

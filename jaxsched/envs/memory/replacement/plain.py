@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax import random
 
+from jaxsched.core.callables import as_key
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import Infeasible, UnknownNameError
 from jaxsched.core.rollout import rollout
@@ -170,7 +171,8 @@ def _finish(
 
 
 def _episode_of(graph: Graph, capacity: int, schedule: str, placement: str, policy: Policy, seed: int) -> Played:
-    state = _episode(TensorReplacement(schedule, placement), policy, replacement_instance(graph, capacity), seed)
+    env, instance = TensorReplacement(schedule, placement), replacement_instance(graph, capacity)
+    state = _episode(env, as_key(policy), instance, seed)
     order, retrieved, address = played(jax.tree.map(np.asarray, state), placement)
     unit = graph.unit
     if address is not None:
