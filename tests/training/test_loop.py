@@ -168,7 +168,7 @@ def test_settings_that_json_does_not_hold_are_refused_before_there_is_a_folder(t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": lambda step: 1e-3}, "learning_rate must be of type float, got <function"),
+        ({"learning_rate": abs}, "learning_rate must be of type float, got <built-in function abs>"),
         ({"learning_rate": np.ones(2)}, "learning_rate must be of type float, got array"),
         ({"num_updates": 2.0}, "num_updates must be of type int, got 2.0"),
         ({"schedule": 3}, "schedule must be of type str, got 3"),
