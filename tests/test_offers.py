@@ -18,7 +18,7 @@ from jaxsched.core.rules import Rules
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import blocking, flexible
 from jaxsched.envs.registry import list_envs, offer
-from jaxsched.evaluation.evaluate import best_known
+from jaxsched.evaluation.results import best_known
 
 SHOPS = {"JobShop-v0": job_shop, "FlexibleJobShop-v0": flexible, "BlockingJobShop-v0": blocking}
 ON_ONE_PLAN = ["BlockingJobShop-v0", "FlexibleJobShop-v0", "JobShop-v0", "SoC-v0"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxsched.core.environment import Environment, Instance, Policy, Source
     from jaxsched.core.offer import Loaded
     from jaxsched.evaluation import Report
-    from jaxsched.evaluation.evaluate import MakePolicy
+    from jaxsched.evaluation.rules import MakePolicy
 
 EXTRAS = {  # what the optional extras bring, by the names that are imported
     "train": ("orbax", "rich", "safetensors", "tyro"),

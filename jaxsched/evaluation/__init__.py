@@ -13,17 +13,10 @@ from jaxsched.evaluation.comparison import (
     randomised_entry,
     rule_entries,
 )
-from jaxsched.evaluation.evaluate import (
-    InvalidSolutionError,
-    Report,
-    Row,
-    evaluate,
-    evaluate_exact,
-    mean_gap,
-    randomised_rule,
-    rule_policy,
-)
+from jaxsched.evaluation.evaluate import evaluate, evaluate_exact
 from jaxsched.evaluation.report import write_json
+from jaxsched.evaluation.results import InvalidSolutionError, Report, Row, mean_gap
+from jaxsched.evaluation.rules import randomised_rule, rule_policy
 from jaxsched.evaluation.throughput import Throughput, step_cost, throughput
 
 __all__ = [

@@ -15,8 +15,10 @@ from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.offer import Loaded
 from jaxsched.core.padding import unstack
 from jaxsched.envs.registry import offer
-from jaxsched.evaluation.evaluate import MakePolicy, Report, evaluate, evaluate_exact, randomised_rule
+from jaxsched.evaluation.evaluate import evaluate, evaluate_exact
 from jaxsched.evaluation.report import gap_table, print_table
+from jaxsched.evaluation.results import Report
+from jaxsched.evaluation.rules import MakePolicy, randomised_rule
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.network import Apply, Params
 

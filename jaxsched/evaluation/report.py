@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 import jaxsched
-from jaxsched.evaluation.evaluate import Report, mean_gap
+from jaxsched.evaluation.results import Report, mean_gap
 from jaxsched.policies.io import describe
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "ortools")

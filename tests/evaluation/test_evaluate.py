@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from typing import Any
 
 import jax
@@ -19,21 +18,21 @@ from jaxsched.envs import job_shop, registry, soc
 from jaxsched.envs.job_shop import to_jobs
 from jaxsched.evaluation import (
     InvalidSolutionError,
+    Report,
     Row,
+    batches,
     best_temperature,
     evaluate,
     evaluate_exact,
     generate,
     instance_hash,
+    mean_gap,
     policy_entries,
     randomised_rule,
     rule_policy,
 )
 from jaxsched.evaluation.report import instance_table, write_json
 from tests.shapes import JOBS, MACHINES, OPS, mixed_instances
-
-# `jaxsched.evaluation.evaluate` is the function; this is the module of that name.
-module = importlib.import_module("jaxsched.evaluation.evaluate")
 
 ENV = jaxsched.make("JobShop-v0", candidates="non_delay")
 INSTANCES = {f"mixed-{i}": instance for i, instance in enumerate(mixed_instances(5))}
@@ -74,7 +73,7 @@ def test_the_best_of_more_samples_is_no_worse_and_varies_with_the_seed():
 @pytest.mark.parametrize("num_lanes", [2, 10])  # 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1
 def test_chunks_change_nothing(num_lanes: int, monkeypatch: pytest.MonkeyPatch):
     together = objectives(sampled())
-    monkeypatch.setattr(module, "MAX_LANES_CPU", num_lanes)
+    monkeypatch.setattr(batches, "MAX_LANES_CPU", num_lanes)
     assert objectives(sampled()) == together
 
 
@@ -91,10 +90,10 @@ def test_padding_and_company_change_neither_hash_nor_samples():
 def test_small_groups_are_padded_together():
     few = dict(list(INSTANCES.items())[:2])
     tiny = {"tiny": job_shop.from_jobs([[(0, 3), (1, 2)], [(1, 4), (0, 1)]])}
-    assert list(module._groups(few | tiny)) == [["tiny", *few]]
-    assert list(module._groups(INSTANCES | tiny)) == [["tiny", *INSTANCES]]
-    many = {f"tiny-{i}": tiny["tiny"] for i in range(module.FEW)}
-    assert list(module._groups(INSTANCES | many)) == [list(many), list(INSTANCES)]
+    assert list(batches.groups(few | tiny)) == [["tiny", *few]]
+    assert list(batches.groups(INSTANCES | tiny)) == [["tiny", *INSTANCES]]
+    many = {f"tiny-{i}": tiny["tiny"] for i in range(batches.FEW)}
+    assert list(batches.groups(INSTANCES | many)) == [list(many), list(INSTANCES)]
     report = evaluate(ENV, few | tiny, "spt")
     assert report["tiny"].objective == job_shop.dispatch(tiny["tiny"], "spt").makespan
 
@@ -118,9 +117,9 @@ def test_an_operation_of_duration_zero_is_not_padding():
 
 def test_other_params_of_the_same_function_compile_nothing():
     sampled()
-    misses = module._compile.cache_info().misses
+    misses = batches.compile_best.cache_info().misses
     assert evaluate(ENV, INSTANCES, MAKE, params=0.01, samples=5).rows
-    assert module._compile.cache_info().misses == misses
+    assert batches.compile_best.cache_info().misses == misses
 
 
 class Doubting(job_shop.JobShop):
@@ -297,14 +296,14 @@ def test_the_exact_solver_closes_the_gap_of_ft06():
 def test_gap_and_means():
     row = Row("a", "", "2 x 2", "spt", 110, 90, 100, 1, 0, 0.5, None)
     rows = (row, dataclasses.replace(row, instance="b", objective=130), dataclasses.replace(row, size="3 x 3"))
-    report = module.Report("spt", ENV, rows)
+    report = Report("spt", ENV, rows)
     assert row.gap == pytest.approx(10.0)
     assert report.by_size() == {"2 x 2": pytest.approx(20.0), "3 x 3": pytest.approx(10.0)}
     assert report.mean_objective == pytest.approx(350 / 3)
     assert report.seconds == pytest.approx(1.5)
     unknown = dataclasses.replace(row, upper_bound=None)
     assert unknown.gap is None
-    assert module.mean_gap([row, unknown]) is None
+    assert mean_gap([row, unknown]) is None
 
 
 def test_the_best_temperature_has_the_lowest_mean():
