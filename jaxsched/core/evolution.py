@@ -16,7 +16,7 @@ from flax import struct
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, Instance, Scores
-from jaxsched.core.rollout import CUT_OFF, FAILED, masked_argmax, outcome
+from jaxsched.core.rollout import CUT_OFF, FAILED, masked_argmax, outcome, vary_alike
 
 UNUSABLE = jnp.iinfo(jnp.int32).max
 
@@ -56,9 +56,8 @@ def play(env: Environment, repair: Scores, key: Array, instance: Instance, wish:
         action = jnp.where(is_legal.any(), wanted, masked_argmax(repair(state), mask))
         return env.apply(key, state, action, mask.any()).replace(instance=None), (action, mask.any())
 
-    final, (action, decided) = jax.lax.scan(
-        step, first.replace(instance=None), (random.split(key, wish.shape[0]), wish)
-    )
+    start = vary_alike(first.replace(instance=None), key, instance, wish)
+    final, (action, decided) = jax.lax.scan(step, start, (random.split(key, wish.shape[0]), wish))
     final = final.replace(instance=instance)
     end = outcome(env, final)
     cost = jnp.where(end == FAILED, UNUSABLE, env.objective(final))

@@ -25,6 +25,30 @@ class Rollout(struct.PyTreeNode):
     feasible: Array  # bool[]
 
 
+def vary_alike(carry: Any, *inputs: Any) -> Any:
+    """The first `carry` of a scan, whose leaves vary over those mesh axes over which anything given does.
+
+    Within `jax.shard_map` a type says over which axes of the mesh a value differs. Constants of an
+    initial state differ over none, what a step makes of them and of the instance does. Elsewhere
+    nothing changes.
+    """
+    leaves = jax.tree.leaves((carry, inputs))
+    axes = frozenset[Any]().union(*map(_varying_axes, leaves))
+
+    def cast(leaf: Any) -> Any:
+        missing = axes - _varying_axes(leaf)
+        return jax.lax.pcast(leaf, tuple(missing), to="varying") if missing else leaf
+
+    return jax.tree.map(cast, carry)
+
+
+def _varying_axes(leaf: Any) -> frozenset[Any]:
+    """The mesh axes over which an array varies within `jax.shard_map`."""
+    kind: Any = jax.typeof(leaf)
+    # Releases of JAX differ in the name.
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
+
+
 def unroll(
     env: Environment,
     key: Array,
@@ -47,7 +71,8 @@ def unroll(
         after, timestep = env.step(step_key, full, action)
         return after.replace(instance=None), (bare, action, extra, timestep.replace(observation=None))
 
-    final, steps = jax.lax.scan(body, state.replace(instance=None), random.split(key, num_steps))
+    first = vary_alike(state.replace(instance=None), instance, key)
+    final, steps = jax.lax.scan(body, first, random.split(key, num_steps))
     return final.replace(instance=instance), steps
 
 
@@ -65,7 +90,8 @@ def replay(env: Environment, key: Array, state: State, actions: Array) -> tuple[
         return after.replace(instance=None), (bare, timestep.metrics["decision"])
 
     keys = random.split(key, actions.shape[0])
-    final, steps = jax.lax.scan(body, state.replace(instance=None), (keys, actions))
+    first = vary_alike(state.replace(instance=None), instance, keys, actions)
+    final, steps = jax.lax.scan(body, first, (keys, actions))
     return final.replace(instance=instance), steps
 
 

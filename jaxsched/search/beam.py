@@ -15,7 +15,7 @@ from flax import struct
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, State
-from jaxsched.core.rollout import CUT_OFF, FAILED, best_episode, masked_argmax, outcome
+from jaxsched.core.rollout import CUT_OFF, FAILED, best_episode, masked_argmax, outcome, vary_alike
 from jaxsched.policies.network import Apply, Params
 
 
@@ -94,7 +94,7 @@ def beam_search(
     first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), state.replace(instance=None))
     lead = jnp.arange(width) == 0
     _, logits, mask = jax.vmap(judge)(first)
-    start = (first, lead, lead, logits, mask)
+    start = vary_alike((first, lead, lead, logits, mask), instance, key, params)
     (beam, alive, *_), (parents, actions) = jax.lax.scan(body, start, random.split(key, num_steps))
 
     def end(bare):

@@ -16,7 +16,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.rollout import unroll
+from jaxsched.core.rollout import unroll, vary_alike
 from jaxsched.policies.distribution import MaskedCategorical
 from jaxsched.policies.network import Apply, Params
 from jaxsched.training.common import Metrics, TrainState, Update, env_ids, episode_keys, gradient_steps, revisit
@@ -97,7 +97,7 @@ def advantages(
         next_value = jnp.where(mask, value, reward + next_value)
         return (advantage, next_value), advantage
 
-    initial = (jnp.zeros_like(last_value), last_value)
+    initial = vary_alike((jnp.zeros_like(last_value), last_value), reward, value, mask, discount)
     return jax.lax.scan(backward, initial, (reward, value, mask, discount), reverse=True)[1]
 
 
