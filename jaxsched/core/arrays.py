@@ -93,7 +93,7 @@ def put_add(array: Array, value, *index) -> Array:
 
 
 def _masked_lookup(table: Array, ids: Array) -> Array:
-    hit = ids[:, None] == jnp.arange(table.shape[0], dtype=ids.dtype)
+    hit = ids[:, None] == jnp.arange(table.shape[0], dtype=ids.dtype)[None]
     hit = hit.reshape(*hit.shape, *[1] * (table.ndim - 1))
     return jnp.where(hit, table, jnp.zeros((), table.dtype)).sum(1, dtype=table.dtype)
 
@@ -106,7 +106,7 @@ def lookup(table: Array, ids: Array) -> Array:
 
 
 def _masked_column(table: Array, column: Array) -> Array:
-    hit = column[:, None] == jnp.arange(table.shape[1], dtype=column.dtype)
+    hit = column[:, None] == jnp.arange(table.shape[1], dtype=column.dtype)[None]
     return jnp.where(hit, table, jnp.zeros((), table.dtype)).sum(-1, dtype=table.dtype)
 
 
@@ -157,7 +157,7 @@ def cumulate(values: Array) -> Array:
     return lax.platform_dependent(
         values,
         cpu=lambda v: jnp.cumsum(v, dtype=v.dtype),
-        default=lambda v: jnp.where(index <= index[:, None], v, 0).sum(-1, dtype=v.dtype),
+        default=lambda v: jnp.where(index[None] <= index[:, None], v, 0).sum(-1, dtype=v.dtype),
     )
 
 

@@ -154,7 +154,7 @@ def test_a_wrapper_is_the_environment_inside_to_those_who_ask():
     """Issue 16, row 3: what is known about a problem is known about it in a wrapper."""
     env = EpisodeStats(TimeLimit(jaxsched.make("JobShop-v0", candidates="insert"), 3))
     assert env.unwrapped == jaxsched.make("JobShop-v0", candidates="insert") == env.unwrapped.unwrapped
-    assert (env.id, env.family, env.candidates) == ("JobShop-v0", "job_shop", "insert")
+    assert (env.id, env.family, env.settings["candidates"]) == ("JobShop-v0", "job_shop", "insert")
     assert env.settings == env.unwrapped.settings
     assert isinstance(env, Environment)
     assert not TimeLimit(ENV, 3).complete  # an optimum may be out of reach

@@ -125,7 +125,7 @@ def test_scalars_of_numpy_and_jax_are_the_numbers_they_are(tmp_path):
     def evaluate(apply, params):
         return {"gap": jnp.float32(2.5), "cost": np.int64(7), "solved": np.bool_(True), "bound": None}
 
-    env = job_shop.JobShop(max_visits=np.int64(2))
+    env = jaxsched.make("JobShop-v0", max_visits=np.int64(2))
     options = OPTIONS | {"chunk": np.int64(2), "checkpoint_every": jnp.int32(2), "progress": True}
     for seed in (np.int64(3), jnp.int32(3), np.array(3)):
         run_dir = tmp_path / type(seed).__name__
@@ -157,11 +157,11 @@ def test_settings_that_json_does_not_hold_are_refused_before_there_is_a_folder(t
     """A third party's environment may have any setting (issue 16, row 8: a sibling)."""
 
     @dataclasses.dataclass(frozen=True)
-    class Odd(job_shop.JobShop):
+    class Odd(job_shop.Settings):
         table: frozenset = frozenset({1})
 
     with pytest.raises(ValueError, match=r"config\.json cannot hold the environment: Object of type frozenset"):
-        loop.train(Odd(), SOURCE, CONFIG, run_dir=tmp_path / "run", **OPTIONS)
+        loop.train(job_shop.JobShop(Odd()), SOURCE, CONFIG, run_dir=tmp_path / "run", **OPTIONS)
     assert not list(tmp_path.iterdir())
 
 

@@ -71,7 +71,8 @@ def cr(state: State) -> Array:
     """
     instance = state.instance
     work = instance.duration.sum(-1, dtype=jnp.int32).astype(jnp.float32)
-    due = jnp.where(instance.due_mask, instance.due.astype(jnp.float32), instance.release + 1.5 * work)
+    else_due = instance.release.astype(jnp.float32) + 1.5 * work
+    due = jnp.where(instance.due_mask, instance.due.astype(jnp.float32), else_due)
     return -_ratio(due - clock(state).astype(jnp.float32), state.work_left)
 
 
@@ -94,8 +95,8 @@ def atc(state: State) -> Array:
     """
     front, weight = frontier(state), state.instance.weight
     duration = jnp.maximum(front.duration, 1).astype(jnp.float32)
-    rivals = (front.machine[:, None] == front.machine) & front.mask
-    mean = jnp.where(rivals, duration, 0).sum(-1) / jnp.maximum(rivals.sum(-1), 1)
+    rivals = (front.machine[:, None] == front.machine[None]) & front.mask[None]
+    mean = jnp.where(rivals, duration, 0).sum(-1) / jnp.maximum(rivals.sum(-1), 1).astype(jnp.float32)
     spare = (-slack(state)).astype(jnp.float32) - 2 * (state.work_left - front.duration).astype(jnp.float32)
     score = -jnp.log(duration) - jnp.maximum(spare, 0) / (3 * jnp.maximum(mean, 1))
     worth = jnp.log(jnp.maximum(weight, 1).astype(jnp.float32)) + score
@@ -148,7 +149,7 @@ def _waiting(scores: Callable[[State], Array]) -> Callable[[State], Array]:
     def scored(state: State) -> Array:
         values = scores(state)
         lowest = jnp.where(state.ops_left > 0, values, values.max()).min()
-        return jnp.append(values, lowest - (scores is not random))
+        return jnp.append(values.astype(jnp.float32), lowest.astype(jnp.float32) - float(scores is not random))
 
     return scored
 

@@ -55,48 +55,54 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
     load = lookup(state.load_left, front.machine)
     end = front.start + front.duration
     jobs = [
-        front.duration * unit,
-        (front.start - now) * span,
-        (state.job_ready - now) * span,
-        (front.machine_ready - now) * span,
-        (front.start - state.job_ready) * unit,
-        (front.start - front.machine_ready) * unit,
-        state.work_left * span,
-        tail * span,
-        state.ops_left * (num_open / jnp.maximum(ops_left, 1)),
-        load * span,
-        (front.machine_ready + load - now) * span,
-        (front.start + state.work_left - now) * span,
-        jnp.where(contested, (front.start - rival_start) * unit, 0),
-        jnp.where(contested, (rival_tail - tail) * span, 0),
-        num_rivals / num_open,
-        second_duration * unit,
-        jnp.where(has_second, lookup(state.load_left, second_machine), 0) * span,
-        jnp.where(has_second, lookup(state.machine_ready, second_machine) - end, 0) * span,
+        front.duration.astype(jnp.float32) * unit,
+        (front.start - now).astype(jnp.float32) * span,
+        (state.job_ready - now).astype(jnp.float32) * span,
+        (front.machine_ready - now).astype(jnp.float32) * span,
+        (front.start - state.job_ready).astype(jnp.float32) * unit,
+        (front.start - front.machine_ready).astype(jnp.float32) * unit,
+        state.work_left.astype(jnp.float32) * span,
+        tail.astype(jnp.float32) * span,
+        state.ops_left.astype(jnp.float32) * (num_open / jnp.maximum(ops_left, 1).astype(jnp.float32)),
+        load.astype(jnp.float32) * span,
+        (front.machine_ready + load - now).astype(jnp.float32) * span,
+        (front.start + state.work_left - now).astype(jnp.float32) * span,
+        jnp.where(contested, (front.start - rival_start).astype(jnp.float32) * unit, 0),
+        jnp.where(contested, (rival_tail - tail).astype(jnp.float32) * span, 0),
+        num_rivals.astype(jnp.float32) / num_open,
+        second_duration.astype(jnp.float32) * unit,
+        jnp.where(has_second, lookup(state.load_left, second_machine), 0).astype(jnp.float32) * span,
+        jnp.where(has_second, lookup(state.machine_ready, second_machine) - end, 0).astype(jnp.float32) * span,
         (front.start == now).astype(jnp.float32),
-        jnp.broadcast_to(num_open / (num_open + instance.machine_mask.sum(dtype=jnp.int32)), (num_jobs,)),
+        jnp.broadcast_to(
+            num_open / (num_open + instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)), (num_jobs,)
+        ),
     ]
     if dated:
         jobs += _due_features(state, open_, now, unit, span)
     machines = [
-        (state.machine_ready - now) * span,
-        state.load_left * span,
-        (state.machine_ready + state.load_left - now) * span,
-        num_waiting / num_open,
-        jnp.where(is_wanted, (first_start - now) * span, 0),
+        (state.machine_ready - now).astype(jnp.float32) * span,
+        state.load_left.astype(jnp.float32) * span,
+        (state.machine_ready + state.load_left - now).astype(jnp.float32) * span,
+        num_waiting.astype(jnp.float32) / num_open,
+        jnp.where(is_wanted, (first_start - now).astype(jnp.float32) * span, 0),
         is_wanted.astype(jnp.float32),
     ]
     if state.slots is not None:
         # Idle time between placed operations, from the clock on: all of it, and the longest piece.
         free = jnp.maximum(jnp.concatenate([jnp.zeros((num_machines, 1), jnp.int32), state.slots.end[:, :-1]], 1), now)
         gaps = jnp.where(state.slots.start < LATEST, jnp.maximum(state.slots.start - free, 0), 0)
-        machines += [gaps.sum(-1, dtype=jnp.int32) * span, gaps.max(-1) * span]
+        machines += [gaps.sum(-1, dtype=jnp.int32).astype(jnp.float32) * span, gaps.max(-1).astype(jnp.float32) * span]
     alive = instance.machine_mask & ((state.load_left > 0) | is_wanted)
     machine_features = jnp.pad(_stack(machines, alive), ((0, len(jobs) - len(machines)), (0, 0)))
     nodes = jnp.concatenate([_stack(jobs, open_), machine_features], 1).T
 
     # One select, not a stack: on a GPU a stack along the last axis is a kernel of its own.
-    pair_features = jnp.where(np.array([True, False]), (front.duration * unit)[:, None], ((end - now) * span)[:, None])
+    pair_features = jnp.where(
+        np.array([True, False]),
+        (front.duration.astype(jnp.float32) * unit)[:, None],
+        ((end - now).astype(jnp.float32) * span)[:, None],
+    )
 
     # Edges join the jobs pair by pair; finished jobs are masked nodes. Only their kind changes.
     receivers, senders = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
@@ -129,8 +135,14 @@ def _due_features(state: State, open_: Array, now: Array, unit: Array, span: Arr
     due = open_ & instance.due_mask
     slack = jnp.where(due, instance.due - now - state.work_left, 0)
     weight = jnp.where(due, instance.weight, 0)
-    mean = weight.sum(dtype=jnp.int32).astype(jnp.float32) / jnp.maximum(due.sum(dtype=jnp.int32), 1)
-    return [slack * span, slack * unit, weight / jnp.maximum(mean, 1e-6), due]
+    num_due = jnp.maximum(due.sum(dtype=jnp.int32), 1)
+    mean = weight.sum(dtype=jnp.int32).astype(jnp.float32) / num_due.astype(jnp.float32)
+    return [
+        slack.astype(jnp.float32) * span,
+        slack.astype(jnp.float32) * unit,
+        weight.astype(jnp.float32) / jnp.maximum(mean, 1e-6),
+        due,
+    ]
 
 
 def waiting(front: Frontier, now: Array, unit: Array, span: Array) -> Array:
@@ -138,7 +150,13 @@ def waiting(front: Frontier, now: Array, unit: Array, span: Array) -> Array:
     then = jnp.where(front.mask & (front.start > now), front.start, LATEST).min()
     wait = jnp.where(then < LATEST, then - now, 0)
     ready = (front.mask & (front.start == now)).sum(dtype=jnp.int32)
-    return jnp.stack([wait * unit, wait * span, ready / jnp.maximum(front.mask.sum(dtype=jnp.int32), 1)])
+    return jnp.stack(
+        [
+            wait.astype(jnp.float32) * unit,
+            wait.astype(jnp.float32) * span,
+            ready / jnp.maximum(front.mask.sum(dtype=jnp.int32), 1),
+        ]
+    )
 
 
 def with_clock(observation: GraphObservation, features: Array, mask: Array) -> GraphObservation:

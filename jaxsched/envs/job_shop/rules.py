@@ -211,7 +211,8 @@ def lower_bound(instance: Instance, settings: Settings) -> Array:
     before = jnp.cumsum(instance.duration, -1, dtype=jnp.int32) - instance.duration
     head = instance.release[:, None] + before
     tail = instance.duration.sum(-1, keepdims=True, dtype=jnp.int32) - before - instance.duration
-    here = instance.op_mask & (instance.machine == jnp.arange(instance.num_machines)[:, None, None])  # [M, J, K]
+    machines = jnp.arange(instance.num_machines, dtype=jnp.int32)[:, None, None]
+    here = instance.op_mask[None] & (instance.machine[None] == machines)  # bool[M, J, K]
     load = jnp.where(here, instance.duration, 0).sum((1, 2), dtype=jnp.int32)
     smallest_head = jnp.where(here, head, LATEST).min((1, 2))
     smallest_tail = jnp.where(here, tail, LATEST).min((1, 2))

@@ -58,7 +58,7 @@ class Uniform:
             machine = jax.random.permutation(machine_key, machines, axis=1, independent=True)[:, : self.ops_per_job]
         duration = jax.random.randint(duration_key, shape, self.low, self.high + 1, jnp.int32)
         length = jax.random.randint(length_key, (self.num_jobs, 1), self.min_ops, self.ops_per_job + 1, jnp.int32)
-        op_mask = jnp.arange(self.ops_per_job, dtype=jnp.int32) < length
+        op_mask = jnp.arange(self.ops_per_job, dtype=jnp.int32)[None] < length
         return _instance(jnp.where(op_mask, machine, 0), jnp.where(op_mask, duration, 0), op_mask, self.num_machines)
 
 

@@ -31,8 +31,8 @@ def operations_observation(state: State, mask: Array) -> GraphObservation:
     num_jobs, num_ops, num_machines = instance.num_jobs, instance.num_ops, instance.num_machines
     front, now = frontier(state), jnp.where(state.done, 0, clock(state))
     column = jnp.arange(num_ops, dtype=jnp.int32)
-    left = instance.op_mask & (column >= state.next_op[:, None])
-    is_next = left & (column == state.next_op[:, None])
+    left = instance.op_mask & (column[None] >= state.next_op[:, None])
+    is_next = left & (column[None] == state.next_op[:, None])
     work, ops_left = state.work_left.sum(dtype=jnp.int32), state.ops_left.sum(dtype=jnp.int32)
     unit = jnp.maximum(ops_left, 1).astype(jnp.float32) / jnp.maximum(work, 1).astype(jnp.float32)
     span = 1.0 / jnp.maximum(makespan_bound(state) - now, 1).astype(jnp.float32)
@@ -41,25 +41,25 @@ def operations_observation(state: State, mask: Array) -> GraphObservation:
     start = jnp.where(left, front.start[:, None] + before, 0)  # if the job never waits again
     machine_ready = lookup(state.machine_ready, instance.machine.ravel()).reshape(start.shape)
     load = lookup(state.load_left, instance.machine.ravel()).reshape(start.shape)
-    num_here = (left[..., None] & (instance.machine[..., None] == jnp.arange(num_machines))).sum((0, 1))
+    num_here = (left[..., None] & (instance.machine[..., None] == jnp.arange(num_machines)[None, None])).sum((0, 1))
     features = [
-        instance.duration * unit,
-        (start - now) * span,
-        (jnp.maximum(start, machine_ready) - now) * span,
-        (state.work_left[:, None] - before) * span,
-        (state.work_left[:, None] - before - instance.duration) * span,
-        (state.job_ready[:, None] - now) * span,
-        (machine_ready - now) * span,
-        load * span,
-        (start - front.start[:, None]) * span,
+        instance.duration.astype(jnp.float32) * unit,
+        (start - now).astype(jnp.float32) * span,
+        (jnp.maximum(start, machine_ready) - now).astype(jnp.float32) * span,
+        (state.work_left[:, None] - before).astype(jnp.float32) * span,
+        (state.work_left[:, None] - before - instance.duration).astype(jnp.float32) * span,
+        (state.job_ready[:, None] - now).astype(jnp.float32) * span,
+        (machine_ready - now).astype(jnp.float32) * span,
+        load.astype(jnp.float32) * span,
+        (start - front.start[:, None]).astype(jnp.float32) * span,
         is_next,
         is_next & (front.start == now)[:, None],
     ]
     machines = [
         jnp.zeros((num_machines,), jnp.int32),
-        (state.machine_ready - now) * span,
-        state.load_left * span,
-        (state.machine_ready + state.load_left - now) * span,
+        (state.machine_ready - now).astype(jnp.float32) * span,
+        state.load_left.astype(jnp.float32) * span,
+        (state.machine_ready + state.load_left - now).astype(jnp.float32) * span,
         num_here / jnp.maximum(ops_left, 1),
     ]
     alive = instance.machine_mask & (num_here > 0)
@@ -88,7 +88,10 @@ def operations_observation(state: State, mask: Array) -> GraphObservation:
         action_node=jnp.asarray(ops[:, 0]) + jnp.minimum(state.next_op, num_ops - 1),
         action_resource=num_jobs * num_ops + front.machine,
         action_kind=jnp.zeros((num_jobs,), jnp.int32),
-        action_features=clip(jnp.stack([front.duration * unit, (end - now) * span], 1), front.mask[:, None]),
+        action_features=clip(
+            jnp.stack([front.duration.astype(jnp.float32) * unit, (end - now).astype(jnp.float32) * span], 1),
+            front.mask[:, None],
+        ),
         action_mask=mask,
         num_node_kinds=2,
         num_edge_kinds=4,
@@ -111,10 +114,10 @@ def l2d_observation(state: State, mask: Array) -> GraphObservation:
     assert slots.op is not None
     num_jobs, num_ops = instance.num_jobs, instance.num_ops
     column = jnp.arange(num_ops, dtype=jnp.int32)
-    placed = instance.op_mask & (column < state.next_op[:, None])
+    placed = instance.op_mask & (column[None] < state.next_op[:, None])
     left = jnp.where(placed, 0, instance.duration)
     end = jnp.where(placed, state.start + instance.duration, state.job_ready[:, None] + jnp.cumsum(left, -1))
-    nodes = jnp.stack([end.ravel() / np.float32(1000), placed.ravel().astype(jnp.float32)])
+    nodes = jnp.stack([end.ravel().astype(jnp.float32) / np.float32(1000), placed.ravel().astype(jnp.float32)])
     ops = np.arange(num_jobs * num_ops, dtype=np.int32).reshape(num_jobs, num_ops)
     first = jnp.asarray(ops[:, 0])
     action_node = first + jnp.minimum(state.next_op, jnp.maximum(instance.op_mask.sum(-1, dtype=jnp.int32) - 1, 0))
@@ -184,7 +187,9 @@ def tassel_observation(state: State, mask: Array) -> GraphObservation:
     alive = ~state.done
     job, other = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
     jobs, noop = np.arange(num_jobs), np.full(num_jobs, num_jobs)
-    same = (front.machine[:, None] == front.machine) & (legal[:, None] & legal) & ~np.eye(num_jobs, dtype=bool)
+    same = (
+        (front.machine[:, None] == front.machine[None]) & (legal[:, None] & legal[None]) & ~np.eye(num_jobs, dtype=bool)
+    )
     return GraphObservation(
         graph=make_graph(
             jnp.concatenate([jnp.where(real_job, nodes, 0).T, jnp.zeros((1, nodes.shape[0]), jnp.float32)]),

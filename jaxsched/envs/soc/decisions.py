@@ -43,7 +43,7 @@ def estimate(state: State, settings: Settings) -> Array:
 
     mean execution time + max(transfer, the PE's own estimate): later decisions and starts do not correct it.
     """
-    wait = jnp.maximum(transfer(state, settings), state.pe_estimate - state.time)
+    wait = jnp.maximum(transfer(state, settings), (state.pe_estimate - state.time)[None])
     return jnp.where(state.frontier.exec_mask, state.frontier.exec_time + wait, 0)
 
 
@@ -166,7 +166,7 @@ def decided_now(state: State) -> Array:
 def busy_pes(state: State) -> Array:
     """bool[Q]: PEs that run a task."""
     front = state.frontier
-    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
+    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)[None]
     return (here & (front.status == RUNNING)[:, None]).any(0)
 
 
@@ -177,7 +177,7 @@ def timeline(state: State) -> tuple[Array, Array]:
     no gaps, so that insertion is possible for a task of length 0 only, right after the running task.
     """
     front = state.frontier
-    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)
+    here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)[None]
     running = here & (front.status == RUNNING)[:, None]
     free = jnp.maximum(jnp.where(running, (front.start + front.mean)[:, None], 0).max(0), state.time)
     queued = here & (front.status == QUEUED)[:, None]

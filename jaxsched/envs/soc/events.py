@@ -120,7 +120,7 @@ def next_event(state: State, settings: Settings) -> Event:
 def update_jobs(jobs: Jobs, event: Event) -> Jobs:
     """The places after `event`. They are so few that masked writes are the quicker ones everywhere."""
     here = jnp.arange(jobs.ordinal.shape[0], dtype=jnp.int32) == event.slot  # [W]
-    task = here[:, None] & (jnp.arange(jobs.pe.shape[1], dtype=jnp.int32) == event.task)  # [W, T]
+    task = here[:, None] & (jnp.arange(jobs.pe.shape[1], dtype=jnp.int32) == event.task)[None]  # [W, T]
     return Jobs(
         occupied=jnp.where(here, ~event.complete, jobs.occupied),
         ordinal=jnp.where(here, event.ordinal, jobs.ordinal),
@@ -148,18 +148,18 @@ def account(state: State, settings: Settings, event: Event) -> State:
     due = jnp.where(event.enter, event.arrival + take(instance.gap, state.next_job + 1), due)
     energy = take(system.power, event.profile, event.task, event.pe) * (event.finish - event.start).astype(jnp.float32)
     late = event.enter & (state.due < state.time)
-    num_completed = state.num_completed + event.complete
+    num_completed = state.num_completed + event.complete.astype(jnp.int32)
     return state.replace(
         over=state.over | (num_completed >= instance.job_mask.sum(dtype=jnp.int32)),
         phase=jnp.where(event.retire, 1, jnp.where(late, 2, state.phase)),
-        next_job=state.next_job + event.enter,
+        next_job=state.next_job + event.enter.astype(jnp.int32),
         due=due,
         num_completed=num_completed,
-        num_counted=state.num_counted + counts,
+        num_counted=state.num_counted + counts.astype(jnp.int32),
         latency=state.latency + jnp.where(counts, event.end - event.arrival, 0),
         residence=state.residence + jnp.where(event.complete, stayed, 0),
         last_finish=jnp.maximum(state.last_finish, jnp.where(event.retire, event.finish, 0)),
-        held_back=state.held_back + held_back,
+        held_back=state.held_back + held_back.astype(jnp.int32),
         energy=state.energy + jnp.where(event.retire, energy, 0),
         record=None if state.record is None else write_record(state.record, event, system.num_tasks),
     )
@@ -201,7 +201,7 @@ def release(state: State, settings: Settings, event: Event) -> State:
     if shared:
         written = finish + _transfer(volume, lookup(system.to_memory, pe).reshape(before.shape))
         ready_time = jnp.maximum(jnp.where(is_before, written, 0).max(-1), state.time)
-        arrival = _transfer(volume[..., None], system.from_memory)
+        arrival = _transfer(volume[..., None], system.from_memory[None, None])
     else:
         ready_time = jnp.broadcast_to(state.time, mask.shape)
         arrival = finish[..., None] + _transfer(
@@ -213,7 +213,7 @@ def release(state: State, settings: Settings, event: Event) -> State:
     rank = jnp.cumsum(mask, dtype=jnp.int32) - 1  # [S]
     empty = state.instance.entry_mask & (front.status == EMPTY)
     place = jnp.cumsum(empty, dtype=jnp.int32) - 1  # [F]
-    goes = mask & empty[:, None] & (place[:, None] == rank)  # [F, S]
+    goes = mask[None] & empty[:, None] & (place[:, None] == rank[None])  # [F, S]
     new = goes.any(1)
     source = jnp.where(goes, jnp.arange(mask.shape[0], dtype=jnp.int32), 0).sum(-1, dtype=jnp.int32)
     # Heads are ready when their job enters, before the tasks whose data reach the memory in the same tick.

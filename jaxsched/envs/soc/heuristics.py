@@ -45,15 +45,15 @@ def met(state: State, settings: Settings) -> Array:
     """
     time, able = state.frontier.exec_time, _first_able(state)
     shortest = able & (time == jnp.where(able, time, LATEST).min())  # in one row
-    busy = shortest & busy_pes(state)
+    busy = shortest & busy_pes(state)[None]
     num_busy = busy.sum(dtype=jnp.int32)
     place = jnp.cumsum(shortest, 1, dtype=jnp.int32)  # among the candidates
     first_busy = jnp.where(busy, place, LATEST).min()
     some = (num_busy > 0) & (num_busy < shortest.sum(dtype=jnp.int32))
     kept = shortest & ~(some & (place >= first_busy) & (place - first_busy < num_busy))
-    pe = state.frontier.pe[:, None] == _pe_ids(state)
+    pe = state.frontier.pe[:, None] == _pe_ids(state)[None]
     given = (pe & decided_now(state)[:, None]).sum(0, dtype=jnp.int32)
-    fewest = kept & (given == jnp.where(kept, given, LATEST).min())
+    fewest = kept & (given == jnp.where(kept, given, LATEST).min())[None]
     return _score(time, able, fewest)
 
 
@@ -78,7 +78,7 @@ def etf_lb(state: State, settings: Settings) -> Array:
     """ETF, ties to the PE of the smallest counter (`scan_etf_lb`; `rule="etf_lb"`). i32[F, Q]."""
     entry, pe, _ = scan_etf_lb(state, settings)
     entries = jnp.arange(state.instance.num_entries, dtype=jnp.int32)[:, None]
-    return _score(estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe))
+    return _score(estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe)[None])
 
 
 def heft_rt(state: State, settings: Settings) -> Array:
@@ -109,10 +109,10 @@ def heft_rt_released(state: State, settings: Settings) -> Array:
     others = longest & ~first(largest, front.ready_seq)
     longest = jnp.where(others.any(), others, longest)
     _, end = timeline(state)
-    here = (front.pe[:, None] == _pe_ids(state)) & now[:, None]
+    here = (front.pe[:, None] == _pe_ids(state)[None]) & now[:, None]
     planned = jnp.where(here, front.mean[:, None], 0).sum(0, dtype=jnp.int32)  # in this call, behind all else
     end = jnp.maximum(end - planned, collision(state)) + planned
-    return _score_task(state, first(longest, front.ready_seq), front.exec_time + end - state.time)
+    return _score_task(state, first(longest, front.ready_seq), front.exec_time + end[None] - state.time)
 
 
 def collision(state: State) -> Array:
@@ -130,7 +130,7 @@ def collision(state: State) -> Array:
     last = (listed & (ids == largest) & (front.task + 1 == num_tasks)).any()  # of its job: the next job's first task
     entry = jnp.where(last, (largest // system.num_tasks + 1) * system.num_tasks, largest + 1)
     queued = (front.status == QUEUED) & ~listed
-    same = (front.pe[:, None] == front.pe) & queued & (front.queue_key <= front.queue_key[:, None])
+    same = (front.pe[:, None] == front.pe[None]) & queued[None] & (front.queue_key[None] <= front.queue_key[:, None])
     free, _ = timeline(state)
     end = lookup(free, front.pe) + jnp.where(same, front.mean, 0).sum(1, dtype=jnp.int32)
     end = jnp.where(front.status == RUNNING, front.start + front.mean, end)

@@ -82,7 +82,7 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         first(waits, front.ready_seq),
         us(front.exec_time.sum(1, dtype=jnp.int32)) / num_able,
         us(jnp.where(able, front.exec_time, LATEST).min(1)),
-        num_able / jnp.maximum(system.pe_mask.sum(dtype=jnp.int32), 1),
+        num_able / jnp.maximum(system.pe_mask.sum(dtype=jnp.int32), 1).astype(jnp.float32),
         jnp.where(waits, us(soonest), 0),
         us(state.time - front.ready_time),
         jnp.where(queued, us(jnp.maximum(front.data_ready - state.time, 0)), 0),
@@ -90,13 +90,13 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         jnp.where(running, us(jnp.maximum(front.mean - elapsed, 0)), 0),
         elapsed / jnp.maximum(front.mean, 1),
         rank,
-        lookup(system.num_descendants.ravel(), index) / left,
+        lookup(system.num_descendants.ravel(), index).astype(jnp.float32) / left,
         lookup(system.out_transfer.ravel(), index) * unit,
         lookup(age, front.slot),
     ]
 
     pe_ids = jnp.arange(num_pes, dtype=jnp.int32)
-    here = front.pe[:, None] == pe_ids
+    here = front.pe[:, None] == pe_ids[None]
     runs, has_queue = here & running[:, None], here & queued[:, None]
     pes = [
         runs.any(0),
@@ -109,7 +109,7 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     ]
 
     slot_ids = jnp.arange(num_slots, dtype=jnp.int32)
-    inside = (front.slot[:, None] == slot_ids) & real[:, None]  # [F, W]
+    inside = (front.slot[:, None] == slot_ids[None]) & real[:, None]  # [F, W]
     total = jnp.maximum(lookup(system.num_tasks_of, jobs.profile), 1).astype(jnp.float32)
     longest = jnp.where(inside, rank[:, None], 0).max(0)
     whole = lookup(system.rank.max(1), jobs.profile) * unit
@@ -117,9 +117,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     job_features = [
         age,
         age / jnp.maximum(whole, 1e-3),
-        jobs.num_left / total,
-        jobs.num_left * 0.1,
-        (jobs.num_left - inside.sum(0, dtype=jnp.int32)) / total,
+        jobs.num_left.astype(jnp.float32) / total,
+        jobs.num_left.astype(jnp.float32) * 0.1,
+        (jobs.num_left - inside.sum(0, dtype=jnp.int32)).astype(jnp.float32) / total,
         longest,
         longest / jnp.maximum(whole, 1e-3),
         jobs.arrival == oldest,
@@ -130,10 +130,11 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     to_come = total_jobs - state.next_job
     system_features = [
         inside_now / jnp.maximum(places, 1),
-        places * 0.1,
+        places.astype(jnp.float32) * 0.1,
         waits.sum(dtype=jnp.int32) / jnp.maximum(real.sum(dtype=jnp.int32), 1),
         (to_come > 0) & (state.due <= state.time),
-        jnp.minimum(to_come, 10) * 0.1,  # more look alike, so that short streams train for long ones
+        # More than ten look alike, so that short streams train for long ones.
+        jnp.minimum(to_come, 10).astype(jnp.float32) * 0.1,
         jnp.zeros(()) if instance.noise is None else instance.noise.std,
         (~running.any()),
     ]
@@ -153,7 +154,7 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     # Edges. Of two live tasks of a job none needs the other, but they may have a successor in common.
     bits = take_rows(system.successor_bits.reshape(num_tasks * system.rank.shape[0], -1), index)  # [F, B]
     common = (bits[:, None] & bits[None, :] != 0).any(-1)
-    shares = common & (front.slot[:, None] == front.slot) & ~np.eye(num_entries, dtype=bool)
+    shares = common & (front.slot[:, None] == front.slot[None]) & ~np.eye(num_entries, dtype=bool)
     entries = np.arange(num_entries, dtype=np.int32)
     receivers, senders = np.divmod(np.arange(num_entries * num_entries, dtype=np.int32), num_entries)
     on_pe = num_entries + front.pe
@@ -188,7 +189,7 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     else:
         mapped = jax.vmap(lambda entry: map_to_pe(state, settings, entry))(jnp.asarray(entries))
         action_node, action_resource = jnp.asarray(entries), num_entries + mapped
-        features = jnp.where(mapped[:, None] == pe_ids, pair_features, 0).sum(2).T
+        features = jnp.where(mapped[:, None] == pe_ids[None], pair_features, 0).sum(2).T
     return GraphObservation(
         graph=make_graph(nodes, senders, receivers),
         node_mask=jnp.concatenate(masks),

@@ -134,16 +134,16 @@ def advance(state: State, moves: Array) -> State:
     """Go to the next tick in which something retires, enters or becomes ready; tasks start on the way."""
     front, instance = state.frontier, state.instance
     running, waiting = front.status == RUNNING, front.status == READY
-    here = front.pe[:, None] == jnp.arange(instance.system.num_pes, dtype=jnp.int32)  # [F, Q]
+    here = front.pe[:, None] == jnp.arange(instance.system.num_pes, dtype=jnp.int32)[None]  # [F, Q]
     free = ~(here & running[:, None]).any(0)
     queued = front.status == QUEUED
     if front.plan_wait is not None:
         queued &= ~front.plan_wait
     at = jnp.maximum(front.data_ready, state.time)
     # On each free PE: the earliest start, and among those the first in the queue.
-    here &= queued[:, None] & free
-    here &= at[:, None] == jnp.where(here, at[:, None], LATEST).min(0)
-    here &= front.queue_key[:, None] == jnp.where(here, front.queue_key[:, None], LATEST).min(0)
+    here &= queued[:, None] & free[None]
+    here &= at[:, None] == jnp.where(here, at[:, None], LATEST).min(0)[None]
+    here &= front.queue_key[:, None] == jnp.where(here, front.queue_key[:, None], LATEST).min(0)[None]
     chosen = here.any(1)
 
     start = jnp.where(chosen, at, front.start)

@@ -86,7 +86,7 @@ class Streams:
         if self.probabilities is not None:
             weights *= jnp.asarray(self.probabilities, jnp.float32)
         below = jnp.cumsum(weights) / weights.sum()
-        profile = jnp.minimum((below <= uniform[:, None]).sum(-1, dtype=jnp.int32), num_profiles - 1)
+        profile = jnp.minimum((below[None] <= uniform[:, None]).sum(-1, dtype=jnp.int32), num_profiles - 1)
         noise = None
         if self.noise_std is not None:
             std_key, noise_key = random.split(noise_key)

@@ -89,7 +89,7 @@ def queue_after(state: State) -> Array:
     has_second = state.ops_left > 1
     second = take_column(instance.machine, jnp.where(has_second, state.next_op + 1, instance.num_ops))
     waits = front.mask & (state.ready <= state.time) & (front.machine != state.at)
-    here = has_second[:, None] & waits & (second[:, None] == front.machine)
+    here = has_second[:, None] & waits[None] & (second[:, None] == front.machine[None])
     return here.sum(1, dtype=jnp.int32)
 
 
@@ -118,7 +118,7 @@ def _waiting(scores: Callable[[State], Array]) -> Callable[[State], Array]:
     def scored(state: State) -> Array:
         values = scores(state)
         lowest = jnp.where(state.ops_left > 0, values, values.max()).min()
-        return jnp.append(values, lowest - (scores is not random))
+        return jnp.append(values, lowest - int(scores is not random))
 
     return scored
 

@@ -43,20 +43,23 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
 
     left = jnp.maximum(end - now, 0)  # until it could move
     waits = front.mask & (end <= now)
-    holds = front.mask[:, None] & (front.machine[:, None] == state.at)  # [j, k]: k has the machine that j wants
+    holds = front.mask[:, None] & (front.machine[:, None] == state.at[None])  # [j, k]: k has the machine that j wants
     taken = holds.any(1)
     holder_left = jnp.where(holds, left, 0).max(1)
-    holder_last = (holds & ~front.mask).any(1)
+    holder_last = (holds & (~front.mask)[None]).any(1)
     rivals = (
-        (front.machine[:, None] == front.machine) & front.mask & front.mask[:, None] & ~np.eye(num_jobs, dtype=bool)
+        (front.machine[:, None] == front.machine[None])
+        & front.mask[None]
+        & front.mask[:, None]
+        & ~np.eye(num_jobs, dtype=bool)
     )
     num_rivals = rivals.sum(1, dtype=jnp.int32)
     rival_tail = jnp.where(rivals, state.work_left, 0).max(1)
     wanted_by = holds & waits[:, None]  # [j, k]: j waits for the machine of k
     num_behind = wanted_by.sum(0, dtype=jnp.int32)
-    at_machine = state.at == machines[:, None]  # [M, J]
-    wants_machine = front.machine == machines[:, None]
-    num_waiting = (wants_machine & waits).sum(1, dtype=jnp.int32)
+    at_machine = state.at[None] == machines[:, None]  # [M, J]
+    wants_machine = front.machine[None] == machines[:, None]
+    num_waiting = (wants_machine & waits[None]).sum(1, dtype=jnp.int32)
 
     has_second = state.ops_left > 1
     second = jnp.where(has_second, state.next_op + 1, instance.num_ops)
@@ -69,43 +72,45 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     tail = state.work_left - front.duration
     # Whether the job after its move could go on: the machine it needs then is taken, and by whom that waits for it.
     second_taken = lookup(is_taken.astype(jnp.int32), second_machine)
-    on_circle = (holds & (second_machine[:, None] == state.at).T).any(1)
+    on_circle = (holds & (second_machine[:, None] == state.at[None]).T).any(1)
     served = jnp.where(state.competes, front.machine, num_machines).min()
     jobs = [
-        front.duration * unit,
-        left * span,
-        left * unit,
-        jnp.where(waits, now - state.ready, 0) * unit,
-        state.work_left * span,
-        tail * span,
-        state.ops_left * (num_alive / jnp.maximum(ops_left, 1)),
-        load * span,
-        jnp.where(num_rivals > 0, (rival_tail - state.work_left) * span, 0),
-        num_rivals / num_alive,
-        num_behind / num_alive,
-        second_duration * unit,
-        jnp.where(has_second, lookup(state.load_left, second_machine), 0) * span,
-        lookup(machine_left, second_machine) * unit,
+        front.duration.astype(jnp.float32) * unit,
+        left.astype(jnp.float32) * span,
+        left.astype(jnp.float32) * unit,
+        jnp.where(waits, now - state.ready, 0).astype(jnp.float32) * unit,
+        state.work_left.astype(jnp.float32) * span,
+        tail.astype(jnp.float32) * span,
+        state.ops_left.astype(jnp.float32) * (num_alive / jnp.maximum(ops_left, 1).astype(jnp.float32)),
+        load.astype(jnp.float32) * span,
+        jnp.where(num_rivals > 0, (rival_tail - state.work_left).astype(jnp.float32) * span, 0),
+        num_rivals.astype(jnp.float32) / num_alive,
+        num_behind.astype(jnp.float32) / num_alive,
+        second_duration.astype(jnp.float32) * unit,
+        jnp.where(has_second, lookup(state.load_left, second_machine), 0).astype(jnp.float32) * span,
+        lookup(machine_left, second_machine).astype(jnp.float32) * unit,
         second_taken,
-        lookup(num_waiting, second_machine) / num_alive,
+        lookup(num_waiting, second_machine).astype(jnp.float32) / num_alive,
         inside,
         waits,
         taken,
-        holder_left * unit,
+        holder_left.astype(jnp.float32) * unit,
         holder_last,
         on_circle,
         state.competes,
         front.mask & (front.machine == served),
-        jnp.broadcast_to(num_alive / (num_alive + instance.machine_mask.sum(dtype=jnp.int32)), (num_jobs,)),
+        jnp.broadcast_to(
+            num_alive / (num_alive + instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)), (num_jobs,)
+        ),
     ]
     of_machines = [
-        machine_left * span,
-        machine_left * unit,
-        state.load_left * span,
-        (machine_left + state.load_left) * span,
-        num_waiting / num_alive,
+        machine_left.astype(jnp.float32) * span,
+        machine_left.astype(jnp.float32) * unit,
+        state.load_left.astype(jnp.float32) * span,
+        (machine_left + state.load_left).astype(jnp.float32) * span,
+        num_waiting.astype(jnp.float32) / num_alive,
         is_taken,
-        (at_machine & waits).any(1),
+        (at_machine & waits[None]).any(1),
         machines == served,
         down,
         jnp.zeros(num_machines) if instance.windows is None else _next_window(state) * unit,
@@ -114,7 +119,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     padding = ((0, len(jobs) - len(of_machines)), (0, 0))
     nodes = jnp.concatenate([_stack(jobs, alive), jnp.pad(_stack(of_machines, shown), padding)], 1).T
 
-    pair = jnp.stack([front.duration * unit, (front.duration + tail) * span], -1)
+    pair = jnp.stack(
+        [front.duration.astype(jnp.float32) * unit, (front.duration + tail).astype(jnp.float32) * span], -1
+    )
     receivers, senders = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
     kind = jnp.where(rivals, COMPETES, OTHER_JOB)
     kind = jnp.where(holds, WAITS_FOR, jnp.where(holds.T, IN_THE_WAY, kind))  # [receiver, sender]
@@ -136,8 +143,10 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         return observation
     until = jnp.where(state.done, 0, rules.to_come(state) - now)
     until = jnp.where(rules.to_come(state) == rules.LATEST, 0, until)
-    share = state.competes.sum(dtype=jnp.int32) / num_alive
-    observation = with_clock(observation, jnp.stack([until * unit, until * span, share]), ~state.done)
+    share = state.competes.sum(dtype=jnp.int32).astype(jnp.float32) / num_alive
+    observation = with_clock(
+        observation, jnp.stack([until.astype(jnp.float32) * unit, until.astype(jnp.float32) * span, share]), ~state.done
+    )
     return observation.replace(action_mask=mask)
 
 

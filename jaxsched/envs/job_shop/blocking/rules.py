@@ -95,7 +95,7 @@ def may_wait(state: State, settings: Settings) -> Array:
 
 def decides(state: State, settings: Settings) -> Array:
     """bool[]: there is something to choose."""
-    return (state.competes.sum(dtype=jnp.int32) + may_wait(state, settings) > 1) & ~state.done
+    return (state.competes.sum(dtype=jnp.int32) + may_wait(state, settings).astype(jnp.int32) > 1) & ~state.done
 
 
 def legal(state: State, settings: Settings) -> Array:
@@ -118,26 +118,26 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
     chosen = (state.competes & (~ask | (jobs == action))) | state.swaps
     moves = chosen & go  # bool[J]
 
-    enters = moves & (front.machine == machines[:, None])  # bool[M, J]
+    enters = moves[None] & (front.machine[None] == machines[:, None])  # bool[M, J]
     end, record = _work(state, front, moves, enters.any(1))
     state = state.replace(
-        next_op=state.next_op + moves,
-        ops_left=state.ops_left - moves,
+        next_op=state.next_op + moves.astype(jnp.int32),
+        ops_left=state.ops_left - moves.astype(jnp.int32),
         at=jnp.where(moves, front.machine, state.at),
         ready=jnp.where(moves, end, state.ready),
         work_left=state.work_left - jnp.where(moves, front.duration, 0),
         load_left=state.load_left - jnp.where(enters, front.duration, 0).sum(1, dtype=jnp.int32),
         start=jnp.where(
-            moves[:, None] & (jnp.arange(instance.num_ops, dtype=jnp.int32) == state.next_op[:, None]),
+            moves[:, None] & (jnp.arange(instance.num_ops, dtype=jnp.int32)[None] == state.next_op[:, None]),
             state.time,
             state.start,
         ),
         record=record,
     )
     if state.declined is not None:
-        served = (state.competes & (front.machine == machines[:, None])).any(1)
+        served = (state.competes[None] & (front.machine[None] == machines[:, None])).any(1)
         after = upcoming(state)
-        arrives = moves & (state.ready <= state.time) & (after.machine == machines[:, None])
+        arrives = (moves & (state.ready <= state.time))[None] & (after.machine[None] == machines[:, None])
         waits = go & ask & (action == num_jobs)
         state = state.replace(declined=(state.declined | (served & waits)) & ~arrives.any(1))
     return settle(state, settings)
@@ -201,11 +201,11 @@ def settle(state: State, settings: Settings) -> State:
     instance, front = state.instance, upcoming(state)
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
     windows, jobs = instance.windows, jnp.arange(num_jobs, dtype=jnp.int32)
-    holds = front.mask[:, None] & (front.machine[:, None] == state.at)  # [j, k]: k has the machine that j wants
+    holds = front.mask[:, None] & (front.machine[:, None] == state.at[None])  # [j, k]: k has the machine that j wants
     # A job that has begun its last operation leaves when it ends; others only by moving on themselves.
     leaves = jnp.where(front.mask, LATEST, state.ready)
     free = jnp.where(holds, leaves, 0).max(1)
-    ahead = jnp.where(holds & front.mask, jobs, num_jobs).min(1)  # whom each job waits for; J: nobody
+    ahead = jnp.where(holds & front.mask[None], jobs, num_jobs).min(1)  # whom each job waits for; J: nobody
     here = ahead == jobs
     own = jnp.maximum(state.time, state.ready)  # when it could move, if it could
     when = _up(windows, front.machine, jnp.maximum(own, free))
@@ -258,7 +258,7 @@ def circles(ahead: Array, value: Array, longest: int) -> tuple[Array, Array]:
         someone = ahead < num_jobs
         value = jnp.maximum(value, jnp.where(someone, lookup(value, ahead), 0))
         ahead = jnp.where(someone, lookup(ahead, ahead), num_jobs)
-    return (ahead[:, None] == jnp.arange(num_jobs, dtype=jnp.int32)).any(0), value
+    return (ahead[:, None] == jnp.arange(num_jobs, dtype=jnp.int32)[None]).any(0), value
 
 
 def _safe(state: State, front: Next) -> Array:
@@ -266,24 +266,24 @@ def _safe(state: State, front: Next) -> Array:
     instance = state.instance
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
     machines, ops = jnp.arange(num_machines, dtype=jnp.int32), jnp.arange(instance.num_ops, dtype=jnp.int32)
-    uses = instance.op_mask[..., None] & (instance.machine[..., None] == machines)  # [J, K, M]
+    uses = instance.op_mask[..., None] & (instance.machine[..., None] == machines[None, None])  # [J, K, M]
 
     def needs(first: Array) -> Array:
-        return (uses & (ops >= first[:, None])[..., None]).any(1)  # [J, M]
+        return (uses & (ops[None] >= first[:, None])[..., None]).any(1)  # [J, M]
 
     now, then = needs(state.next_op), needs(state.next_op + 1)
-    held = state.at[:, None] == machines
+    held = state.at[:, None] == machines[None]
 
     def safe(job: Array) -> Array:
         moved = (jnp.arange(num_jobs, dtype=jnp.int32) == job)[:, None]
         need = jnp.where(moved, then, now)
-        have = jnp.where(moved, front.machine[:, None] == machines, held)
+        have = jnp.where(moved, front.machine[:, None] == machines[None], held)
         have &= front.mask[:, None] | moved  # the others are about to leave
         inside = have.any(1)
 
         def leave(_: int, out: Array) -> Array:
             taken = (have & ~out[:, None]).any(0)
-            return out | (inside & ~(need & taken & ~have).any(1))
+            return out | (inside & ~(need & taken[None] & ~have).any(1))
 
         out = jax.lax.fori_loop(0, min(num_jobs, num_machines), leave, jnp.zeros_like(inside))
         return (out | ~inside).all()
@@ -313,7 +313,7 @@ def makespan_bound(state: State) -> Array:
     open_, end = state.ops_left > 0, known_end(state)
     end = jnp.where(open_, jnp.maximum(state.time, end), end)
     machines = jnp.arange(state.instance.num_machines, dtype=jnp.int32)
-    free = jnp.where(state.at == machines[:, None], end, 0).max(1)
+    free = jnp.where(state.at[None] == machines[:, None], end, 0).max(1)
     loads = jnp.where(state.load_left > 0, jnp.maximum(state.time, free) + state.load_left, 0)
     found = jnp.maximum((end + state.work_left).max(), loads.max())
     total = state.instance.duration.sum(dtype=jnp.int32)

@@ -70,7 +70,7 @@ def _ranked(state: State, priority: Array) -> Array:
     front = frontier(state)
     end = jnp.where(front.eligible, front.start + front.duration, LATEST)
     before = np.tri(end.shape[1], k=-1, dtype=bool)  # [M, M']  M' is the lower one
-    rank = ((end[:, None, :] < end[:, :, None]) | ((end[:, None, :] == end[:, :, None]) & before)).sum(
+    rank = ((end[:, None, :] < end[:, :, None]) | ((end[:, None, :] == end[:, :, None]) & before[None])).sum(
         -1, dtype=jnp.int32
     )
     num_machines = state.instance.machine_mask.sum(dtype=jnp.int32)

@@ -42,7 +42,7 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     count = _number(pairs, 1)
     end = front.start + front.duration  # [J, M]
     shortest, longest = _least(front.duration, pairs), jnp.where(pairs, front.duration, 0).max(1)
-    mean = front.duration.sum(1, dtype=jnp.int32) / count  # 0 where not eligible
+    mean = front.duration.sum(1, dtype=jnp.int32).astype(jnp.float32) / count  # 0 where not eligible
     start, first_end = _least(front.start, pairs), _least(end, pairs)
     best = pairs & (end == first_end[:, None])
     only_best = best & (best.sum(1, keepdims=True, dtype=jnp.int32) == 1)
@@ -58,70 +58,70 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     then_ready = _least(jnp.broadcast_to(state.machine_ready, pairs.shape), then_pairs)
 
     # What may come to each machine: the unscheduled work, each operation in equal parts on its machines.
-    ahead = instance.eligible_mask & (jnp.arange(instance.num_ops) >= state.next_op[:, None])[..., None]
-    share = jnp.where(ahead, instance.duration, 0) / _number(ahead, -1)[..., None]
+    ahead = instance.eligible_mask & (jnp.arange(instance.num_ops)[None] >= state.next_op[:, None])[..., None]
+    share = jnp.where(ahead, instance.duration, 0).astype(jnp.float32) / _number(ahead, -1)[..., None]
     expected = share.sum((0, 1))  # f32[M]
     may_come = ahead.sum((0, 1), dtype=jnp.int32)
 
     # Of every machine over the jobs that can use it next.
     waiting = pairs.sum(0, dtype=jnp.int32)  # [M]
     is_wanted = waiting > 0
-    wants_most = best.sum(0, dtype=jnp.int32) / num_open
+    wants_most = best.sum(0, dtype=jnp.int32).astype(jnp.float32) / num_open
     first_start, least_here = _least(front.start, pairs, 0), _least(front.duration, pairs, 0)
     last_tail = jnp.where(pairs, tail[:, None], 0).max(0)
-    rivals = pairs * (waiting - 1)  # [J, M]
+    rivals = pairs.astype(jnp.int32) * (waiting - 1)[None]  # [J, M]
 
     # Feature-major: each feature is one contiguous row, far quicker to write than a column.
     jobs = [
-        shortest * unit,
+        shortest.astype(jnp.float32) * unit,
         mean * unit,
-        (longest - shortest) * unit,
+        (longest - shortest).astype(jnp.float32) * unit,
         count / real_machines,
         1.0 / count,
-        (start - now) * span,
-        (first_end - now) * span,
-        (state.job_ready - now) * span,
-        (start - state.job_ready) * unit,
-        state.work_left * span,
-        tail * span,
-        (first_end + tail - now) * span,
-        state.ops_left * (num_open / num_left),
-        rivals.sum(1, dtype=jnp.int32) / count / num_open,
-        then_shortest * unit,
-        then_pairs.sum(1, dtype=jnp.int32) / real_machines,
-        jnp.where(has_second, then_ready - first_end, 0) * span,
+        (start - now).astype(jnp.float32) * span,
+        (first_end - now).astype(jnp.float32) * span,
+        (state.job_ready - now).astype(jnp.float32) * span,
+        (start - state.job_ready).astype(jnp.float32) * unit,
+        state.work_left.astype(jnp.float32) * span,
+        tail.astype(jnp.float32) * span,
+        (first_end + tail - now).astype(jnp.float32) * span,
+        state.ops_left.astype(jnp.float32) * (num_open / num_left),
+        rivals.sum(1, dtype=jnp.int32).astype(jnp.float32) / count / num_open,
+        then_shortest.astype(jnp.float32) * unit,
+        then_pairs.sum(1, dtype=jnp.int32).astype(jnp.float32) / real_machines,
+        jnp.where(has_second, then_ready - first_end, 0).astype(jnp.float32) * span,
         jnp.where(then_pairs, expected, 0).sum(1) / _number(then_pairs, 1) * span,
         jnp.broadcast_to(num_open / (num_open + real_machines), (num_jobs,)),
     ]
     machines = [
-        (state.machine_ready - now) * span,
-        state.load_left * span,
+        (state.machine_ready - now).astype(jnp.float32) * span,
+        state.load_left.astype(jnp.float32) * span,
         expected * span,
-        (state.machine_ready - now + expected) * span,
-        may_come / num_left,
-        waiting / num_open,
+        ((state.machine_ready - now).astype(jnp.float32) + expected) * span,
+        may_come.astype(jnp.float32) / num_left,
+        waiting.astype(jnp.float32) / num_open,
         wants_most,
-        jnp.where(is_wanted, first_start - now, 0) * span,
-        jnp.where(is_wanted, least_here, 0) * unit,
-        last_tail * span,
+        jnp.where(is_wanted, first_start - now, 0).astype(jnp.float32) * span,
+        jnp.where(is_wanted, least_here, 0).astype(jnp.float32) * unit,
+        last_tail.astype(jnp.float32) * span,
         is_wanted,
     ]
     both = [  # of every pair, [J, M]
-        front.duration * unit,
-        (front.duration - shortest[:, None]) * unit,
-        (front.duration - least_here) * unit,
-        front.duration / jnp.maximum(mean, 1e-6)[:, None] - 1,
-        (front.start - now) * span,
-        (front.start - now) * unit,
-        (end - now) * span,
-        (end - now) * unit,
-        (end - elsewhere) * unit,
-        (front.start - state.job_ready[:, None]) * unit,
-        (front.start - state.machine_ready) * unit,
-        (end + tail[:, None] - now) * span,
-        (last_tail - tail[:, None]) * span,
-        (front.start - now + expected) * span,
-        rivals / num_open,
+        front.duration.astype(jnp.float32) * unit,
+        (front.duration - shortest[:, None]).astype(jnp.float32) * unit,
+        (front.duration - least_here[None]).astype(jnp.float32) * unit,
+        front.duration.astype(jnp.float32) / jnp.maximum(mean, 1e-6)[:, None] - 1,
+        (front.start - now).astype(jnp.float32) * span,
+        (front.start - now).astype(jnp.float32) * unit,
+        (end - now).astype(jnp.float32) * span,
+        (end - now).astype(jnp.float32) * unit,
+        (end - elsewhere).astype(jnp.float32) * unit,
+        (front.start - state.job_ready[:, None]).astype(jnp.float32) * unit,
+        (front.start - state.machine_ready[None]).astype(jnp.float32) * unit,
+        (end + tail[:, None] - now).astype(jnp.float32) * span,
+        (last_tail[None] - tail[:, None]).astype(jnp.float32) * span,
+        ((front.start - now).astype(jnp.float32) + expected[None]) * span,
+        rivals.astype(jnp.float32) / num_open,
         front.start == now,
     ]
     alive = instance.machine_mask & (may_come > 0)
@@ -134,7 +134,7 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     groups = [_product(job_ids, job_ids), _product(machine_ids, machine_ids), _product(job_ids, machine_ids)]
     groups.append(groups[2][::-1])
     senders, receivers = np.concatenate(groups, 1).astype(np.int32)
-    share_machine = (pairs[:, None] & pairs).any(-1)  # [J, J]
+    share_machine = (pairs[:, None] & pairs[None]).any(-1)  # [J, J]
     can = pairs.ravel()
     return GraphObservation(
         graph=make_graph(nodes, senders, receivers),

@@ -61,7 +61,7 @@ def frontier(state: State) -> Frontier:
     column = jnp.where(mask, state.next_op, state.instance.num_ops)  # out of range reads 0
     eligible = jax.vmap(take_row)(state.instance.eligible_mask, column)
     duration = jax.vmap(take_row)(state.instance.duration, column)
-    return Frontier(mask, eligible, duration, jnp.maximum(state.job_ready[:, None], state.machine_ready))
+    return Frontier(mask, eligible, duration, jnp.maximum(state.job_ready[:, None], state.machine_ready[None]))
 
 
 def clock(state: State) -> Array:

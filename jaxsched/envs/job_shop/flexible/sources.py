@@ -64,7 +64,7 @@ class Uniform:
         if self.ops_per_machine:
             low, high = low * real_machines // 100, high * real_machines // 100
         length = _between(length_key, (num_jobs, 1), low, high)
-        op_mask = jnp.arange(num_ops, dtype=jnp.int32) < length
+        op_mask = jnp.arange(num_ops, dtype=jnp.int32)[None] < length
         op_mask &= jnp.arange(num_jobs, dtype=jnp.int32)[:, None] < real_jobs
 
         # The first machines of a random order that are real.
