@@ -1,4 +1,7 @@
-"""Run by `test_sharded` in a process of its own: on two devices, `jax.shard_map` equals `vmap`."""
+"""Run by `test_sharded` in a process of its own: on two devices, `jax.shard_map` equals `vmap`.
+
+Arguments: what is run, and `types` to trace it only.
+"""
 
 import dataclasses
 import sys
@@ -23,14 +26,20 @@ data, whole = PartitionSpec("data"), PartitionSpec()
 keys = jax.random.split(jax.random.key(0), 4)
 
 
-def on_shards(function, *args, in_specs=data, out_specs=data):
-    mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
-    return jax.device_get(jax.jit(mapped)(*args))
+def compare(function, argument, match=np.testing.assert_array_equal):
+    """`function`, batched over its first axis, on shards with what it gives on one device."""
+    mapped = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=data, out_specs=data))
+    if only_types:
+        jax.eval_shape(mapped, argument)
+        return
+    sharded, plain = jax.device_get((mapped(argument), jax.jit(function)(argument)))
+    for one, other in zip(jax.tree.leaves(sharded), jax.tree.leaves(plain), strict=True):
+        match(one, other)
 
 
-def same(one, other):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_array_equal(a, b)
+def close(one, other):
+    """Equal but for the order of sums."""
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def episodes(id):
@@ -49,7 +58,7 @@ def episodes(id):
         evolved = play(env, env.heuristics[rule], key, instance, wish)
         return played.objective, played.action, played.reward, env.objective(final), cut.mask, evolved
 
-    same(on_shards(jax.vmap(episode), keys), jax.device_get(jax.jit(jax.vmap(episode))(keys)))
+    compare(jax.vmap(episode), keys)
 
 
 def beam():
@@ -62,7 +71,7 @@ def beam():
         first, _ = env.reset(key, source(key))
         return beam_search(env, apply, state.params, key, first, 9, BeamConfig(4)).objective
 
-    same(on_shards(jax.vmap(search), keys), jax.device_get(jax.jit(jax.vmap(search))(keys)))
+    compare(jax.vmap(search), keys)
 
 
 def training(config):
@@ -72,24 +81,22 @@ def training(config):
     given = {"num_envs": 4, "num_minibatches": 2, "num_epochs": 1, "num_updates": 2}
     init, make = make_training(env, source, dataclasses.replace(config, network=NETWORK, **given))
     apply, _ = init(keys[0])
-    update = jax.vmap(make(apply))
+    update = make(apply)
     states = jax.vmap(lambda key: init(key)[1])(keys[:2])
-    sharded, _ = on_shards(update, states)
-    plain, _ = jax.device_get(jax.jit(update)(states))
-    for a, b in zip(*(jax.tree.leaves(each.params) for each in (sharded, plain)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    compare(jax.vmap(lambda state: update(state)[0].params), states, close)
 
 
 if __name__ == "__main__":
-    what = sys.argv[1]
+    names, only_types = sys.argv[1].split(","), "types" in sys.argv[2:]
     configs = {
         "ppo": PPOConfig(),
         "self_labeling": SelfLabelingConfig(num_samples=4),
         "imitation": ImitationConfig(teacher="mwkr", num_own=2),
     }
-    if what == "beam":
-        beam()
-    elif what in configs:
-        training(configs[what])
-    else:
-        episodes(what)
+    for name in names:
+        if name == "beam":
+            beam()
+        elif name in configs:
+            training(configs[name])
+        else:
+            episodes(name)
