@@ -146,8 +146,17 @@ def test_polish_is_never_worse(capsys):
     assert status == 0
     assert f"spt: {makespan} in" in out
     assert f"makespan    {makespan}\n" in out
+    assert "by spt in" in out  # issue 16, row 14: nothing was polished
     out = run(capsys, "solve ft06 --rule spt --polish --time-limit 30 --num-workers 1")[1]
     assert f"makespan    {job_shop.bounds('ft06').upper}\n" in out
+    assert "by spt, polished by cp_sat in" in out
+
+
+def test_solve_prints_who_found_the_schedule(capsys):
+    """Issue 16, row 14: without time it is no exact solver that did."""
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    assert "by non_delay mwkr in" in run(capsys, "solve ft06 --time-limit 0")[1]
+    assert "by cp_sat in" in run(capsys, "solve ft06 --num-workers 1")[1]
 
 
 def test_settings_reach_the_environment(capsys):

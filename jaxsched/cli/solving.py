@@ -87,7 +87,7 @@ def solve(
         policy: Folder of a run, or its policy.safetensors.
         samples: Keep the best of so many episodes of the rule or policy.
         temperature: Of their sampling, as in `jaxsched evaluate`.
-        time_limit: Seconds for the exact solver.
+        time_limit: Seconds for the exact solver, its start and its model included.
         num_workers: Threads of the exact solver. Default: all cores.
         polish: Improve the schedule of the rule or policy with the exact solver.
         explain: Say what binds the schedule: machine, job or chain.
@@ -102,6 +102,8 @@ def solve(
         gantt: Draw it into this .svg, .png, .pdf or .html file.
         force: Overwrite files that exist.
     """
+    import dataclasses
+
     from jaxsched import evaluation
     from jaxsched.envs.registry import offer
 
@@ -124,21 +126,24 @@ def solve(
     problem = {instance: loaded.instance}
     exactly = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
     if method == "exact":
-        report = evaluation.evaluate_exact(environment, problem, **exactly)
+        row = evaluation.evaluate_exact(environment, problem, **exactly)[instance]
     else:
         chosen = (policy, None) if method == "policy" else (None, rule)
         report = play(environment, problem, *chosen, samples, temperature, seed)
+        row = report[instance]
         if polish:
-            first = report[instance]
+            first = row
             print(f"{report.label}: {first.objective} in {first.seconds:.2f} s")
             hints = {instance: first.solution}
             label = f"{report.label}, polished"
-            report = evaluation.evaluate_exact(environment, problem, hints=hints, label=label, **exactly)
-    row = report[instance]
+            row = evaluation.evaluate_exact(environment, problem, hints=hints, label=label, **exactly)[instance]
+            proof = row.method.removeprefix("hint")  # who proved that the hint is optimal, if anybody did
+            found = f"{first.policy}{proof}" if row.method.startswith("hint") else f"{label} by {row.method}"
+            row = dataclasses.replace(row, method=found)
     reference = row.upper_bound or row.lower_bound
     gap = 100 * (row.objective / reference - 1) if reference else 0.0
     what = environment.settings.get("objective", "objective").replace("_", " ")
-    print(f"{row.instance} ({row.size}) by {row.policy} in {row.seconds:.2f} s")
+    print(f"{row.instance} ({row.size}) by {row.method} in {row.seconds:.2f} s")
     print(f"{what:<11} {row.objective}")
     print(f"lower bound {row.lower_bound}{' (the optimum is reached)' if row.objective == row.lower_bound else ''}")
     if reference:
@@ -150,7 +155,7 @@ def solve(
     if out is not None:
         writes[out] = lambda: save_solution(environment, loaded, row, out, force)
     if gantt is not None:
-        title = f"{row.instance}, {row.policy}"
+        title = f"{row.instance}, {row.method}"
         writes[gantt] = lambda: save_chart(environment, loaded, row.solution, gantt, title, force)
     save_all(row, writes)
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from jaxsched.core.deadline import Deadline
 from jaxsched.core.settings import plain_number
 
 
 class Solver:
     """One solver with its settings and what it found last: `found` a solution, `optimal`, `infeasible`.
 
-    `num_workers`: threads, by default all cores. Raises `ValueError` for a negative limit, fewer than one thread or a
-    seed out of range, `ImportError` without OR-Tools, which says that `who` needs it.
+    `time_limit`: seconds for the whole call, which begins as the solver is made, or the `Deadline` of
+    a call that has begun. What a caller does before it solves, such as a start and the model, counts.
+    `num_workers`: threads, by default all cores. Raises `ValueError` for a negative limit, fewer than
+    one thread or a seed out of range, `ImportError` without OR-Tools, which says that `who` needs it.
     """
 
-    def __init__(self, who: str, time_limit: float, num_workers: int | None = None, seed: int = 0):
-        time_limit, seed = plain_number(time_limit), plain_number(seed)
-        num_workers = plain_number(num_workers)
-        if isinstance(time_limit, bool) or not isinstance(time_limit, int | float) or not time_limit >= 0:
-            raise ValueError(f"time_limit is in seconds and not negative, got {time_limit!r}")
+    def __init__(
+        self,
+        who: str,
+        time_limit: float | Deadline,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ):
+        self.deadline = time_limit if isinstance(time_limit, Deadline) else Deadline(time_limit)
+        num_workers, seed = plain_number(num_workers), plain_number(seed)
         if num_workers is not None and (type(num_workers) is not int or num_workers < 1):
             raise ValueError(f"num_workers must be at least 1, got {num_workers!r}")
         if type(seed) is not int or not 0 <= seed < 2**31:
@@ -29,21 +36,31 @@ class Solver:
         except ImportError:
             raise ImportError(f'{who} needs OR-Tools: pip install "jaxsched[solvers]"') from None
         self.cp_model, self.solver = cp_model, cp_model.CpSolver()
-        self.limit(time_limit)
         self.solver.parameters.random_seed = seed
         if num_workers is not None:
             self.solver.parameters.num_workers = num_workers
         self.found = self.optimal = self.infeasible = False
 
-    def limit(self, seconds: float) -> None:
-        """Of the next `solve`; with 0 it looks at nothing, the hint included."""
-        self.solver.parameters.max_time_in_seconds = max(seconds, 0.0)
-
-    def solve(self, model: Any, bound: int, ceiling: int, callback: Any = None, has_solution: bool = True) -> int:
+    def solve(
+        self,
+        model: Any,
+        bound: int,
+        ceiling: int,
+        callback: Any = None,
+        has_solution: bool = True,
+        deadline: Deadline | None = None,
+    ) -> int:
         """Minimise, and return the best lower bound known: `bound` or what is proved, at most `ceiling`.
 
-        `has_solution`: that there is one is known, so that the solver's refusal is a fault of ours, a `RuntimeError`.
+        It ends by `deadline`, by default that of the call; where that is over, nothing is looked at,
+        the hint included. `has_solution`: that there is one is known, so that the solver's refusal
+        is a fault of ours, a `RuntimeError`.
         """
+        self.found = self.optimal = self.infeasible = False
+        seconds = (deadline or self.deadline).left()
+        if seconds == 0:
+            return min(bound, ceiling)
+        self.solver.parameters.max_time_in_seconds = seconds
         status = self.solver.solve(model, callback)
         self.optimal = status == self.cp_model.OPTIMAL
         self.found = self.optimal or status == self.cp_model.FEASIBLE
@@ -57,3 +74,13 @@ class Solver:
     def value(self, expression: Any) -> int:
         """Of an expression or a literal, in the solution found."""
         return int(self.solver.value(expression))
+
+
+def producer(start: str, improved: bool, proved: bool) -> str:
+    """The `method` of a `Result`: CP-SAT where it improved the start, otherwise who made the start.
+
+    `proved`: CP-SAT proved that no solution is better, which the name of a start then says.
+    """
+    if improved:
+        return "cp_sat"
+    return f"{start}, proved by cp_sat" if proved else start

@@ -117,6 +117,7 @@ def evaluate(
                     objective=objective,
                     lower_bound=int(lower[i]),
                     policy=label,
+                    method=label,
                     samples=samples,
                     seed=seed,
                     seconds=seconds / num_real,
@@ -136,7 +137,8 @@ def evaluate_exact(
 ) -> Report:
     """The family's exact solver on every instance, one after the other, `time_limit` seconds each.
 
-    `hints` are solutions to start from, by the name of the instance: the result is never worse.
+    `hints` are solutions to start from, by the name of the instance: the result is never worse. The `method` of a row
+    is who found its solution, as the solver says: itself, `hint`, or the rule of a start that it did not improve.
 
     Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
     """
@@ -158,6 +160,7 @@ def evaluate_exact(
             objective=result.objective,
             lower_bound=result.bound,
             policy=label,
+            method=result.method,
             samples=1,
             seed=seed,
             seconds=result.seconds,

@@ -96,6 +96,7 @@ def refuse_existing(path: str | Path | None, overwrite: bool) -> None:
 def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
     """Column titles and rows: methods against groups of instances, the mean gap in per cent, and seconds.
 
+    Where others than the method found solutions, such as the start of an exact solver, its name says so.
     Of a group without known bounds, such as generated instances, the mean objective, which its title says.
     """
     columns = {}
@@ -108,7 +109,7 @@ def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) ->
     titles = ["method", *columns, "seconds", "compiling"]
     body = [
         [
-            report.label,
+            report.title,
             *(number(column[i]) for column in columns.values()),
             number(report.seconds),
             number(report.compile_seconds),
@@ -122,8 +123,10 @@ def instance_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Column titles and rows: one row per instance, then the means of each size and of all.
 
     Where an episode was cut off, a last column says which: what was reached until then is no objective of a solution.
+    Where others than the method found solutions, such as the start of an exact solver, one says who.
     """
     titles = ["instance", "size", "objective", "lower", "upper", "gap %", "seconds"]
+    named = any(row.method not in ("", row.policy) for row in report.rows)
     body: list[list[Any]] = [
         [row.instance, row.size, row.objective, row.lower_bound, row.upper_bound, row.gap, row.seconds]
         for row in report.rows
@@ -138,6 +141,12 @@ def instance_table(report: Report) -> tuple[list[str], list[list[str]]]:
         titles.append("end")
         for cells, row in zip(body, report.rows, strict=True):
             cells.append("truncated" if row.truncated else "")
+        for cells in means:
+            cells.append("")
+    if named:
+        titles.append("found by")
+        for cells, row in zip(body, report.rows, strict=True):
+            cells.append(row.method)
         for cells in means:
             cells.append("")
     return titles, [[number(cell) for cell in row] for row in body + means]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable
 from typing import Any
@@ -37,6 +38,8 @@ class Row:
     seconds: float  # wall time without compilation; its share where instances are solved side by side
     solution: Any = dataclasses.field(repr=False, compare=False)
     truncated: bool = False
+    # Who found the solution: the policy, or what an exact solver says, which may be its start.
+    method: str = ""
 
     @property
     def gap(self) -> float | None:
@@ -68,6 +71,15 @@ class Report:
             if row.instance == instance:
                 return row
         raise UnknownNameError("instance of this report", instance, [row.instance for row in self.rows])
+
+    @property
+    def title(self) -> str:
+        """The label, and where others found the solutions, who: `exact (7 cp_sat; 1 hint)`."""
+        methods = collections.Counter(row.method for row in self.rows)
+        if set(methods) <= {"", self.label}:
+            return self.label
+        counts = "; ".join(f"{count} {method}" for method, count in methods.items())
+        return f"{self.label} ({counts})"
 
     @property
     def seconds(self) -> float:

@@ -31,7 +31,7 @@ from jaxsched.evaluation import (
     randomised_rule,
     rule_policy,
 )
-from jaxsched.evaluation.report import instance_table, write_json
+from jaxsched.evaluation.report import gap_table, instance_table, write_json
 from tests.shapes import JOBS, MACHINES, OPS, mixed_instances
 
 ENV = jaxsched.make("JobShop-v0", candidates="non_delay")
@@ -291,6 +291,27 @@ def test_the_exact_solver_closes_the_gap_of_ft06():
     row = evaluate_exact(ENV, {"ft06": job_shop.load("ft06")}, time_limit=20.0).rows[0]
     known = job_shop.bounds("ft06")
     assert (row.objective, row.lower_bound, row.upper_bound, row.gap) == (known.upper, known.lower, known.upper, 0.0)
+
+
+def test_a_row_names_who_found_its_solution():
+    """Issue 16, row 14: without time an exact solver returns its start, or the hint, and no table says otherwise."""
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    shops = {"ft06": job_shop.load("ft06"), "tiny": job_shop.from_jobs([[(0, 1)]])}
+    report = evaluate_exact(ENV, shops, time_limit=0)
+    assert [row.method for row in report.rows] == ["non_delay mwkr"] * 2
+    assert report.title == "exact (2 non_delay mwkr)"
+    assert gap_table([report], {"all": ["ft06"]})[1][0][0] == report.title
+    titles, body = instance_table(report)
+    assert (titles[-1], body[0][-1], body[1][-1], body[-1][-1]) == ("found by", "non_delay mwkr", "non_delay mwkr", "")
+    assert report["ft06"].to_dict()["method"] == "non_delay mwkr"
+    solved = evaluate_exact(ENV, shops, time_limit=60, num_workers=1)
+    assert [row.method for row in solved.rows] == ["cp_sat", "non_delay mwkr"]
+    hints = {"ft06": solved["ft06"].solution}
+    report = evaluate_exact(ENV, shops, time_limit=0, hints=hints)
+    assert [row.method for row in report.rows] == ["hint", "non_delay mwkr"]
+    rule = evaluate(ENV, INSTANCES, "spt")
+    assert rule.title == "spt"
+    assert {row.method for row in rule.rows} == {"spt"}
 
 
 def test_gap_and_means():

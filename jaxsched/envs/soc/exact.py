@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver
+from jaxsched.core.cpsat import Solver, producer
+from jaxsched.core.deadline import Deadline
 from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.result import Result
 from jaxsched.envs.soc.checks import INT32_MAX, array, integer, integers, rising
@@ -54,43 +54,45 @@ def solve_stream(
     The arguments up to `max_jobs_in_system` are those of `simulate`; `cap_mode` and `redraw` those of `validate`. The
     head of this module says what is modelled. The search starts from `hint` (a complete trace of the same stream), or
     from a greedy schedule job by job, and is confined to schedules that are no worse;
-    `time_limit`, in seconds, covers the whole call. At most 16 jobs; six to eight of ten tasks take
-    seconds to minutes.
+    `time_limit`, in seconds, covers the whole call. The `method` of the result is `cp_sat`, or the start
+    that it did not improve: `hint` or `earliest_finish`. At most 16 jobs; six to eight of ten tasks
+    take seconds to minutes.
 
     Returns a `Result` whose `schedule` is a `Trace` and whose `objective` is the summed latency in us. Raises
     `InstanceError`, `UnknownNameError`, `ValueError` for an invalid hint or a negative limit, `ImportError` without
     OR-Tools.
     """
-    began = time.perf_counter()
-    deadline = began + time_limit
     solver = Solver(WHO, time_limit, num_workers, seed)
     stream = _Stream(platform, jobs, arrivals, communication, max_jobs_in_system, cap_mode, redraw)
+    start = "hint"
     if hint is None:
-        hint = stream.greedy(deadline + GRACE)
+        hint, start = stream.greedy(Deadline(solver.deadline.left() + GRACE)), "earliest_finish"
     elif faults := [*stream.faults(hint), *(f"job {i} is unfinished" for i in hint.unfinished)]:
         raise ValueError(f"the hint is not a complete trace of this stream: {faults[0]}")
     trace, ceiling = hint, _summed_latency(hint)
     # No job is faster than alone; this bound is much of what can be proved of the sum.
     alone: dict[Job, int] = {}
-    share = time_limit / (4 * len(set(jobs)))
+    share = 1 / (4 * len(set(jobs)))
     for job, graph in zip(jobs, stream.graphs, strict=True):
         if job not in alone:
-            until = min(time.perf_counter() + share, deadline)
+            until = solver.deadline.part(share)
             alone[job] = graph.critical_path(least=1)
-            if time.perf_counter() < until:
-                alone[job] = solve_graph(graph, solver, until, until, least=1)[1]
+            if not until.is_over():
+                alone[job] = solve_graph(graph, solver, until, until, least=1).bound
     shortest = [alone[job] for job in jobs]
+    trivial = sum(graph.critical_path(least=1) for graph in stream.graphs)
     bound = sum(shortest)
     with contextlib.suppress(TimeoutError):
-        model = _StreamModel(stream, solver.cp_model, hint, shortest, ceiling, deadline)
-        solver.limit(deadline - time.perf_counter())
+        model = _StreamModel(stream, solver.cp_model, hint, shortest, ceiling, solver.deadline)
         bound = solver.solve(model.cp, bound, ceiling)
         if solver.found:
             found = model.trace(solver)
             trace = found if _summed_latency(found) < ceiling else hint
         bound = _summed_latency(trace) if solver.optimal else bound
     objective = _summed_latency(trace)
-    return Result(trace, objective, bound, bound == objective, "cp_sat", time.perf_counter() - began)
+    proved = bound == objective
+    method = producer(start, improved=trace is not hint, proved=proved and trivial < bound)
+    return Result(trace, objective, bound, proved, method, solver.deadline.spent())
 
 
 def solve_exact(
@@ -147,7 +149,7 @@ class _StreamModel(Model):
         hint: Trace,
         shortest: Sequence[int],  # [job] no latency is less, us
         ceiling: int,  # the largest sum that is looked for, us
-        deadline: float,
+        deadline: Deadline,
     ):
         super().__init__(cp_model, stream.platform.num_pes, stream.horizon, deadline)
         self.stream, self.enters, self.tasks, leaves, latencies = stream, [], [], [], []
@@ -186,7 +188,7 @@ class _StreamModel(Model):
         # last such tick.
         groups = []
         for group in itertools.combinations(range(i), stream.cap):
-            self.check_clock()
+            self.deadline.check()
             groups.append(self.time(f"group_{i}_{group}"))
             cp.add_min_equality(groups[-1], [leaves[j] for j in group])
         bar = self.time(f"room_{i}")
@@ -266,10 +268,10 @@ class _Stream:
             return bar + 1 + self.redraw[i], False
         return max(bar, due + 1), True
 
-    def greedy(self, deadline: float) -> Trace:
+    def greedy(self, deadline: Deadline) -> Trace:
         """Job by job, each task in topological order to the PE where it finishes first, in gaps.
 
-        Past the `deadline`, of `time.perf_counter`, behind what stands there.
+        Past the `deadline`, behind what stands there.
         """
         lines = Lines(self.platform.num_pes, least=1, deadline=deadline)
         schedules, enters, leaves, late = [], [], [], False

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver
+from jaxsched.core.cpsat import Solver, producer
+from jaxsched.core.deadline import Deadline
 from jaxsched.core.result import Result
 from jaxsched.envs.soc.io import load_static
 from jaxsched.envs.soc.platforms import Data, StaticGraph
@@ -30,35 +29,45 @@ def solve_static(
     """The shortest schedule of one static graph that CP-SAT finds, with its bound.
 
     `dag`: name, path, dict or `StaticGraph`. Never worse than HEFT and PEFT, as far as the time is
-    enough for them: `time_limit`, in seconds, covers the whole call. `num_workers`: threads, by
-    default all cores. Raises `InstanceError`, `ValueError` for a negative limit, `ImportError`
+    enough for them: `time_limit`, in seconds, covers the whole call. The `method` of the result is
+    `cp_sat`, or the better of those two that it did not improve. `num_workers`: threads, by default
+    all cores. Raises `InstanceError`, `ValueError` for a negative limit, `ImportError`
     without OR-Tools.
     """
-    began = time.perf_counter()
     solver = Solver(WHO, time_limit, num_workers, seed)
     graph = static_task_graph(dag if isinstance(dag, StaticGraph) else load_static(dag))
-    deadline = began + time_limit
-    schedule, bound = solve_graph(graph, solver, deadline, patience=deadline + GRACE)
+    patience = Deadline(solver.deadline.left() + GRACE)
+    schedule, bound, method = solve_graph(graph, solver, solver.deadline, patience)
     makespan = schedule.makespan
-    seconds = time.perf_counter() - began
-    return Result(schedule, makespan, bound, bound == makespan, "cp_sat", seconds)
+    return Result(schedule, makespan, bound, bound == makespan, method, solver.deadline.spent())
+
+
+class SolvedGraph(NamedTuple):
+    """The best schedule found, a bound, and who found the schedule."""
+
+    schedule: StaticSchedule
+    bound: int
+    method: str
 
 
 def solve_graph(
-    graph: TaskGraph, solver: Solver, deadline: float, patience: float, least: int = 0
-) -> tuple[StaticSchedule, int]:
+    graph: TaskGraph, solver: Solver, deadline: Deadline, patience: Deadline, least: int = 0
+) -> SolvedGraph:
     """The best schedule found, whose tasks hold their PE for `least` at least, and a bound.
 
-    `deadline` and `patience`, that of list schedules, are times of `time.perf_counter`.
+    List schedules end by `patience`, what comes after them by `deadline`.
     """
-    shortest = graph.critical_path(least)
+    shortest, start = graph.critical_path(least), "heft"
     best = list_schedule(graph, "heft", least, patience)
     try:
         other = list_schedule(graph, "peft", least, patience)
-        best = min(best, other, key=lambda found: found.makespan)
-        return _solve_model(graph, solver, best, shortest, deadline, least)
+        if other.makespan < best.makespan:
+            best, start = other, "peft"
+        found, bound = _solve_model(graph, solver, best, shortest, deadline, least)
     except TimeoutError:
-        return best, min(shortest, best.makespan)
+        return SolvedGraph(best, min(shortest, best.makespan), start)
+    proved = shortest < bound == best.makespan
+    return SolvedGraph(found, bound, producer(start, improved=found is not best, proved=proved))
 
 
 def _solve_model(
@@ -66,7 +75,7 @@ def _solve_model(
     solver: Solver,
     hint: StaticSchedule,
     shortest: int,
-    deadline: float,
+    deadline: Deadline,
     least: int,
 ) -> tuple[StaticSchedule, int]:
     """`solve_graph` from a hint; raises `TimeoutError` where the time ends before the model is."""
@@ -77,8 +86,7 @@ def _solve_model(
         model.cp.add(makespan >= end)
     model.no_overlap()
     model.cp.minimize(makespan)
-    solver.limit(deadline - time.perf_counter())
-    bound = solver.solve(model.cp, shortest, hint.makespan)
+    bound = solver.solve(model.cp, shortest, hint.makespan, deadline=deadline)
     if not solver.found:
         return hint, bound
     pe, start = tasks.values(solver)
@@ -107,7 +115,7 @@ class ModelTasks:
 class Model:
     """A CP-SAT model of graphs on shared PEs; building past `deadline` raises `TimeoutError`."""
 
-    def __init__(self, cp_model: Any, num_pes: int, horizon: int, deadline: float = math.inf):
+    def __init__(self, cp_model: Any, num_pes: int, horizon: int, deadline: Deadline):
         self.cp, self.horizon, self.deadline = cp_model.CpModel(), horizon, deadline
         self.intervals: list[list[Any]] = [[] for _ in range(num_pes)]
 
@@ -115,18 +123,13 @@ class Model:
         """A new variable, from 0 to the horizon."""
         return self.cp.new_int_var(0, self.horizon, name)
 
-    def check_clock(self) -> None:
-        """Raise `TimeoutError` past the deadline."""
-        if time.perf_counter() >= self.deadline:
-            raise TimeoutError("the model is not complete")
-
     def add_graph(
         self, graph: TaskGraph, least: int, release: Any = 0, hint: StaticSchedule | None = None
     ) -> ModelTasks:
         """Tasks that hold their PE and keep their successors waiting for `least` at least."""
         cp, tasks = self.cp, ModelTasks([], [], [], [])
         for k in range(graph.num_tasks):
-            self.check_clock()
+            self.deadline.check()
             start, present, length, held = self.time(f"start_{k}"), {}, 0, 0
             for p in graph.able(k):
                 is_here = cp.new_bool_var(f"on_{k}_{p}")
@@ -169,7 +172,7 @@ class Model:
         It depends on the PE of `j` and, where `transfer` has several columns, on that of `k`.
         """
         for p, is_from in tasks.present[j].items():
-            self.check_clock()
+            self.deadline.check()
             row = {q: int(transfer[p, q if transfer.shape[1] > 1 else 0]) for q in tasks.present[k]}
             least = min(row.values())
             self.cp.add(there >= tasks.ends[j] + least).only_enforce_if(is_from)

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxsched.core.deadline import NO_LIMIT, Deadline
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.soc.platforms import Job, Platform
 from jaxsched.envs.soc.precedence import topological
@@ -58,12 +57,12 @@ def list_schedule(
     graph: TaskGraph,
     method: str,
     least: int = 0,
-    deadline: float = math.inf,
+    deadline: Deadline = NO_LIMIT,
 ) -> StaticSchedule:
     """HEFT or PEFT.
 
     A task holds its PE and keeps its successors waiting for `least` at least (1 in streams). Past
-    the `deadline`, of `time.perf_counter`, HEFT looks for no gaps, and PEFT raises `TimeoutError`.
+    the `deadline` HEFT looks for no gaps, and PEFT raises `TimeoutError`.
     """
     placed = _place_all(graph, method, Lines(graph.num_pes, least, deadline))
     return StaticSchedule(*placed, int(placed.finish.max(initial=0)))
@@ -104,11 +103,11 @@ def nothing_placed(graph: TaskGraph) -> Placed:
 class Lines:
     """What stands on each PE, in order of time: `rows` of (start, end, task), of several graphs.
 
-    A task holds its PE and keeps its successors waiting for `least` at least. Past the `deadline`,
-    of `time.perf_counter`, tasks go behind all others of a PE, for which nothing is searched.
+    A task holds its PE and keeps its successors waiting for `least` at least. Past the `deadline`
+    tasks go behind all others of a PE, for which nothing is searched.
     """
 
-    def __init__(self, num_pes: int, least: int = 0, deadline: float = math.inf):
+    def __init__(self, num_pes: int, least: int = 0, deadline: Deadline = NO_LIMIT):
         self.rows: list[list[tuple[int, int, int]]] = [[] for _ in range(num_pes)]
         self.least, self.deadline = least, deadline
 
@@ -127,7 +126,7 @@ class Lines:
         earliest = max((int(placed.start[j]) + self.least for j in graph.before[k]), default=0)
         arrive = graph.arrive(k, placed.pe, placed.finish)
         arrive = np.maximum(arrive, max(earliest, release)).tolist()
-        find = self._gap if time.perf_counter() < self.deadline else self._end
+        find = self._end if self.deadline.is_over() else self._gap
         best = None
         for p in graph.able(k):
             length = graph.time(k, p)
@@ -184,8 +183,7 @@ def _place_by_peft(graph: TaskGraph, lines: Lines) -> Placed:
     rank = [Fraction(0)] * graph.num_tasks
     for k in reversed(graph.order):
         for p in graph.able(k):
-            if time.perf_counter() >= lines.deadline:
-                raise TimeoutError("PEFT's table is not complete")
+            lines.deadline.check()
             ways = [_optimistic(graph, table, k, p, s) for s in graph.after[k]]
             table[k][p] = max(ways, default=Fraction(0))
         rank[k] = sum(table[k].values(), Fraction(0)) / len(table[k])

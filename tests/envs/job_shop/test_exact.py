@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
+from jaxsched.core import deadline
+from jaxsched.core.cpsat import Solver
 from jaxsched.core.errors import UnknownNameError
-from jaxsched.envs.job_shop import Schedule, bounds, dispatch, from_jobs, load, measure, solve_exact, validate
+from jaxsched.envs.job_shop import Schedule, bounds, dispatch, exact, from_jobs, load, measure, solve_exact, validate
 from tests import shapes
 from tests.reference import job_shop as reference
 
@@ -163,6 +167,135 @@ def test_without_hint_and_time_there_is_still_a_schedule():
     assert_sound(instance, result)
     assert result.bound <= bounds("ta21").lower
     assert result.objective >= bounds("ta21").lower
+
+
+# -------------------------------------------------------------------------------- time limits and methods
+
+
+def slow_greedy(jobs, release, due, objective):
+    """The start of `solve_exact` by its definition: each time the least of all jobs that wait."""
+    job_ready, machine_ready = list(release), {}
+    work = [sum(duration for _, duration in job) for job in jobs]
+    start = [[] for _ in jobs]
+    waiting = {j for j, job in enumerate(jobs) if job}
+
+    def earliest(j):
+        return max(job_ready[j], machine_ready.get(jobs[j][len(start[j])][0], 0))
+
+    def priority(j):
+        date = math.inf if due[j] is None else due[j]
+        return {"makespan": -work[j], "flow_time": work[j], "weighted_tardiness": date}[objective]
+
+    while waiting:
+        j = min(waiting, key=lambda j: (earliest(j), priority(j), j))
+        machine, duration = jobs[j][len(start[j])]
+        begin = earliest(j)
+        start[j].append(begin)
+        job_ready[j] = machine_ready[machine] = begin + duration
+        work[j] -= duration
+        if len(start[j]) == len(jobs[j]):
+            waiting.remove(j)
+    return start
+
+
+@pytest.mark.parametrize("objective", exact.START_RULES)
+def test_the_greedy_start_is_that_of_the_quadratic_form(objective):
+    """Issue 16, row 13: queues per machine give the same schedules; small numbers, so that most things tie."""
+    rng = random.Random(0)
+    for _ in range(400):
+        machines, longest = rng.randint(1, 5), rng.choice([0, 1, 3, 99])
+        jobs = [
+            [(rng.randrange(machines), rng.randint(0, longest)) for _ in range(rng.randint(0, 6))]
+            for _ in range(rng.randint(0, 12))
+        ]
+        release = [rng.choice([0, rng.randint(0, 2 * longest)]) for _ in jobs]
+        due = [rng.choice([None, rng.randint(-5, 5)]) for _ in jobs]
+        greedy = exact._greedy(jobs, release, due, objective)
+        assert greedy.start == slow_greedy(jobs, release, due, objective), (jobs, release, due)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "objective", "without_time", "with_time"),
+    [
+        # The start takes 8, the best schedule 7.
+        ([[(0, 2), (1, 3)], [(1, 2), (0, 3)], [(1, 2), (0, 1)]], 7, "non_delay mwkr", "cp_sat"),
+        # The start is optimal, which takes a search to see.
+        ([[(0, 3), (1, 2)], [(0, 2), (1, 2)]], 7, "non_delay mwkr", "non_delay mwkr, proved by cp_sat"),
+        # The start is as long as a machine is busy: it is optimal at sight.
+        ([[(0, 3), (1, 3)], [(1, 3), (0, 1)]], 6, "non_delay mwkr", "non_delay mwkr"),
+    ],
+)
+def test_the_method_is_who_found_the_schedule(jobs, objective, without_time, with_time):
+    """Issue 16, row 14: the solver gives its name only to what it found or proved."""
+    shop = from_jobs(jobs)
+    start = solve_exact(shop, 0)
+    assert (start.method, start.proved) == (without_time, without_time == with_time)
+    best = solve_exact(shop, 60, num_workers=1)
+    assert (best.objective, best.proved, best.method) == (objective, True, with_time)
+    hint = one_after_another(shop)
+    assert solve_exact(shop, 0, hint).method == "hint"
+    assert solve_exact(shop, 60, hint, num_workers=1).method == "cp_sat"
+    again = solve_exact(shop, 60, best.schedule, num_workers=1)
+    assert again.method == ("hint" if start.bound == objective else "hint, proved by cp_sat")
+
+
+def test_the_method_names_the_rule_of_the_objective():
+    shop = with_dates(load("ft10"))
+    for objective, rule in exact.START_RULES.items():
+        assert solve_exact(shop, 0, objective=objective).method == rule
+
+
+@pytest.mark.parametrize("objective", ["flow_time", "weighted_tardiness"])
+def test_the_bound_of_a_sum_is_that_of_jobs_alone(objective):
+    """Without time for a model the bound is what each job takes alone, and can prove a start."""
+    jobs, due = [[(0, 3), (1, 4)], [(2, 5)]], [1, 6]
+    result = solve_exact(from_jobs(jobs, release=[2, 0], due=due, weight=[2, 1]), 0, objective=objective)
+    assert result.objective == result.bound == {"flow_time": 12, "weighted_tardiness": 16}[objective]
+    assert result.proved
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("objective", exact.START_RULES)
+def test_a_large_shop_ends_within_the_limit(objective):
+    """Issue 16, row 13: 30,000 operations; it took 208 s of a limit of 5. The margin is for a busy machine."""
+    rng = random.Random(0)
+    jobs = [[(machine, rng.randint(1, 5)) for machine in rng.sample(range(20), 5)] for _ in range(6000)]
+    shop = from_jobs(jobs, due=[10 + j // 20 for j in range(6000)])
+    began = time.perf_counter()
+    result = solve_exact(shop, 1, objective=objective)
+    assert time.perf_counter() - began < 10
+    assert result.seconds < 10
+    assert validate(shop, result.schedule) == []
+
+
+def test_the_time_before_the_search_counts(monkeypatch):
+    """Issue 16, row 13, by a clock of the test's own: a start that takes all the time leaves no search."""
+    now = [0.0]
+    monkeypatch.setattr(deadline, "clock", lambda: now[0])
+    greedy = exact._greedy
+
+    def slow(*arguments):
+        now[0] += 5
+        return greedy(*arguments)
+
+    monkeypatch.setattr(exact, "_greedy", slow)
+    solve, limits = Solver.solve, []
+
+    def record(solver, *arguments):
+        limits.append(solver.deadline.left())
+        return solve(solver, *arguments)
+
+    monkeypatch.setattr(Solver, "solve", record)
+    shop = load("ft06")
+    result = solve_exact(shop, 65, num_workers=1)
+    assert limits == [60]
+    assert (result.method, result.seconds) == ("cp_sat", 5)
+    # Without time for the model the start is returned, under its own name and with a bound.
+    result = solve_exact(shop, 5, num_workers=1)
+    assert limits == [60]
+    assert_sound(shop, result)
+    assert (result.method, result.proved) == ("non_delay mwkr", False)
+    assert result.bound == exact.trivial_bound(exact.to_jobs(shop), [0] * 6) < result.objective
 
 
 def test_refusals(monkeypatch):

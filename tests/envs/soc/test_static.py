@@ -282,6 +282,21 @@ def test_nothing_is_searched_past_the_time_limit(monkeypatch):
 
 
 def test_with_a_little_time_the_start_is_that_of_list_schedules():
-    """A limit of 0 is no reason to give away what takes milliseconds."""
+    """A limit of 0 is no reason to give away what takes milliseconds.
+
+    Issue 16, row 14: a schedule that CP-SAT did not find has the name of the list schedule.
+    """
     found = solve_static("topcuoglu_2002", time_limit=0)
-    assert (found.objective, found.proved, found.method) == (80, False, "cp_sat")
+    assert (found.objective, found.proved, found.method) == (80, False, "heft")
+
+
+def test_the_method_is_who_found_the_schedule():
+    """Issue 16, row 14, for task graphs and streams."""
+    assert solve_static("topcuoglu_2002", num_workers=1).method == "cp_sat"
+    job = Job("j", ("a",), ())
+    alone = solve_stream(ONE_PE, [job], [0], num_workers=1)
+    assert (alone.proved, alone.method) == (True, "earliest_finish")
+    again = solve_stream(ONE_PE, [job], [0], hint=alone.solution, num_workers=1)
+    assert (again.proved, again.method) == (True, "hint")
+    twice = solve_stream(ONE_PE, [job, job], [0, 0], num_workers=1)
+    assert (twice.proved, twice.method) == (True, "earliest_finish, proved by cp_sat")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from typing import Any
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver
+from jaxsched.core.cpsat import Solver, producer
 from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.blocking.sequences import instants, refuse_interruptions, route
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
@@ -31,69 +31,107 @@ def solve_exact(
     where jobs exchange machines at one moment, they touch. With operations of duration 0, or without `swap`, time is
     counted in instants, of which a tick has more than can follow each other within a moment: an operation of duration
     0 takes one, and without `swap` so does every move. The result is never worse than `hint`, and there always is one.
-    `num_workers`: threads, by default all cores; with one and enough time the result depends on `seed` only.
+    `time_limit` covers the whole call, the building of the model included. `num_workers`: threads, by default all
+    cores; with one and enough time the result depends on `seed` only.
+
+    The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the start: `hint`, or
+    `one_by_one`, each job after the one before it has left the shop; and `..., proved by cp_sat` where CP-SAT proved
+    it optimal.
 
     Raises `InstanceError` for a shop that is interrupted, `ValueError` for an invalid hint or a negative limit,
     `ImportError` without OR-Tools.
     """
-    refuse_interruptions(instance)
     solver = Solver("solve_exact", time_limit, num_workers, seed)
-    began = time.perf_counter()
-    jobs = [job for job in to_jobs(instance) if job]
-    release = [int(day) for day, real in zip(instance.release, instance.op_mask, strict=True) if bool(real[0])]
+    refuse_interruptions(instance)
+    padded, dates = to_jobs(instance), np.asarray(instance.release).tolist()
+    jobs = [job for job in padded if job]
+    release = [date for date, job in zip(dates, padded, strict=True) if job]
     machines = int(np.asarray(instance.machine_mask).sum())
+    start = "hint"
     if hint is None:
-        hint = _one_by_one(jobs, release, machines)
+        hint, start = _one_by_one(jobs, release, machines), "one_by_one"
     elif faults := validate(instance, hint, swap=swap):
         raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
-    ceiling, bound = int(hint.makespan), trivial_bound(jobs, release)
-    fine = not swap or any(duration == 0 for job in jobs for _, duration in job)
-    tick = instants(jobs) if fine else 1
-    horizon = tick * (ceiling + 1)
+    ceiling = int(hint.makespan)
+    bound = trivial = trivial_bound(jobs, release)
 
-    model = solver.cp_model.CpModel()
-    makespan = model.new_int_var(bound, ceiling, "makespan")
-    model.add_hint(makespan, ceiling)
-    spans: dict[int, list[Any]] = {}
-    starts, inside = [], []
-    for j, job in enumerate(jobs):
-        length = [route(jobs, j, k, tick) if fine else job[k][1] for k in range(len(job))]
-        row = [model.new_int_var(tick * release[j], horizon, f"start_{j}_{k}") for k in range(len(job))]
-        for k, (machine, _) in enumerate(job):
-            model.add_hint(row[k], tick * int(hint.start[j][k]))
-            if k + 1 == len(job):
-                span = model.new_fixed_size_interval_var(row[k], length[k], f"span_{j}_{k}")
-                end = row[k] + length[k]
-            else:
-                model.add(row[k + 1] >= row[k] + length[k])
-                leaves = row[k + 1] + (not swap and job[k + 1][0] != machine)
-                size = model.new_int_var(length[k], horizon, f"size_{j}_{k}")
-                span = model.new_interval_var(row[k], size, leaves, f"span_{j}_{k}")
-            spans.setdefault(machine, []).append(span)
-        end = row[-1] + length[-1]
-        if tick == 1:
-            model.add(makespan >= end)
-        else:
-            model.add(tick * makespan + (tick - 1) >= end)
-        if swap:
-            stay = model.new_int_var(sum(length), horizon, f"stay_{j}")
-            inside.append(model.new_interval_var(row[0], stay, end, f"inside_{j}"))
-        starts.append(row)
-    for on_machine in spans.values():
-        model.add_no_overlap(on_machine)
-    if swap and len(jobs) > machines:  # implied: a job in the shop holds a machine
-        model.add_cumulative(inside, [1] * len(inside), machines)
-    model.minimize(makespan)
-
-    bound = solver.solve(model, bound, ceiling)
     schedule = hint
-    if solver.found:
-        found = _schedule(jobs, [[solver.value(start) // tick for start in row] for row in starts], machines)
-        if found.makespan < ceiling:
-            schedule = found
-    value = schedule.makespan
+    if bound < ceiling:
+        with contextlib.suppress(TimeoutError):
+            model = _Model(solver, jobs, release, machines, hint, bound, swap)
+            bound = solver.solve(model.cp, bound, ceiling)
+            if solver.found:
+                starts = [[solver.value(each) // model.tick for each in row] for row in model.starts]
+                found = _schedule(jobs, starts, machines)
+                if found.makespan < ceiling:
+                    schedule = found
+    value = int(schedule.makespan)
     bound = value if solver.optimal else min(bound, value)
-    return Result(schedule, value, bound, bound == value, "cp_sat", time.perf_counter() - began)
+    return Result(
+        solution=schedule,
+        objective=value,
+        bound=bound,
+        proved=bound == value,
+        method=producer(start, improved=schedule is not hint, proved=trivial < value == bound),
+        seconds=solver.deadline.spent(),
+    )
+
+
+class _Model:
+    """`cp` minimises the makespan; `starts` are its variables by job and operation, in units of `1 / tick`.
+
+    Building it raises `TimeoutError` past the deadline of the solver.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        jobs: Jobs,
+        release: list[int],
+        machines: int,
+        hint: Schedule,
+        bound: int,
+        swap: bool,
+    ):
+        self.cp = model = solver.cp_model.CpModel()
+        self.starts: list[list[Any]] = []
+        ceiling = int(hint.makespan)
+        fine = not swap or any(duration == 0 for job in jobs for _, duration in job)
+        self.tick = tick = instants(jobs) if fine else 1
+        horizon = tick * (ceiling + 1)
+        makespan = model.new_int_var(bound, ceiling, "makespan")
+        model.add_hint(makespan, ceiling)
+        spans: dict[int, list[Any]] = {}
+        inside = []
+        for j, job in enumerate(jobs):
+            solver.deadline.check()
+            length = [route(jobs, j, k, tick) if fine else job[k][1] for k in range(len(job))]
+            row = [model.new_int_var(tick * release[j], horizon, f"start_{j}_{k}") for k in range(len(job))]
+            for k, (machine, _) in enumerate(job):
+                model.add_hint(row[k], tick * int(hint.start[j][k]))
+                if k + 1 == len(job):
+                    span = model.new_fixed_size_interval_var(row[k], length[k], f"span_{j}_{k}")
+                    end = row[k] + length[k]
+                else:
+                    model.add(row[k + 1] >= row[k] + length[k])
+                    leaves = row[k + 1] + (not swap and job[k + 1][0] != machine)
+                    size = model.new_int_var(length[k], horizon, f"size_{j}_{k}")
+                    span = model.new_interval_var(row[k], size, leaves, f"span_{j}_{k}")
+                spans.setdefault(machine, []).append(span)
+            end = row[-1] + length[-1]
+            if tick == 1:
+                model.add(makespan >= end)
+            else:
+                model.add(tick * makespan + (tick - 1) >= end)
+            if swap:
+                stay = model.new_int_var(sum(length), horizon, f"stay_{j}")
+                inside.append(model.new_interval_var(row[0], stay, end, f"inside_{j}"))
+            self.starts.append(row)
+        for on_machine in spans.values():
+            model.add_no_overlap(on_machine)
+        if swap and len(jobs) > machines:  # implied: a job in the shop holds a machine
+            model.add_cumulative(inside, [1] * len(inside), machines)
+        model.minimize(makespan)
 
 
 def _schedule(jobs: Jobs, start: list[list[int]], machines: int) -> Schedule:

@@ -180,6 +180,7 @@ def _moves(
                 return [f"job {j} moves to machine {machine} at {time}, which is down"]
         rest: frozenset[Op] = frozenset(begins[time])
         at = {machine: j for machine, j in at.items() if not _left(jobs, end, j, latest[j], time)}
+        latest = {j: latest[j] for j in at.values()}  # who has left does not come back
         stack, seen, stuck = [(at, latest, rest)], {rest}, (at, rest)
         while stack:
             at, latest, rest = stack.pop()

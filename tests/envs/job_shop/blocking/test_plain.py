@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import random
+import time
 from xml.etree import ElementTree
 
 import jax
@@ -64,6 +65,36 @@ def test_exact_starts_from_a_hint_and_refuses_what_it_cannot_solve():
     interrupted = blocking.interrupt(instance, blocking.Interruptions(0.5), jax.random.key(0))
     with pytest.raises(InstanceError, match="interrupted"):
         blocking.solve_exact(interrupted)
+
+
+def test_the_method_is_who_found_the_schedule():
+    """Issue 16, row 14: the solver gives its name only to what it found or proved."""
+    pytest.importorskip("ortools")
+    there_and_back = [[(0, 2), (1, 5), (0, 1)]] * 2
+    # Alone, the start is optimal at sight; of two jobs that would have to exchange machines it takes a search to see.
+    for jobs, swap, method in (
+        ([[(0, 2), (1, 5)]], True, "one_by_one"),
+        (there_and_back, False, "one_by_one, proved by cp_sat"),
+        (there_and_back, True, "cp_sat"),
+    ):
+        instance = blocking.from_jobs(jobs)
+        assert blocking.solve_exact(instance, 0, swap=swap).method == "one_by_one"
+        best = blocking.solve_exact(instance, 20, swap=swap, num_workers=1)
+        assert (best.proved, best.method) == (True, method)
+        assert blocking.solve_exact(instance, 0, best.schedule, swap=swap).method == "hint"
+
+
+@pytest.mark.nightly
+def test_a_large_shop_ends_within_the_limit():
+    """Issue 16, row 13: 30,000 operations. The margin is for a busy machine."""
+    pytest.importorskip("ortools")
+    rng = random.Random(0)
+    jobs = [[(machine, rng.randint(1, 99)) for machine in rng.sample(range(20), 5)] for _ in range(6000)]
+    instance = blocking.from_jobs(jobs)
+    began = time.perf_counter()
+    result = blocking.solve_exact(instance, 1)
+    assert time.perf_counter() - began < 10
+    assert blocking.validate(instance, result.schedule) == []
 
 
 # ------------------------------------------------------------------------------------------------ orders of machines
