@@ -247,7 +247,7 @@ def allocation_programs(num_buffers: int) -> Iterator[tuple[str, Callable, tuple
         return key, env.reset(key, source(key))[0], jnp.int32(0)
 
     def given(key, state, action):
-        return allocation_rules.apply(state, action)
+        return allocation_rules.apply(state, env.settings, action, action >= 0)
 
     args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
     for name, step in {"allocation: rules, action given": given, "allocation: env.step": env.step}.items():
@@ -262,7 +262,7 @@ def mapping_programs(num_instructions: int) -> Iterator[tuple[str, Callable, tup
         return key, env.reset(key, source(key))[0], jnp.int32(0)
 
     def given(key, state, action):
-        return mapping_rules.apply(state, action, jnp.ones((), jnp.bool_))
+        return mapping_rules.apply(state, env.settings, action, jnp.ones((), jnp.bool_))
 
     args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
     for name, step in {"mapping: rules, action given": given, "mapping: env.step": env.step}.items():
@@ -278,8 +278,8 @@ def replacement_programs() -> Iterator[tuple[str, Callable, tuple]]:
         def arguments(key, env=env):
             return key, env.reset(key, pool(key))[0], jnp.int32(0)
 
-        def given(key, state, action, addressed=placement == "address"):
-            return replacement_rules.apply(state, action, action >= 0, addressed)
+        def given(key, state, action, env=env):
+            return replacement_rules.apply(state, env.settings, action, action >= 0)
 
         args = jax.eval_shape(lambda one=arguments: jax.vmap(one)(jax.random.split(jax.random.key(0), BATCH)))
         for name, step in {"rules, action given": given, "env.step": env.step}.items():

@@ -37,14 +37,18 @@ import numpy as np
 import jaxsched
 from jaxsched.core import rollout
 from jaxsched.envs import memory
+from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import SCORES
-from jaxsched.envs.memory.mapping.plain import follow, policy_samples, search_starts
+from jaxsched.envs.memory.mapping.plain import policy_samples, search_starts
+from jaxsched.envs.memory.mapping.play import Mapped, follow, replayed
+from jaxsched.envs.memory.mapping.play import play as play_on_host
 from jaxsched.envs.memory.mapping.preset import PRESETS
 from jaxsched.envs.memory.mapping.relaxation import relax
-from jaxsched.envs.memory.mapping.validate import problem_of_instance
+from jaxsched.envs.memory.mapping.replay import problem_of_instance
+from jaxsched.envs.memory.mapping.settings import Settings
 from jaxsched.evaluation import step_cost, throughput
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
@@ -59,6 +63,7 @@ SEED, HELD_OUT = 999, 100  # programs of the curves
 BEAM, SAMPLES, SIMULATIONS = 64, 64, 32
 LARGE, SMALL = 20, 4  # instructions
 CHUNK = 100
+SETTINGS = Settings()
 NAMES = [name for name in SCORES if name != "random"]
 
 
@@ -72,16 +77,16 @@ def outcomes(num_instructions: int, backup: bool, keys: jax.Array) -> dict[str, 
 
         def run(rule):
             state, forced = play(instance, lambda state: jnp.stack([SCORES[n](state) for n in NAMES])[rule], backup)
-            return rules.bound(state), state.dead, forced
+            return rules.bound(state, SETTINGS), state.dead, forced
 
         latency, dead, forced = jax.lax.map(run, jnp.arange(len(NAMES)))
-        baseline = rules.init(instance).baseline
+        baseline = rules.init(instance, SETTINGS).baseline
         return {
             "latency": latency,
             "dead": dead,
             "forced": forced,
             "baseline": baseline,
-            "lower": rules.lower_bound(instance),
+            "lower": rules.lower_bound(instance, SETTINGS),
         }
 
     return jax.vmap(one)(keys)
@@ -120,7 +125,7 @@ def by_policy(folder: pathlib.Path, source: Any, keys: jax.Array) -> dict[str, t
     def run(keys, backup):
         def one(key):
             state, _ = play(source(key), lambda state: apply(params, env.observe(state))[0], backup)
-            return rules.bound(state), state.dead
+            return rules.bound(state, SETTINGS), state.dead
 
         return jax.vmap(one)(keys)
 
@@ -129,10 +134,14 @@ def by_policy(folder: pathlib.Path, source: Any, keys: jax.Array) -> dict[str, t
     return {name: (latency, dead) for name, (latency, dead) in found.items()}
 
 
-def relaxed_plan(instance: Any, seconds: float) -> tuple[int, list[Any]]:
+def relaxed_plan(instance: Any, seconds: float) -> tuple[int, list[Mapped]]:
     """The bound of the relaxation, on one thread, and its plan where one was found."""
-    bound, actions = relax(problem_of_instance(instance), time_limit=seconds, num_workers=1)
-    return bound, [] if actions is None else [follow(instance, actions)]
+    problem = problem_of_instance(instance)
+    bound, actions = relax(problem, deadline=Deadline(seconds), num_workers=1)
+    if actions is None:
+        return bound, []
+    mapped = play_on_host(problem, follow(actions), backup=True, deadline=Deadline())
+    return bound, [] if mapped is None else [mapped]
 
 
 def evolved(source: Any, keys: jax.Array, seconds: float, policy: Any = None, is_relaxed: bool = False) -> np.ndarray:
@@ -140,13 +149,15 @@ def evolved(source: Any, keys: jax.Array, seconds: float, policy: Any = None, is
 
     def one(key, seconds):
         instance = jax.device_get(source(key))
-        deadline = time.perf_counter() + seconds
-        starts, bound = search_starts(instance), 0
+        problem, deadline = problem_of_instance(instance), Deadline(seconds)
+        starts, bound = list(search_starts(problem, deadline).values()), 0
         if is_relaxed:
             bound, plans = relaxed_plan(instance, 0.2 * seconds)
             starts += plans
         drawn = None if policy is None else np.asarray(policy_samples(policy, instance, 0))
-        return int(evolution.search(instance, starts, drawn, seed=0, deadline=deadline, target=bound).latency)
+        given = [mapped.actions for mapped in starts]
+        actions = evolution.search(instance, given, drawn, seed=0, deadline=deadline, target=bound)
+        return replayed(problem, actions[: len(problem.uses)]).latency
 
     one(keys[0], 1.0)  # compiles
     return np.array([one(key, seconds) for key in keys])
@@ -216,8 +227,10 @@ def compare(
         instances = [jax.device_get(draw(key)) for key in keys]
         if what == "small":
             for i, instance in enumerate(instances):
-                state, bound = exact.search(instance, search_starts(instance), deadline=time.perf_counter() + 60)
-                assert bound == state.latency, "not proved"
+                starts = search_starts(problem_of_instance(instance), Deadline())
+                start = min(starts.values(), key=lambda mapped: mapped.latency)
+                mapped, bound = exact.search(instance, start, deadline=Deadline(60))
+                assert bound == mapped.latency, "not proved"
                 best[i] = bound
             searched = keys if policy is None else keys[:0]
         else:

@@ -30,7 +30,7 @@ import jaxsched
 from jaxsched.core import Pool, greedy, unstack
 from jaxsched.envs import memory
 from jaxsched.envs.memory.replacement.heuristics import play
-from jaxsched.envs.memory.replacement.types import PLACEMENTS, SCHEDULES
+from jaxsched.envs.memory.replacement.settings import PLACEMENTS, SCHEDULES
 from jaxsched.evaluation import step_cost, throughput
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
@@ -84,7 +84,7 @@ def compare(count: int, least: int, most: int, time_limit: float, folder: str | 
     graphs = [memory.draw_graph(rng, least, most) for _ in range(count)]
     result = {}
     for placement in PLACEMENTS:
-        env = memory.TensorReplacement("free", placement)
+        env = jaxsched.make("TensorReplacement-v0", placement=placement)
         acts = {"lean": greedy(env.heuristics["lean"])}
         if folder:
             acts["policy"] = greedy_policy(*load_policy(pathlib.Path(folder), env))
@@ -109,7 +109,7 @@ def compare(count: int, least: int, most: int, time_limit: float, folder: str | 
 
 def played(env: Any, policy: Any, graphs: list[memory.Graph], limits: list[int]) -> list[int]:
     """Bytes moved by a policy on every graph, in one program; every plan is judged."""
-    pool = Pool([memory.replacement_instance(graph, limit) for graph, limit in zip(graphs, limits, strict=True)])
+    pool = Pool([memory.replacement.to_instance(graph, limit) for graph, limit in zip(graphs, limits, strict=True)])
     play = jax.jit(jax.vmap(lambda instance: jaxsched.rollout(env, jax.random.key(0), instance, policy).state))
     traffic = []
     for graph, state in zip(graphs, unstack(jax.device_get(play(pool.instances))), strict=True):
@@ -168,7 +168,9 @@ def belady(placement: str) -> float:
     order, capacity = list(range(len(graph.op_ids))), memory.capacities(graph).M_H
     steps, began = 0, time.process_time()
     while (seconds := time.process_time() - began) < 3.0:
-        retrieved = [a for ids in play(graph, capacity, order, "belady", placement).retrieved for a in ids]
+        found = play(graph, capacity, order, "belady", placement)
+        assert found is not None  # there is no time limit
+        retrieved = [a for ids in found.retrieved for a in ids]
         steps += len(order) + len(retrieved) - len({a for a in retrieved if graph.backed[a]})
     return steps / seconds
 

@@ -342,10 +342,10 @@ def test_degenerate_problems_of_the_other_families():
         "fast_cost": 1,
         "copy_cost": 3,
     }
-    pictures.append(memory.mapping_svg(memory.Program.from_dict(empty), memory.MapPlan((), 0, 0, 0)))
+    pictures.append(memory.mapping_svg(memory.Program.from_dict(empty), memory.mapping.Plan((), 0, 0, 0)))
     graph = {"tensors": [{"id": 0, "size": 3}], "ops": [{"id": 0, "inputs": [], "outputs": [0]}]}
     for placement in ("bytes", "address"):
-        plan = memory.ReplacementPlan([], 0, 0, False, 0, "fixed", placement, 0)
+        plan = memory.replacement.Plan([], 0, 0, False, 0, "fixed", placement, 0)
         pictures.append(memory.replacement_svg(graph, plan))
     platform = Platform("p", ("a",), {"t": (1,)}, np.ones((1, 1), int))
     pictures.append(soc.gantt_svg(soc.Trace([], [], platform, [], end=LATEST)))

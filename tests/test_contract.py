@@ -86,14 +86,14 @@ def allocation_cases() -> tuple[Pool, list]:
 
     def instance(rows):
         buffers = memory.Buffers(rows)
-        return memory.to_instance(buffers, rng.choice([None, 6 * memory.lower_bound(buffers) // 5]))
+        return memory.allocation.to_instance(buffers, rng.choice([None, 6 * memory.lower_bound(buffers) // 5]))
 
     pool = [instance(memory_cases.random_rows(rng)) for _ in range(32)]
     exact = []
     for rows in (memory_cases.small_rows(rng) for _ in range(8)):
         buffers = memory.Buffers(rows)
         best = allocation_reference.optimum(memory_cases.to_reference(rows, buffers.unit))
-        exact.append((memory_cases.padded(memory.to_instance(buffers)), best))
+        exact.append((memory_cases.padded(memory.allocation.to_instance(buffers)), best))
     return Pool(memory_cases.stacked(pool)), exact
 
 
@@ -103,7 +103,7 @@ def mapping_cases() -> tuple[Pool, list]:
     pool = map_cases.stacked([map_cases.random_program(rng) for _ in range(32)])
     exact = []
     for program in (map_cases.small_program(rng) for _ in range(8)):
-        scale = memory.map_instance(memory.Program.from_dict(program))[1]
+        scale = memory.mapping.to_instance(memory.Program.from_dict(program))[1]
         exact.append((map_cases.instance_of(program), mapping_reference.optimum(program)[0] // scale.time))
     return Pool(pool), exact
 
@@ -116,13 +116,13 @@ def replacement_cases_of(schedule: str) -> tuple[Pool, list]:
         graph = replacement_cases.random_graph(rng, most)
         return graph, replacement_cases.random_capacity(rng, graph)
 
-    pool = [memory.replacement_instance(*draw(replacement_cases.NUM_OPS)) for _ in range(32)]
+    pool = [memory.replacement.to_instance(*draw(replacement_cases.NUM_OPS)) for _ in range(32)]
     exact = []
     for graph, capacity in (draw(4) for _ in range(4)):
         unit = memory.Graph.from_dict(graph).unit
         best = replacement_reference.optimum(replacement_cases.to_reference(graph, capacity), schedule, "bytes")
         assert best is not None
-        exact.append((replacement_cases.padded(memory.replacement_instance(graph, capacity)), best // unit))
+        exact.append((replacement_cases.padded(memory.replacement.to_instance(graph, capacity)), best // unit))
     return Pool(replacement_cases.stacked(pool)), exact
 
 
@@ -210,7 +210,7 @@ def test_fitting_a_capacity_keeps_the_contract():
     source, exact = allocation_cases()
     checks = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "bounds", "heuristics"]
     checks += ["solutions", "same_world", "optimum"]
-    check_environment(memory.StaticAllocation("fit"), source, exact=exact, checks=checks)
+    check_environment(jaxsched.make("StaticAllocation-v0", goal="fit"), source, exact=exact, checks=checks)
 
 
 @pytest.mark.nightly
@@ -224,21 +224,30 @@ def test_flexible_non_delay_keeps_the_contract():
 
 def test_replacement_in_a_fixed_order_reaches_the_optimum():
     source, exact = replacement_cases_of("fixed")
-    check_environment(memory.TensorReplacement("fixed"), source, exact=exact, checks=["structure", "optimum"])
+    check_environment(
+        jaxsched.make("TensorReplacement-v0", schedule="fixed"), source, exact=exact, checks=["structure", "optimum"]
+    )
 
 
 def test_replacement_with_addresses_keeps_the_contract():
     """The checks that do not take long to compile; all of them are played nightly."""
     source, _ = replacement_cases_of("fixed")
     checks = ["structure", "episodes_end", "rewards", "observation"]
-    check_environment(memory.TensorReplacement("fixed", "address"), source, num_instances=6, checks=checks)
+    check_environment(
+        jaxsched.make("TensorReplacement-v0", schedule="fixed", placement="address"),
+        source,
+        num_instances=6,
+        checks=checks,
+    )
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("schedule", "placement"), [("fixed", "bytes"), ("fixed", "address"), ("free", "address")])
 def test_replacement_modes_keep_the_contract(schedule: str, placement: str):
     source, exact = replacement_cases_of(schedule)
-    check_environment(memory.TensorReplacement(schedule, placement), source, exact=exact)
+    check_environment(
+        jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement), source, exact=exact
+    )
 
 
 SOC_SETTINGS = {

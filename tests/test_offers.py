@@ -21,7 +21,6 @@ from jaxsched.envs.registry import list_envs, offer
 from jaxsched.evaluation.results import best_known
 
 SHOPS = {"JobShop-v0": job_shop, "FlexibleJobShop-v0": flexible, "BlockingJobShop-v0": blocking}
-ON_ONE_PLAN = ["BlockingJobShop-v0", "FlexibleJobShop-v0", "JobShop-v0", "SoC-v0"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +28,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("id", ON_ONE_PLAN)
+@pytest.mark.parametrize("id", list_envs())
 def test_rules_have_one_plan(id: str):
     rules = jaxsched.make(id).rules  # pyright: ignore[reportAttributeAccessIssue]
     for name in ("init", "legal", "apply", "bound", "lower_bound"):

@@ -197,7 +197,7 @@ def import_file(
     lines, faults = offered.summary(environment, loaded.instance, loaded.names)
     print("\n".join([f"{file}: {lines[0]}", *lines[1:], *(f"cannot be met: {fault}" for fault in faults)]))
     if out is not None and offered.write_instance is not None:
-        offered.write_instance(environment, loaded.instance, out, overwrite=force)
+        offered.write_instance(environment, loaded.instance, out, names=loaded.names, overwrite=force)
         print(f"written: {out}")
     return 1 if check and faults else 0
 

@@ -149,8 +149,11 @@ class Environment(abc.ABC):
         return self
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The settings by the names that `make` knows: `make(env.id, **env.settings)` is this environment."""
+    def settings(self) -> Any:
+        """The settings by the names that `make` knows: `make(env.id, **env.settings)` is this environment.
+
+        A record of them, where the environment follows the plan of `core.rules`; else its fields.
+        """
         return dataclasses.asdict(self)
 
     def baseline(self, instance: Instance) -> Array:

@@ -106,10 +106,17 @@ class WriteSolution(Protocol):
 
 
 class WriteInstance(Protocol):
-    """Writes an instance in the standard format of its field."""
+    """Writes an instance in the standard format of its field, in its own names and units where `names` has them."""
 
     def __call__(
-        self, env: Environment, instance: Instance, path: str | os.PathLike[str], /, *, overwrite: bool = False
+        self,
+        env: Environment,
+        instance: Instance,
+        path: str | os.PathLike[str],
+        /,
+        *,
+        names: Any = None,
+        overwrite: bool = False,
     ) -> None: ...
 
 

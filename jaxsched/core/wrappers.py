@@ -75,7 +75,7 @@ class Wrapper(Environment):
         return self.env.unwrapped
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Any:
         """Those of the environment inside: what `make` knows, and what a policy is trained for."""
         return self.env.settings
 

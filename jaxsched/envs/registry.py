@@ -19,7 +19,7 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
     "BlockingJobShop-v0": "jaxsched.envs.job_shop.blocking.env:BlockingJobShop",
     "FlexibleJobShop-v0": "jaxsched.envs.job_shop.flexible.env:FlexibleJobShop",
     "JobShop-v0": "jaxsched.envs.job_shop.env:JobShop",
-    "MemoryMap-v0": "jaxsched.envs.memory.mapping.env:make_memory_map",
+    "MemoryMap-v0": "jaxsched.envs.memory.mapping.env:MemoryMap",
     "SoC-v0": "jaxsched.envs.soc.env:SoC",
     "StaticAllocation-v0": "jaxsched.envs.memory.allocation.env:StaticAllocation",
     "TensorReplacement-v0": "jaxsched.envs.memory.replacement.env:TensorReplacement",

@@ -19,14 +19,14 @@ from jax import random
 
 from jaxsched.core.callables import Uncached, as_key
 from jaxsched.core.environment import Environment, Instance, Policy
-from jaxsched.core.errors import InstanceError
+from jaxsched.core.errors import Infeasible, InstanceError
 from jaxsched.core.identity import instance_hash
 from jaxsched.core.padding import pad_stack, unstack
 from jaxsched.core.rollout import CUT_OFF, FAILED
 from jaxsched.core.settings import plain
 from jaxsched.envs.registry import offer
 from jaxsched.evaluation import batches
-from jaxsched.evaluation.results import InvalidSolutionError, Report, Row, validated_row
+from jaxsched.evaluation.results import Report, Row, validated_row
 from jaxsched.evaluation.rules import MakePolicy, rule_policy
 
 
@@ -59,7 +59,8 @@ def evaluate(
     itself is compiled in every call. Sample i of an instance draws from
     `seed`, the instance and i alone, whatever its padding and its company. Instances of equal shapes share a program.
 
-    Raises `UnknownNameError` for an unknown rule, `InvalidSolutionError` naming the instance where `validate` objects.
+    Raises `UnknownNameError` for an unknown rule, `Infeasible` where no episode has a feasible end,
+    `InvalidSolutionError` naming the instance where `validate` objects.
     """
     samples, seed = plain(samples, "samples", int), plain(seed, "seed", int)
     if samples < 1:
@@ -105,7 +106,7 @@ def evaluate(
             for i, index in enumerate(chunk[:num_real]):
                 name, (end, objective, state) = names[index], best[i]
                 if state is None:
-                    raise InvalidSolutionError(f"{label} on {name}: no feasible end in {samples} episodes")
+                    raise Infeasible(f"{label} on {name}: no feasible end in {samples} episodes")
                 state = state.replace(instance=padded[index])
                 rows[name] = validated_row(
                     env,

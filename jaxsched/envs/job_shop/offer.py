@@ -98,9 +98,15 @@ def write_shop_schedule(
 
 
 def write_shop(
-    env: Environment, instance: Instance, path: str | os.PathLike[str], /, *, overwrite: bool = False
+    env: Environment,
+    instance: Instance,
+    path: str | os.PathLike[str],
+    /,
+    *,
+    names: Orders | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """The shop in the standard format."""
+    """The shop in the standard format, which has no names."""
     write_standard(instance, path, overwrite=overwrite)
 
 

@@ -7,12 +7,17 @@ fault of `verify` can be looked at.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxsched.core.chart import Box, Chart, Key, Line, Panel
 from jaxsched.core.picture import Picture
+from jaxsched.envs.memory.mapping.draw import mapping_svg
+from jaxsched.envs.memory.mapping.program import Program
+from jaxsched.envs.memory.mapping.types import Instance
+from jaxsched.envs.memory.replacement.draw import replacement_svg
+from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.types import Buffers, Plan, live_sizes
 
 if TYPE_CHECKING:
@@ -66,6 +71,21 @@ def memory_map_svg(
         keys=[_LIVE, _BOUND],
     )
     return Picture(chart)
+
+
+def draw_plan(
+    problem: Buffers | Program | Instance | Graph,
+    plan: Any,
+    title: str | None = None,
+) -> Picture:
+    """The plan of a problem of any kind as a picture: see `memory_map_svg`, `mapping_svg`,
+    `replacement_svg`.
+    """
+    if isinstance(problem, Buffers):
+        return memory_map_svg(problem, plan, title=title)
+    if isinstance(problem, Graph):
+        return replacement_svg(problem, plan, title=title)
+    return mapping_svg(problem, plan, title=title)
 
 
 def memory_map(buffers: Buffers, plan: Plan, ax: Axes | None = None, *, even: bool = True) -> Axes:

@@ -1,8 +1,10 @@
-"""Random programs with stated parameters, on the host, as graphs of operators and tensors; the distributions are ours.
+"""Random programs with stated parameters, on the host, as graphs of operators and tensors; the
+distributions are ours.
 
-A graph is plain data, `{"tensors": [{"id", "size", "backed"}], "ops": [{"id", "name", "inputs", "outputs"}]}`, with the
-operators in an order that runs, ids that count from 0, and sizes in bytes, multiples of 64. `backed` tensors are there
-before the program: inputs and weights. `live_ranges` makes buffers of the others.
+A graph is plain data, `{"tensors": [{"id", "size", "backed"}], "ops": [{"id", "name", "inputs",
+"outputs"}]}`, with the operators in an order that runs, ids that count from 0, and sizes in bytes,
+multiples of 64. `backed` tensors are there before the program: inputs and weights. `live_ranges`
+makes buffers of the others.
 
 | generator | shape of the lives |
 |---|---|
@@ -11,8 +13,9 @@ before the program: inputs and weights. `live_ranges` makes buffers of the other
 | `u_net` | down, halving the size each time, and up again; each level's activation waits for the way up |
 | `series_parallel` | random series-parallel graphs: a step puts two parts behind or beside each other |
 
-With `backward` the program goes on to the gradients of all weights: operators in reverse, each reading the gradient of
-its output and its inputs, so that activations live until then; gradients from several readers are added.
+With `backward` the program goes on to the gradients of all weights: operators in reverse, each
+reading the gradient of its output and its inputs, so that activations live until then; gradients
+from several readers are added.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ def layered(
 ) -> Graph:
     """A chain of `num_layers` layers with activations log-uniform in `size` bytes.
 
-    Every `residual`-th layer is followed by a sum with the activation before the last `residual` layers, which has the
-    same size as the layer's; 0: none.
+    Every `residual`-th layer is followed by a sum with the activation before the last `residual`
+    layers, which has the same size as the layer's; 0: none.
     """
     program = _Program(weights)
     x = block = program.value(_size(rng, size), backed=True)
@@ -95,7 +98,8 @@ def u_net(
     weights: bool = True,
     backward: bool = False,
 ) -> Graph:
-    """`depth` levels of `convolutions` layers down and up again; the top activation is log-uniform in `size` bytes.
+    """`depth` levels of `convolutions` layers down and up again; the top activation is log-uniform
+    in `size` bytes.
 
     A level has half the bytes of the one above: a quarter of the pixels, twice the channels.
     """
@@ -130,8 +134,8 @@ def series_parallel(
 ) -> Graph:
     """A random series-parallel graph with `num_ops` operators and the sums where branches meet.
 
-    Operators are split recursively into two parts of random size, side by side with probability `parallel`, else one
-    after the other. Activations are log-uniform in `size` bytes.
+    Operators are split recursively into two parts of random size, side by side with probability
+    `parallel`, else one after the other. Activations are log-uniform in `size` bytes.
     """
     program = _Program(weights=False)
 
@@ -149,10 +153,12 @@ def series_parallel(
 
 
 def live_ranges(graph: Graph, *, backed: bool = False) -> Buffers:
-    """The tensors as buffers: from the operator that makes one to its last reader, both included; ids are kept.
+    """The tensors as buffers: from the operator that makes one to its last reader, both included;
+    ids are kept.
 
-    Times count operators. Tensors that nobody reads live to the end. With `backed` also the tensors that are there
-    before the program, live from the start; `Buffers` raises `InstanceError` where there is something wrong with them.
+    Times count operators. Tensors that nobody reads live to the end. With `backed` also the tensors
+    that are there before the program, live from the start; `Buffers` raises `InstanceError` where
+    there is something wrong with them.
     """
     start, end = {}, {}
     for time, op in enumerate(graph["ops"]):
@@ -186,13 +192,18 @@ GENERATORS: dict[str, Callable[[np.random.Generator, bool], Graph]] = {
 
 
 def draw_program(seed: int, most: int = 400) -> Graph:
-    """A program of a random kind and shape, half of them with `backward`: 20 to `most` tensors that are not backed."""
+    """A program of a random kind and shape, half of them with `backward`.
+
+    It has 20 to `most` tensors that are not backed. Raises `ValueError` where a thousand draws find
+    none: `most` is too small.
+    """
     rng = np.random.default_rng(seed)
-    while True:
+    for _ in range(1000):
         kind = sorted(GENERATORS)[int(rng.integers(len(GENERATORS)))]
         graph = GENERATORS[kind](rng, bool(rng.integers(2)))
         if 20 <= sum(not tensor["backed"] for tensor in graph["tensors"]) <= most:
             return graph
+    raise ValueError(f"found no program of 20 to {most} tensors that are not backed")
 
 
 def _round(size: float) -> int:
@@ -220,11 +231,20 @@ class _Program:
         return self.tensors[value]["size"]
 
     def op(self, name: str, inputs: list[int], size: int, weight: int = 0) -> int:
-        """An operator with one output; with a `weight` of so many bytes where the program has weights."""
+        """An operator with one output; with a `weight` of so many bytes where the program has
+        weights.
+        """
         if weight and self.weights:
             inputs = [*inputs, self.value(weight, backed=True)]
         out = self.value(size)
-        self.ops.append({"id": len(self.ops), "name": name, "inputs": list(dict.fromkeys(inputs)), "outputs": [out]})
+        self.ops.append(
+            {
+                "id": len(self.ops),
+                "name": name,
+                "inputs": list(dict.fromkeys(inputs)),
+                "outputs": [out],
+            }
+        )
         return out
 
     def graph(self, out: int, backward: bool) -> Graph:

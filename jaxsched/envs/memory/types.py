@@ -1,7 +1,8 @@
 """Host types that the environments of the family share.
 
-A *buffer* needs `size` contiguous units of memory while it is live; two buffers that are live at the same time must not
-overlap in address. Times and sizes are integers in the user's units; intervals are half-open.
+A *buffer* needs `size` contiguous units of memory while it is live; two buffers that are live at
+the same time must not overlap in address. Times and sizes are integers in the user's units;
+intervals are half-open.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _FIELDS = ("id", "start", "end", "size", "alignment", "offset", "gaps")
 
 
 class Fault(PortableError, ValueError):
-    """What is wrong with a list of buffers: `reason`, the buffer's position and the field at fault."""
+    """What is wrong with a list of buffers: `reason`, the buffer's position and the field at
+    fault.
+    """
 
     def __init__(self, reason: str, index: int | None = None, field: str = "id"):
         self.reason, self.index, self.field = reason, index, field
@@ -32,13 +35,15 @@ class Fault(PortableError, ValueError):
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False)  # arrays have no truth value
 class Buffers:
-    """N buffers in the order given. `Buffers([{"id", "start", "end", "size"}, ...])` takes dicts, objects or buffers.
+    """N buffers in the order given. `Buffers([{"id", "start", "end", "size"}, ...])` takes dicts,
+    objects or buffers.
 
-    A dict may also have `alignment` (the offset is a multiple of it, default 1), `offset` (the buffer is pinned there)
-    and `gaps` (`[(start, end), ...]` within its life, when it is not live). Raises `InstanceError`, naming buffer and
-    field, for unknown or missing fields, what is not an integer, lives that end before they start, sizes below 1,
-    duplicate ids, gaps outside the life or that leave nothing of it, pinned buffers that overlap, and sizes beyond
-    int32 in units of the greatest common divisor of sizes, alignments and pinned offsets.
+    A dict may also have `alignment` (the offset is a multiple of it, default 1), `offset` (the
+    buffer is pinned there) and `gaps` (`[(start, end), ...]` within its life, when it is not live).
+    Raises `InstanceError`, naming buffer and field, for unknown or missing fields, what is not an
+    integer, lives that end before they start, sizes below 1, duplicate ids, gaps outside the life
+    or that leave nothing of it, pinned buffers that overlap, and sizes beyond int32 in units of the
+    greatest common divisor of sizes, alignments and pinned offsets.
     """
 
     ids: tuple[Hashable, ...]
@@ -49,8 +54,11 @@ class Buffers:
     offset: np.ndarray  # i64[N]  where pinned, else 0
     pinned: np.ndarray  # bool[N]
     gaps: tuple[tuple[tuple[int, int], ...], ...]  # per buffer, disjoint and ascending
+    notes: tuple[str, ...] = ()  # of how a file was read, such as columns that were ignored
 
     def __init__(self, buffers: Iterable[Mapping[str, Any]]):
+        if isinstance(buffers, str | bytes | Mapping) or not isinstance(buffers, Iterable):
+            raise InstanceError(f"buffers must be a list of dicts, got {reprlib.repr(buffers)}")
         rows = list(buffers)
         try:
             fields = check(rows)
@@ -60,7 +68,7 @@ class Buffers:
         self._set(**fields)
 
     @classmethod
-    def _of(cls, **fields: Any) -> Buffers:
+    def _from_fields(cls, **fields: Any) -> Buffers:
         """From checked fields."""
         buffers = object.__new__(cls)
         buffers._set(**fields)
@@ -95,7 +103,8 @@ class Buffers:
     def unit(self) -> int:
         """Greatest common divisor of sizes, pinned offsets and alignments above 1.
 
-        Some optimal plan has all its offsets a multiple of it: they are sums of sizes, rounded up to alignments.
+        Some optimal plan has all its offsets a multiple of it: they are sums of sizes, rounded up
+        to alignments.
         """
         aligned = self.alignment[self.alignment > 1]
         return math.gcd(*map(int, {*self.size.tolist(), *self.offset.tolist(), *aligned.tolist()})) or 1
@@ -103,7 +112,8 @@ class Buffers:
     def aligned(self, alignment: int) -> Buffers:
         """Every size rounded up to a multiple of `alignment`, and every offset held to one.
 
-        Raises `InstanceError` where a buffer is pinned elsewhere, `ValueError` for an alignment below 1.
+        Raises `InstanceError` where a buffer is pinned elsewhere, `ValueError` for an alignment
+        below 1.
         """
         alignment = operator.index(alignment)
         if alignment < 1:
@@ -118,7 +128,9 @@ class Buffers:
         )
 
     def segments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Maximal live intervals as (buffer, start, end), i64[M] each; one per buffer without gaps."""
+        """Maximal live intervals as (buffer, start, end), i64[M] each; one per buffer without
+        gaps.
+        """
         if not any(self.gaps):
             return np.arange(len(self), dtype=np.int64), self.start, self.end
         found = []
@@ -139,7 +151,12 @@ class Buffers:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """Where each buffer goes. `lower_bound <= optimum <= peak`; `proved`: they meet, no plan has a smaller peak."""
+    """Where each buffer goes. `lower_bound <= optimum <= peak`; `proved`: they meet, no plan has a
+    smaller peak.
+
+    `method` is what found these offsets. Where that is not the method that was asked for, `note`
+    says why.
+    """
 
     offsets: np.ndarray  # i64[N]  in the order of the buffers
     peak: int  # largest end of a buffer in address
@@ -148,6 +165,7 @@ class Plan:
     alignment: int = 1  # sizes were rounded up to it
     method: str = ""
     seconds: float = 0.0
+    note: str = ""
 
     @property
     def gap(self) -> float:
@@ -158,11 +176,14 @@ class Plan:
         return (
             f"peak {self.peak}, lower bound {self.lower_bound}, gap {self.gap:.2f} %"
             f"{' (optimal)' if self.proved else ''}, {self.method} in {self.seconds:.2f} s"
+            f"{f'; {self.note}' if self.note else ''}"
         )
 
 
 def live_sizes(buffers: Buffers) -> tuple[np.ndarray, np.ndarray]:
-    """Times i64[T] at which the live size may change, ascending, and the size live from each on, i64[T]."""
+    """Times i64[T] at which the live size may change, ascending, and the size live from each on,
+    i64[T].
+    """
     buffer, start, end = buffers.segments()
     times, position = np.unique(np.concatenate([start, end]), return_inverse=True)
     change = np.zeros(len(times), np.int64)
@@ -172,7 +193,9 @@ def live_sizes(buffers: Buffers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def lower_bound(buffers: Buffers) -> int:
-    """The largest size live at one time, or the highest end of a pinned buffer: no plan has a smaller peak."""
+    """The largest size live at one time, or the highest end of a pinned buffer: no plan has a
+    smaller peak.
+    """
     pinned = (buffers.offset + buffers.size)[buffers.pinned]
     return max(int(live_sizes(buffers)[1].max(initial=0)), int(pinned.max(initial=0)))
 
@@ -212,18 +235,35 @@ def check(rows: list[Any]) -> dict[str, Any]:
             offset = _integer(offset, i, "offset")
             if offset < 0 or offset % alignment:
                 raise Fault(f"offset {offset} is not a multiple of {alignment} from 0 on", i, "offset")
-        values = id, start, end, size, alignment, offset, _gaps(row.get("gaps") or (), i, start, end)
+        values = (
+            id,
+            start,
+            end,
+            size,
+            alignment,
+            offset,
+            _gaps(row.get("gaps") or (), i, start, end),
+        )
         for name, value in zip(_FIELDS, values, strict=True):
             table[name].append(value)
     pinned = np.array([offset is not None for offset in table["offset"]], np.bool_)
     fields = {name: np.array(table[name], np.int64) for name in ("start", "end", "size", "alignment")}
     offset = np.array([offset or 0 for offset in table["offset"]], np.int64)
-    fields |= {"ids": tuple(table["id"]), "offset": offset, "pinned": pinned, "gaps": tuple(table["gaps"])}
-    buffers = Buffers._of(**fields)
+    fields |= {
+        "ids": tuple(table["id"]),
+        "offset": offset,
+        "pinned": pinned,
+        "gaps": tuple(table["gaps"]),
+    }
+    buffers = Buffers._from_fields(**fields)
     over = np.flatnonzero((offset + fields["size"]) // buffers.unit > INT32_MAX)
     if over.size:
         field = "offset" if pinned[over[0]] else "size"
-        raise Fault(f"{field} exceeds int32 in units of the greatest common divisor, {buffers.unit}", over[0], field)
+        raise Fault(
+            f"{field} exceeds int32 in units of the greatest common divisor, {buffers.unit}",
+            over[0],
+            field,
+        )
     _check_pinned(buffers)
     return fields
 
@@ -250,7 +290,11 @@ def _gaps(gaps: Any, index: int, start: int, end: int) -> tuple[tuple[int, int],
     last = start
     for begin, over in pairs:
         if not last <= begin < over <= end:
-            raise Fault(f"the gap {begin} to {over} is not within its life, or not after the gap before", index, "gaps")
+            raise Fault(
+                f"the gap {begin} to {over} is not within its life, or not after the gap before",
+                index,
+                "gaps",
+            )
         last = over
     if sum(over - begin for begin, over in pairs) == end - start:
         raise Fault("its gaps leave nothing of its life", index, "gaps")

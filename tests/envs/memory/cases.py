@@ -69,7 +69,7 @@ def to_reference(rows: Sequence[dict[str, Any]], unit: int = 1) -> list[referenc
     return found
 
 
-def padded(instance: memory.AllocationInstance) -> memory.AllocationInstance:
+def padded(instance: memory.allocation.Instance) -> memory.allocation.Instance:
     """Zero-padded on the host to the shared shape: no program per size."""
     shapes = {
         "live": (NUM_BUFFERS, NUM_SECTIONS),
@@ -88,5 +88,5 @@ def padded(instance: memory.AllocationInstance) -> memory.AllocationInstance:
     return instance.replace(**leaves)
 
 
-def stacked(instances: Sequence[memory.AllocationInstance]) -> memory.AllocationInstance:
+def stacked(instances: Sequence[memory.allocation.Instance]) -> memory.allocation.Instance:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *map(padded, instances))

@@ -57,9 +57,9 @@ def small_program(rng: random.Random, most: int = 9) -> dict[str, Any]:
             return program
 
 
-def instance_of(program: dict[str, Any]) -> memory.MapInstance:
+def instance_of(program: dict[str, Any]) -> memory.mapping.Instance:
     """Padded to the shared shape, on the host."""
-    instance, _ = memory.map_instance(memory.Program.from_dict(program))
+    instance, _ = memory.mapping.to_instance(memory.Program.from_dict(program))
     sizes = {"is_input": NUM_VALUES, "value_mask": NUM_VALUES}
     sizes |= {"compute": NUM_INSTRUCTIONS, "instruction_mask": NUM_INSTRUCTIONS}
     shapes = {
@@ -69,5 +69,5 @@ def instance_of(program: dict[str, Any]) -> memory.MapInstance:
     return pad_to(instance, instance.replace(**shapes))
 
 
-def stacked(programs: Sequence[dict[str, Any]]) -> memory.MapInstance:
+def stacked(programs: Sequence[dict[str, Any]]) -> memory.mapping.Instance:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *map(instance_of, programs))

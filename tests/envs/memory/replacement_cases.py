@@ -57,7 +57,7 @@ def to_reference(graph: dict[str, Any], capacity: int) -> reference.Problem:
     )
 
 
-def padded(instance: memory.ReplacementInstance) -> memory.ReplacementInstance:
+def padded(instance: memory.replacement.Instance) -> memory.replacement.Instance:
     """Zero-padded on the host to the shared shape: no program per size."""
     by_name = {
         "reads": (NUM_OPS, NUM_TENSORS),
@@ -77,5 +77,5 @@ def padded(instance: memory.ReplacementInstance) -> memory.ReplacementInstance:
     return instance.replace(**leaves)
 
 
-def stacked(instances: Sequence[memory.ReplacementInstance]) -> memory.ReplacementInstance:
+def stacked(instances: Sequence[memory.replacement.Instance]) -> memory.replacement.Instance:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *map(padded, instances))

@@ -64,7 +64,7 @@ def play_reference(rows: list[dict[str, Any]], capacity: int | None, rng: random
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: jaxsched.Environment, instances: memory.AllocationInstance, actions: jax.Array) -> dict[str, jax.Array]:
+def play(env: jaxsched.Environment, instances: memory.allocation.Instance, actions: jax.Array) -> dict[str, jax.Array]:
     """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
     key = jax.random.key(0)
 
@@ -96,9 +96,11 @@ def check_steps(goal: str, seed: int) -> int:
     plays = [play_reference(rows, limit, rng) for rows, limit in zip(cases, limits, strict=True)]
     actions, expected = zip(*plays, strict=True)
     instances = stacked(
-        [memory.to_instance(memory.Buffers(rows), limit) for rows, limit in zip(cases, limits, strict=True)]
+        [memory.allocation.to_instance(memory.Buffers(rows), limit) for rows, limit in zip(cases, limits, strict=True)]
     )
-    actual = jax.device_get(play(memory.StaticAllocation(goal), instances, np.array(actions, np.int32)))
+    actual = jax.device_get(
+        play(jaxsched.make("StaticAllocation-v0", goal=goal), instances, np.array(actions, np.int32))
+    )
     assert actual.keys() == expected[0].keys()
     for name, value in actual.items():
         wanted = np.array([trace[name] for trace in expected])
@@ -133,7 +135,7 @@ def test_every_step_equals_the_simulator_100000(goal):
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def random_play(key: jax.Array, num_buffers: int, batch: int) -> dict[str, jax.Array]:
     """Whole episodes of random legal actions on random lives, with what must hold after every step, [batch, N]."""
-    env, source = memory.StaticAllocation(), memory.random_lives(num_buffers)
+    env, source = jaxsched.make("StaticAllocation-v0"), memory.random_lives(num_buffers)
 
     def episode(key):
         instance = source(key)
@@ -188,8 +190,8 @@ def test_an_order_by_hand():
     """Three lives in a row, the middle one meets both: on the ground, above the first, on the ground again."""
     rows = [("a", 0, 2, 3), ("b", 1, 4, 2), ("c", 3, 5, 4)]
     buffers = memory.Buffers([dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows])
-    env, key = memory.StaticAllocation(), jax.random.key(0)
-    state, _ = env.reset(key, padded(memory.to_instance(buffers)))
+    env, key = jaxsched.make("StaticAllocation-v0"), jax.random.key(0)
+    state, _ = env.reset(key, padded(memory.allocation.to_instance(buffers)))
     assert int(state.baseline) == 6  # b and c
     for action, offset in ((0, 0), (1, 3), (2, 5)):
         state, timestep = env.step(key, state, action)
@@ -197,7 +199,7 @@ def test_an_order_by_hand():
     assert bool(timestep.terminated)
     plan = env.solution(state)
     assert (plan.offsets.tolist(), plan.peak, plan.lower_bound, plan.proved) == ([0, 3, 5], 9, 6, False)
-    assert env.validate(memory.to_instance(buffers), plan) == []
+    assert env.validate(memory.allocation.to_instance(buffers), plan) == []
 
 
 def test_the_skyline_stays_above_placed_neighbours_and_clear_of_pinned_ones():
@@ -205,8 +207,8 @@ def test_the_skyline_stays_above_placed_neighbours_and_clear_of_pinned_ones():
     rows = [{"id": i, "start": 0, "end": 1, "size": 2} for i in range(3)]
     rows += [{"id": "p", "start": 0, "end": 1, "size": 2, "offset": 2}, {"id": "q", "start": 0, "end": 1, "size": 3}]
     rows[-1]["offset"] = 6
-    env, key = memory.StaticAllocation(), jax.random.key(0)
-    state, _ = env.reset(key, padded(memory.to_instance(memory.Buffers(rows))))
+    env, key = jaxsched.make("StaticAllocation-v0"), jax.random.key(0)
+    state, _ = env.reset(key, padded(memory.allocation.to_instance(memory.Buffers(rows))))
     for action in range(3):
         assert np.flatnonzero(env.action_mask(state)).tolist() == [action]  # equal buffers: the first only
         state, _ = env.step(key, state, action)
@@ -217,7 +219,7 @@ def test_sections_are_the_largest_sets():
     """The second set is part of the first, the last two buffers never meet the others."""
     rows = [("a", 0, 9, 1), ("b", 0, 5, 1), ("c", 6, 8, 1), ("d", 10, 12, 1), ("e", 11, 13, 1)]
     buffers = memory.Buffers([dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows])
-    live = np.asarray(memory.to_instance(buffers).live)
+    live = np.asarray(memory.allocation.to_instance(buffers).live)
     assert [np.flatnonzero(column).tolist() for column in live.T] == [[0, 1], [0, 2], [3, 4]]
 
 
@@ -225,7 +227,7 @@ def test_sections_of_random_buffers_are_the_largest_sets():
     rng = random.Random(0)
     for _ in range(300):
         rows = random_rows(rng)
-        instance = memory.to_instance(memory.Buffers(rows))
+        instance = memory.allocation.to_instance(memory.Buffers(rows))
         movable = [i for i, row in enumerate(rows) if row.get("offset") is None]
         pinned = [i for i, row in enumerate(rows) if row.get("offset") is not None]
         live = np.concatenate([instance.live, instance.pinned_live])
@@ -238,18 +240,18 @@ def test_sections_of_random_buffers_are_the_largest_sets():
 
 def test_sizes_are_scaled_by_their_greatest_common_divisor():
     rows = [{"id": i, "start": 0, "end": 2, "size": size, "alignment": 1} for i, size in enumerate((640, 1024, 192))]
-    assert np.asarray(memory.to_instance(memory.Buffers(rows)).size).tolist() == [10, 16, 3]
+    assert np.asarray(memory.allocation.to_instance(memory.Buffers(rows)).size).tolist() == [10, 16, 3]
     rows[0]["alignment"] = 96  # 64 does not divide it
-    assert np.asarray(memory.to_instance(memory.Buffers(rows)).size).tolist() == [20, 32, 6]
+    assert np.asarray(memory.allocation.to_instance(memory.Buffers(rows)).size).tolist() == [20, 32, 6]
 
 
 def test_what_does_not_fit_the_device_is_refused():
     rows = [{"id": i, "start": 0, "end": 1, "size": 2**30 + i} for i in range(3)]
     with pytest.raises(InstanceError, match=r"offsets may reach 3221225475 in units of 1, beyond int32"):
-        memory.to_instance(memory.Buffers(rows))
+        memory.allocation.to_instance(memory.Buffers(rows))
     rows = [{"id": 0, "start": 0, "end": 1, "size": 1}, {"id": 1, "start": 2**40, "end": 2**40 + 1, "size": 1}]
     with pytest.raises(InstanceError, match="the lives span more than int32 ticks"):
-        memory.to_instance(memory.Buffers(rows))
+        memory.allocation.to_instance(memory.Buffers(rows))
 
 
 def test_an_unknown_goal_is_refused():
@@ -261,9 +263,9 @@ def test_an_unknown_goal_is_refused():
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play_rules(names: tuple[str, ...], instances: memory.AllocationInstance) -> jax.Array:
+def play_rules(names: tuple[str, ...], instances: memory.allocation.Instance) -> jax.Array:
     """Offsets i32[rule, batch, N] of every rule, played greedily."""
-    env = memory.StaticAllocation()
+    env = jaxsched.make("StaticAllocation-v0")
     policies = [greedy(env.heuristics[name]) for name in names]
 
     def final(rule, instance):
@@ -280,7 +282,9 @@ def test_orders_equal_the_simulator():
     rng = random.Random(5)
     cases = [random_rows(rng) for _ in range(BATCH)]
     names = heuristics.ORDERS
-    offsets = jax.device_get(play_rules(names, stacked([memory.to_instance(memory.Buffers(rows)) for rows in cases])))
+    offsets = jax.device_get(
+        play_rules(names, stacked([memory.allocation.to_instance(memory.Buffers(rows)) for rows in cases]))
+    )
     for r, name in enumerate(names):
         for i, rows in enumerate(cases):
             buffers = to_reference(rows, memory.Buffers(rows).unit)

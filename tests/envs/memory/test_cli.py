@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 pytest.importorskip("tyro", reason="the command line is part of the extra `train`")
 
 from jaxsched import InstanceError, cli
-from jaxsched.cli.memory import amount
 from jaxsched.envs import memory
 
 GRAPH = memory.Graph.from_dict(
@@ -154,6 +153,15 @@ def test_what_does_not_fit_is_status_1_and_says_why(file, capsys):
     assert "capacity 10 is 2 too small for any plan: most is live in [5, 6), 12" in capsys.readouterr().out
 
 
+def test_every_row_is_of_its_method(file, capsys):
+    """Issue 16, row 14."""
+    file.write_text("id,lower,upper,size\na,0,4,4\nb,2,6,3\nc,4,9,5\nd,6,9,2\ne,0,3,2\nf,7,12,6\n")
+    assert cli.main(["map", "x.csv", "--method", "no_reuse,best_fit_size", "--capacity", "8", "--table", "t.csv"]) == 1
+    rows = [line.split(",")[:5] for line in Path("t.csv").read_text().splitlines()[1:]]
+    assert rows == [["no_reuse", "22", "13", "69.23", ""], ["best_fit_size", "14", "13", "7.69", ""]]
+    assert "no, 14 more" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -161,12 +169,12 @@ def test_what_does_not_fit_is_status_1_and_says_why(file, capsys):
         ("x.csv --capacity 1XB", "capacity '1XB' is not an amount such as 1048576, 512KiB or 1MiB"),
         ("x.csv --method best", "unknown method 'best'"),
         ("x.csv --method policy", "a policy is played by"),
-        ("x.csv --picture a.pdf", "a.pdf: a picture is written as .svg or .png or .html"),
+        ("x.csv --picture a.doc", "a.doc: a picture is written as .svg, .html, .png or .pdf"),
         ("x.csv --out a.json", "a.json: a plan or table is written as .csv"),
         ("x.csv --out x.csv", "x.csv exists"),
         ("x.csv --example buffers", "x.csv exists"),
         ("y.csv --example graph", "y.csv: an example of graph is written as .json"),
-        ("x.txt", "x.txt:1:1: not JSON"),
+        ("x.txt", "x.txt:1:9: no column upper, size in the header"),
         ("list.json", "list.json:1:1: expected a program (with instructions) or a graph (with ops) as one JSON"),
         ("other.json", "other.json: neither a program (with instructions) nor a graph (with ops)"),
         ("cycle.json", "cycle.json: "),
@@ -192,4 +200,4 @@ def test_errors_are_one_line(file, capsys, arguments, message):
 
 
 def test_amounts():
-    assert [amount(text) for text in ("12", "1 KiB", "1MiB", "2gib")] == [12, 2**10, 2**20, 2**31]
+    assert [memory.read_amount(text) for text in ("12", "1 KiB", "1MiB", "2gib")] == [12, 2**10, 2**20, 2**31]

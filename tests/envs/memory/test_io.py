@@ -75,7 +75,7 @@ MALFORMED = {
     "empty": (b"", ": no header `id,lower,upper,size`: the file is empty"),
     "only a header": (HEADER, ":1:20: no rows below the header"),
     "no size": (b"id,lower,upper\na,0,1\n", ":1:15: no column size in the header"),
-    "unknown column": (b"id,lower,uper,size\n", ":1:10: unknown column 'uper'; did you mean upper?"),
+    "misnamed column": (b"id,lower,uper,size\n", ":1:10: unknown column 'uper'; did you mean upper?"),
     "twice": (b"id,lower,upper,size,id\n", ":1:21: column id is given twice"),
     "upper and end": (b"id,lower,upper,size,end\n", ":1:21: column end, also called upper, is given twice"),
     "too few cells": (HEADER + b"a,0,1\n", ":2:6: 3 cells, but the header has 4"),
@@ -103,6 +103,17 @@ MALFORMED = {
     "only gaps": (b"id,lower,upper,size,gaps\na,0,4,2,0-2 2-4\n", ":2:9: its gaps leave nothing of its life"),
     "binary": (HEADER + b"\x89PNG\xff\n", ":2:1: not a text file"),
     "zero bytes": (HEADER + b"a,0,\x001,2\n", ":2:5: not a text file"),
+    "gap of a spreadsheet": (
+        b"id,lower,upper,size,gaps\na,0,9,2,05. Jul\n",
+        ":2:9: gap '05.' is not of the form 5-7; if a spreadsheet made a date of it, format the column as text",
+    ),
+    "gap as a date": (
+        b"id,lower,upper,size,gaps\na,0,9,2,07.05.2026\n",
+        ":2:9: gap '07.05.2026' is not of the form 5-7; if a spreadsheet made a date of it, format the column as text",
+    ),
+    "decimal commas without quotes": (HEADER + b"a,0,1,2,0\n", "more cells than the 4 of the header"),
+    "thousands or decimals": (HEADER + b"a,0,1,1.234\n", "size '1.234' may be 1234 or 1.234"),
+    "half a byte": (b"id;lower;upper;size\na;0;1;2,5\n", ":2:7: size '2,5' is not an integer"),
     "open quote": (HEADER + b'"a,0,1,2\n', ":2:1: a cell in quotes does not end"),
 }
 
@@ -147,7 +158,7 @@ def test_numpy_integers_are_integers():
 
 def test_scaling_brings_large_sizes_within_int32():
     buffers = memory.Buffers([{"id": i, "start": 0, "end": 1, "size": 2**40 * (i + 1)} for i in range(3)])
-    assert np.asarray(memory.to_instance(buffers).size).tolist() == [1, 2, 3]
+    assert np.asarray(memory.allocation.to_instance(buffers).size).tolist() == [1, 2, 3]
 
 
 def test_alignment_rounds_sizes_up():

@@ -26,7 +26,7 @@ PROGRAM = {
 @pytest.fixture
 def given():
     program = memory.Program.from_dict(PROGRAM)
-    return program, memory.MapPlan((1, 0, 1), 26, 38, 26)
+    return program, memory.mapping.Plan((1, 0, 1), 26, 38, 26)
 
 
 def test_one_box_per_block_and_one_dot_per_fast_access(given):
@@ -55,4 +55,4 @@ def test_matplotlib(given, tmp_path):
 
 def test_an_illegal_plan_is_refused(given):
     with pytest.raises(ValueError, match="access 0: COPY"):
-        memory.mapping_svg(given[0], memory.MapPlan((0,), 1, 1, 1))
+        memory.mapping_svg(given[0], memory.mapping.Plan((0,), 1, 1, 1))

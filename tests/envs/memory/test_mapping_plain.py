@@ -14,8 +14,12 @@ import pytest
 import jaxsched
 from jaxsched.core import InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
+from jaxsched.envs.memory import deadline
+from jaxsched.envs.memory.deadline import Deadline
+from jaxsched.envs.memory.mapping import plain
+from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.relaxation import relax, relaxation
-from jaxsched.envs.memory.mapping.validate import Replay, problem_of
+from jaxsched.envs.memory.mapping.replay import Replay, problem_of
 from tests.envs.memory.map_cases import random_program, small_program
 from tests.reference import mapping as reference
 
@@ -24,6 +28,18 @@ COPY, NOCOPY, DROP = range(3)
 
 def access(value, kind="read", **more):
     return {"value": value, "kind": kind, **more}
+
+
+def searched(given, **options):
+    """The plan of `search` without the relaxation, after as many generations as it plays at least."""
+
+    def at_once(*args, deadline, **settings):
+        return evolution.search(*args, deadline=Deadline(0), **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "search", at_once)
+        patch.setattr(plain, "find_spec", lambda name: None)
+        return memory.map_program(given, "search", time_limit=1000, **options)
 
 
 def program(**changes):
@@ -156,7 +172,7 @@ def test_exact_is_the_exhaustive_optimum_and_every_plan_verifies():
         best = reference.optimum(rows)[0]
         methods = [method for method in memory.MAP_METHODS if method != "search" and "policy" not in method]
         plans = {method: memory.map_program(given, method) for method in methods}
-        plans["search"] = memory.map_program(given, "search", time_limit=0)  # as many generations as it plays at least
+        plans["search"] = searched(given)
         for plan in plans.values():
             assert memory.verify(given, plan) == [], (plan, rows)
             assert plan.bound <= best <= plan.latency, (plan, rows)
@@ -164,9 +180,12 @@ def test_exact_is_the_exhaustive_optimum_and_every_plan_verifies():
         assert plans["exact"].latency == best
         found += plans["search"].latency == best
         proved += plans["exact"].proved
-        bound = relax(problem_of(given), time_limit=10, num_workers=1).bound
+        bound = relax(problem_of(given), deadline=Deadline(10), num_workers=1).bound
         assert bound <= best
         tight += bound == best
+        for method, plan in plans.items():  # issue 16, row 14: under the name of what found it
+            own = plan if plan.method == method else memory.map_program(given, plan.method)
+            assert (own.latency, bool(plan.note)) == (plan.latency, plan.method != method)
     assert proved > 20
     assert found > 20
     assert tight > 15
@@ -183,7 +202,7 @@ def test_the_relaxation_has_every_rule_but_the_addresses():
             actions.append(rng.choice(legal))
             replay.take(actions[-1])
         if replay.is_over:
-            model, moves = relaxation(problem, cp_model)
+            model, moves = relaxation(problem, cp_model, Deadline())
             for action, (fast, copied) in zip(actions, moves, strict=True):
                 model.add(fast == (action != DROP))
                 model.add(copied == (action == COPY))
@@ -197,7 +216,7 @@ def test_the_relaxation_has_every_rule_but_the_addresses():
 def test_search_beats_the_heuristics_and_goes_on_from_what_a_policy_plays():
     given = memory.draw_mapping(3, 20)
     plans = [memory.map_program(given, method) for method in ("all_drop", "greedy+drop_backup")]
-    worse, better = (memory.map_program(given, "search", time_limit=0, seed=seed) for seed in (0, 1))
+    worse, better = (searched(given, seed=seed) for seed in (0, 1))
     assert memory.verify(given, worse) == []
     assert better.latency < worse.latency < min(other.latency for other in plans if other.feasible)
     actions = jnp.zeros((64,), jnp.int32).at[: len(better.actions)].set(jnp.array(better.actions))
@@ -205,7 +224,7 @@ def test_search_beats_the_heuristics_and_goes_on_from_what_a_policy_plays():
     def policy(key, state, observation):
         return actions[state.position]
 
-    plan = memory.map_program(given, "search", policy=policy, time_limit=0, seed=0)
+    plan = searched(given, policy=policy)
     assert memory.verify(given, plan) == []
     assert plan.latency <= better.latency
 
@@ -245,6 +264,52 @@ def test_large_numbers_are_scaled():
     assert plans[1].latency == plans[0].latency * 2**30
 
 
+# -------------------------------------------------------------------------------------------------------- time limits
+
+
+class StoppedClock:
+    """A clock that goes on by a second with every look at it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1.0
+        return self.now
+
+
+def test_the_time_limit_stops_whatever_is_slow(monkeypatch):
+    """Issue 16, row 13: starts, models, compilation and generations all count, and what was left out is said."""
+    given = memory.draw_mapping(1, 400)  # 746 accesses
+    monkeypatch.setattr(deadline, "clock", StoppedClock())
+    monkeypatch.setattr(deadline, "probe", lambda: 0.5)
+    monkeypatch.setattr(deadline, "_compiled", set())
+    monkeypatch.setattr(plain, "search", None)  # nothing is compiled
+    env = jaxsched.make("MemoryMap-v0")
+    for method in ("greedy+drop_backup", "belady", "msa+drop_backup", "search", "exact", "policy"):
+        options = {"policy": greedy(env.heuristics["msa"])} if method == "policy" else {}
+        plan = memory.map_program(given, method, time_limit=5, **options)
+        assert memory.verify(given, plan) == []
+        assert (plan.method, plan.latency) == ("all_drop", plan.baseline)
+        assert plan.note.startswith(f"{method} did not end") or plan.note.endswith("no time was left to compile it")
+    monkeypatch.setattr(plain, "search", lambda instance, given, *args, **options: given[0])
+    monkeypatch.setattr(plain, "find_spec", lambda name: None)
+    given = memory.draw_mapping(5)
+    plan = memory.map_program(given, "search", time_limit=100_000)  # time for all but another generation
+    assert plan.method in ("greedy+drop_backup", "belady+drop_backup", "msa+drop_backup")
+    assert plan.note == "search found no better plan in its time"
+    assert memory.verify(given, plan) == []
+
+
+def test_numbers_of_numpy_and_jax_are_numbers():
+    """Issue 16, row 8."""
+    plan = memory.map_program(program(), "search", time_limit=np.float32(20.0), seed=np.int64(1))
+    assert plan.proved
+    for limit in (-1, float("nan"), "5", None, True):
+        with pytest.raises(ValueError, match="time_limit is in seconds and not negative"):
+            memory.map_program(program(), "greedy", time_limit=limit)
+
+
 # ------------------------------------------------------------------------------------------------------------- verify
 
 
@@ -276,7 +341,7 @@ def test_verify_finds_what_the_oracle_finds():
         actions = list(sim.actions)
         actions[rng.randrange(len(actions))] = rng.randrange(3)
         latency = sim.baseline if sim.dead() else sim.latency
-        plan = memory.MapPlan(tuple(actions), latency, sim.baseline, 0, sim.over())
+        plan = memory.mapping.Plan(tuple(actions), latency, sim.baseline, 0, sim.over())
         try:
             other = reference.play(rows, actions)
             right = (other.over(), other.dead()) == (sim.over(), sim.dead()) and (

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxsched
 from jaxsched.envs import memory
 from jaxsched.envs.memory.mapping import rules
+from jaxsched.envs.memory.mapping.settings import Settings
 from tests.envs.memory.map_cases import NUM_ACCESSES, NUM_INSTRUCTIONS, random_program, stacked
 from tests.reference import mapping as reference
 
@@ -58,9 +60,9 @@ def play_reference(program: dict[str, Any], scale: Any, rng: random.Random):
 
 
 @jax.jit
-def play(instances: memory.MapInstance, actions: jax.Array) -> dict[str, jax.Array]:
+def play(instances: memory.mapping.Instance, actions: jax.Array) -> dict[str, jax.Array]:
     """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
-    env, key = memory.MemoryMap(), jax.random.key(0)
+    env, key = jaxsched.make("MemoryMap-v0"), jax.random.key(0)
 
     def step(state, action):
         after, timestep = env.step(key, state, action)
@@ -85,7 +87,7 @@ def check_steps(seed: int) -> tuple[int, int]:
     """Compares every step; returns how many decisions were played, and how many dead ends were met."""
     rng = random.Random(seed)
     programs = [random_program(rng) for _ in range(BATCH)]
-    scales = [memory.map_instance(memory.Program.from_dict(program))[1] for program in programs]
+    scales = [memory.mapping.to_instance(memory.Program.from_dict(program))[1] for program in programs]
     plays = [play_reference(program, scale, rng) for program, scale in zip(programs, scales, strict=True)]
     actions, expected = zip(*plays, strict=True)
     actual = jax.device_get(play(stacked(programs), np.array(actions, np.int32)))
@@ -119,15 +121,15 @@ def test_every_step_equals_the_simulator_1000000():
 
 @jax.jit
 @jax.vmap
-def rewound(instance: memory.MapInstance, key: jax.Array) -> tuple[memory.MapState, memory.MapState]:
+def rewound(instance: memory.mapping.Instance, key: jax.Array) -> tuple[memory.mapping.State, memory.mapping.State]:
     """All states of a random episode, and what its last one rewound to their positions gives; [NUM_ACCESSES, ...]."""
 
     def step(state, key):
         legal = state.choices.legal
         action = jnp.argmax(legal * jax.random.uniform(key, (3,))).astype(jnp.int32)
-        return rules.apply(state, action, legal.any()), state
+        return rules.apply(state, Settings(), action, legal.any()), state
 
-    final, states = jax.lax.scan(step, rules.init(instance), jax.random.split(key, NUM_ACCESSES))
+    final, states = jax.lax.scan(step, rules.init(instance, Settings()), jax.random.split(key, NUM_ACCESSES))
     return states, jax.vmap(rules.rewind, (None, 0))(final, states.position)
 
 

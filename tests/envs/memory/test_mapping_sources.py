@@ -12,7 +12,7 @@ import pytest
 import jaxsched
 from jaxsched.core import UnknownNameError
 from jaxsched.envs import memory
-from jaxsched.envs.memory.mapping.types import neighbours
+from jaxsched.envs.memory.mapping.instances import neighbours
 
 NUM = 8  # instructions
 
@@ -20,7 +20,7 @@ NUM = 8  # instructions
 @functools.partial(jax.jit, static_argnums=1)
 def random_play(key: jax.Array, batch: int) -> dict[str, jax.Array]:
     """Whole episodes of random legal actions, with what must hold after every step, [batch, A]; and the instances."""
-    env, source = memory.MemoryMap(reward_of="memory_time"), memory.random_programs(NUM, alias_percent=30)
+    env, source = jaxsched.make("MemoryMap-v0", reward="memory_time"), memory.random_programs(NUM, alias_percent=30)
 
     def episode(key):
         instance = source(key)
@@ -104,7 +104,7 @@ def test_graph_programs_are_read_and_scaled():
     for seed in range(30):
         program = memory.draw_mapping(seed, 60)
         assert memory.Program.from_dict(program.to_dict()).to_dict() == program.to_dict()
-        instance, scale = memory.map_instance(program)
+        instance, scale = memory.mapping.to_instance(program)
         assert scale.address % 64 == 0
         assert int(instance.capacity) * scale.address <= program.capacity
         assert 5 <= program.slow_cost <= 30

@@ -10,12 +10,16 @@ import jax
 import numpy as np
 import pytest
 
+import jaxsched
 from jaxsched.core import Infeasible, InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
+from jaxsched.envs.memory import deadline
+from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.replacement import exact
 from jaxsched.envs.memory.replacement.heuristics import SCORES, play
 from jaxsched.envs.memory.replacement.plain import forced_out
-from jaxsched.envs.memory.replacement.types import PLACEMENTS, SCHEDULES, assemble, traffic_of
+from jaxsched.envs.memory.replacement.settings import PLACEMENTS, SCHEDULES
+from jaxsched.envs.memory.replacement.types import assemble, traffic_of
 from tests.envs.memory.replacement_cases import padded, random_capacity, random_graph, to_reference
 from tests.reference import replacement as reference
 
@@ -151,14 +155,14 @@ def test_more_freedom_never_costs_more():
 def test_what_an_operator_forces_out_is_a_bound():
     rng = random.Random(3)
     tight = 0
-    in_jit = jax.jit(memory.TensorReplacement("fixed").lower_bound)
+    in_jit = jax.jit(jaxsched.make("TensorReplacement-v0", schedule="fixed").lower_bound)
     for _ in range(60):
         graph = random_graph(rng)
         capacity = random_capacity(rng, graph)
         best = reference.optimum(to_reference(graph, capacity), "fixed", "bytes")
         bound = forced_out(memory.Graph.from_dict(graph), capacity)
         if memory.Graph.from_dict(graph).unit == 1:
-            assert int(in_jit(padded(memory.replacement_instance(graph, capacity)))) == bound
+            assert int(in_jit(padded(memory.replacement.to_instance(graph, capacity)))) == bound
         assert best is not None
         assert bound <= best
         tight += 0 < bound == best
@@ -175,7 +179,9 @@ def test_windows_improve_a_plan_step_by_step():
         traffic = plan.traffic
         for begin in range(0, len(graph.op_ids) - 3, 3):
             end = min(begin + 6, len(graph.op_ids))
-            found, bound = exact.solve_window(graph, capacity, "free", found, begin, end, time_limit=5, num_workers=1)
+            found, bound = exact.solve_window(
+                graph, capacity, "free", found, begin, end, deadline=Deadline(5), num_workers=1
+            )
             now = traffic_of(graph, found.retrieved)[0]
             assert bound <= now <= traffic
             traffic = now
@@ -400,7 +406,7 @@ BAD = {
     "operator 2: outputs must be a list of ids, got 'z'": graph_with(ops=[op([], "z")]),
     "operator 2: inputs has tensor 'y' twice": graph_with(ops=[op(["y", "y"], [])]),
     "operator 1: another one has the same id": graph_with(ops=[op(["y"], [], 1)]),
-    "operator 2: it has neither inputs nor outputs": graph_with(ops=[op([], [])]),
+    "the graph has no tensors": {"tensors": [], "ops": [op([], [])]},
     "operator 2: it makes tensor 'x', which is backed": graph_with(ops=[op([], ["x"])]),
     "operator 2: it makes tensor 'z', which operator 1 makes": graph_with(ops=[op([], ["z"])]),
     "operator 0: it reads tensor 'u', which nobody makes and which is not backed": {
@@ -435,7 +441,7 @@ def test_a_graph_survives_the_way_through_a_dict():
 def test_traffic_beyond_int32_is_refused_on_the_device_only():
     graph = graph_with([{"id": i, "size": 2**30 + i, "backed": True} for i in range(3)])
     with pytest.raises(InstanceError, match=r"traffic may reach 3221225\d+ in units of 1, beyond int32: round"):
-        memory.replacement_instance(graph, 10)
+        memory.replacement.to_instance(graph, 10)
     assert memory.replace(graph, 4, method="belady").traffic == 0
 
 
@@ -447,10 +453,41 @@ def test_too_little_room_names_the_operator_and_what_is_missing(schedule, placem
     error = caught.value
     assert (error.missing, error.proved) == (3, True)
     assert str(error).startswith(
-        "capacity 4 is 3 bytes too small for operator 'third': its inputs and outputs take 7; with 7 the best plan "
+        "capacity 4 is 3 bytes too small for operator 'third': its inputs and outputs take 7; "
+        "with 7 the plan of belady "
     )
     assert error.plan.capacity == 7
     assert memory.verify(graph, error.plan) == []
+
+
+def test_a_plan_at_the_least_capacity_is_the_plan_of_its_method():
+    """Issue 16, row 14, a sibling: at too small a capacity every method had the best plan of all heuristics."""
+    rng, different = random.Random(8), 0
+    for _ in range(40):
+        graph = random_graph(rng)
+        least = memory.Graph.from_dict(graph).largest_working_set()
+        traffic = {}
+        for method in ("belady", "greedy", "belady_min_peak", "search"):
+            own = memory.replace(graph, least, "free", "address", method, num_workers=1)
+            with pytest.raises(Infeasible) as caught:
+                memory.replace(graph, least - 1, "free", "address", method, num_workers=1)
+            plan = caught.value.plan
+            assert (plan.traffic, plan.method, plan.capacity) == (own.traffic, own.method, least)
+            traffic[method] = plan.traffic
+            assert own.method == method or own.note
+        different += len(set(traffic.values())) > 1
+    assert different > 3
+
+
+def test_a_plan_of_the_start_has_its_name(monkeypatch):
+    """Issue 16, row 14, a sibling: the plan of a heuristic is not that of `search` where there is no solver."""
+    monkeypatch.setattr(exact, "search", lambda *args, **options: (_ for _ in ()).throw(ImportError("no OR-Tools")))
+    for seed in range(3):
+        graph, capacity = program(seed, 12, 24)
+        plan = memory.replace(graph, capacity)
+        assert plan.method in ("belady", "greedy", "belady_min_peak", "greedy_min_peak")
+        assert plan.note == "nothing was searched: no OR-Tools"
+        assert memory.verify(graph, plan) == []
 
 
 @pytest.mark.parametrize(
@@ -466,7 +503,7 @@ def test_unknown_names_are_refused(settings, message):
         memory.replace(moving_case()[0], 7, **settings)
     if "method" not in settings:
         with pytest.raises(UnknownNameError, match=message):
-            memory.TensorReplacement(**settings)
+            jaxsched.make("TensorReplacement-v0", **settings)
 
 
 def test_a_range_without_programs_is_refused():
@@ -482,3 +519,53 @@ def test_settings_that_contradict_each_other_are_refused():
         memory.replace(graph, 7, method="policy")
     with pytest.raises(ValueError, match="not negative"):
         memory.replace(graph, 7, time_limit=-1)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_the_time_limit_stops_whatever_is_slow(monkeypatch, schedule, placement):
+    """Issue 16, row 13, siblings: heuristics, orders, models and compilation count, and what was left out is said."""
+    graph = memory.draw_graph(np.random.default_rng(0), 30, 40)
+    looks = iter(range(10**9))
+    monkeypatch.setattr(deadline, "clock", lambda: float(next(looks)))  # a second passes with every look at it
+    monkeypatch.setattr(deadline, "probe", lambda: 0.5)
+    monkeypatch.setattr(deadline, "_compiled", set())
+    for method in ("belady", "greedy", "belady_min_peak", "search", "exact", "policy"):
+        if method == "belady_min_peak" and schedule == "fixed":
+            continue
+        rule = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement).heuristics["belady"]
+        options = {"policy": greedy(rule)} if method == "policy" else {}
+        plan = memory.replace(graph, "M_H", schedule, placement, method, time_limit=5, **options)
+        assert memory.verify(graph, plan) == []
+        assert plan.method == "evict_all"
+        assert plan.note.startswith(f"{method} ")
+        assert plan.traffic == memory.replace(graph, plan.capacity, schedule, placement, "evict_all").traffic
+
+
+def test_operators_without_tensors_run():
+    """Issue 16, row 18: they wait for nothing and move nothing, first, between and last, whatever plans them."""
+    graph = memory.Graph.from_dict(
+        {
+            "tensors": [{"id": "w", "size": 3, "backed": True}, {"id": "a", "size": 2}, {"id": "b", "size": 2}],
+            "ops": [
+                op([], [], 0),
+                op(["w"], ["a"], 1),
+                op([], ["b"], 2),
+                op([], [], 3),
+                op(["a", "w"], [], 4),
+                op(["b"], [], 5),
+                op([], [], 6),
+            ],
+        }
+    )
+    for schedule in SCHEDULES:
+        for placement in PLACEMENTS:
+            rule = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement).heuristics["lean"]
+            for method in ("belady", "greedy", "evict_all", "search", "exact", "policy"):
+                options = {"policy": greedy(rule)} if method == "policy" else {"time_limit": 9}
+                plan = memory.replace(graph, "M_R", schedule, placement, method, **options)
+                assert memory.verify(graph, plan) == []
+                assert sorted(step["op"] for step in plan.steps) == list(range(7))
+                assert "<svg" in memory.replacement_svg(graph, plan).svg
+    only = memory.Graph.from_dict({"tensors": [{"id": "w", "size": 3, "backed": True}], "ops": [op([], [], 0)]})
+    assert memory.replace(only, 0).traffic == 0

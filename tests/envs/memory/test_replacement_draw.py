@@ -28,7 +28,7 @@ GRAPH = {
 }
 
 
-def plan_of(placement: str) -> memory.ReplacementPlan:
+def plan_of(placement: str) -> memory.replacement.Plan:
     where: list[dict[str, int] | None] = [{"w": 0, "<a>": 2}, {"w": 0, "b": 2}, {"w": 0, "<a>": 2, "c": 5}]
     steps = [
         {"op": 0, "spill": [], "retrieve": ["w"], "keep": []},
@@ -36,7 +36,7 @@ def plan_of(placement: str) -> memory.ReplacementPlan:
         {"op": 2, "spill": [], "retrieve": ["<a>"], "keep": ["w"]},
     ]
     steps = [step | {"address": at if placement == "address" else None} for step, at in zip(steps, where, strict=True)]
-    return memory.ReplacementPlan(steps, 6, 0, False, 6, "fixed", placement, 2)
+    return memory.replacement.Plan(steps, 6, 0, False, 6, "fixed", placement, 2)
 
 
 def titles(picture, tag: str, kind: str) -> list[str]:

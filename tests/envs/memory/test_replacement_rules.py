@@ -14,7 +14,7 @@ import pytest
 import jaxsched
 from jaxsched.core import greedy
 from jaxsched.envs import memory
-from jaxsched.envs.memory.replacement.types import PLACEMENTS, SCHEDULES
+from jaxsched.envs.memory.replacement.settings import PLACEMENTS, SCHEDULES
 from tests.envs.memory.replacement_cases import (
     NUM_OPS,
     NUM_READS,
@@ -68,7 +68,7 @@ def play_reference(graph: dict[str, Any], capacity: int, schedule: str, placemen
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: jaxsched.Environment, instances: memory.ReplacementInstance, actions: jax.Array) -> dict[str, jax.Array]:
+def play(env: jaxsched.Environment, instances: memory.replacement.Instance, actions: jax.Array) -> dict[str, jax.Array]:
     """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
     key = jax.random.key(0)
 
@@ -103,8 +103,8 @@ def check_steps(schedule: str, placement: str, seed: int) -> int:
     plays = [play_reference(graph, limit, schedule, placement, rng) for graph, limit in pairs]
     actions, expected = zip(*plays, strict=True)
     units = np.array([memory.Graph.from_dict(graph).unit for graph in graphs])
-    instances = stacked([memory.replacement_instance(graph, limit) for graph, limit in pairs])
-    env = memory.TensorReplacement(schedule, placement)
+    instances = stacked([memory.replacement.to_instance(graph, limit) for graph, limit in pairs])
+    env = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement)
     actual = jax.device_get(play(env, instances, np.array(actions, np.int32)))
     assert actual.keys() == expected[0].keys()
     for name, value in actual.items():
@@ -149,7 +149,7 @@ def test_sources_are_drawn_inside_jit():
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def random_play(env: memory.TensorReplacement, instances: memory.ReplacementInstance, key: jax.Array):
+def random_play(env: memory.TensorReplacement, instances: memory.replacement.Instance, key: jax.Array):
     """Whole episodes of random legal actions, with what must hold after every step, [batch, T]."""
 
     def episode(key, instance):
@@ -163,7 +163,7 @@ def random_play(env: memory.TensorReplacement, instances: memory.ReplacementInst
             used = jnp.where(after.resident, size, 0).sum()
             low, high = after.offset, after.offset + size
             clash = (low[:, None] < high) & (low < high[:, None]) & after.resident[:, None] & after.resident
-            clash &= ~jnp.eye(len(low), dtype=bool) & (env.placement == "address")
+            clash &= ~jnp.eye(len(low), dtype=bool) & (env.settings.placement == "address")
             ran = after.ran & ~state.ran
             inputs = (instance.reads & ran[:, None]).any(0)
             entered = after.resident & ~state.resident
@@ -195,7 +195,7 @@ def random_play(env: memory.TensorReplacement, instances: memory.ReplacementInst
 def check_invariants(schedule: str, placement: str, seed: int) -> int:
     """Returns how many decisions were taken."""
     pool = memory.programs(64, 12, 24).instances
-    env = memory.TensorReplacement(schedule, placement)
+    env = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement)
     seen, ran, num_steps = jax.device_get(random_play(env, pool, jax.random.key(seed)))
     assert (ran == np.asarray(pool.op_mask).sum(-1)).all()
     for name, values in seen.items():
@@ -220,7 +220,7 @@ def test_random_steps_keep_the_invariants_1000000(schedule, placement):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def play_rules(env: jaxsched.Environment, names: tuple[str, ...], instances: memory.ReplacementInstance) -> jax.Array:
+def play_rules(env: jaxsched.Environment, names: tuple[str, ...], instances: memory.replacement.Instance) -> jax.Array:
     """Traffic i32[rule, batch] of every rule, played greedily."""
     policies = [greedy(env.heuristics[name]) for name in names]
 
@@ -239,8 +239,8 @@ def test_scores_equal_the_simulator():
     graphs = [random_graph(rng) for _ in range(BATCH)]
     limits = [random_capacity(rng, graph) for graph in graphs]
     pairs = list(zip(graphs, limits, strict=True))
-    env = memory.TensorReplacement(schedule, placement)
-    found = jax.device_get(play_rules(env, names, stacked([memory.replacement_instance(*pair) for pair in pairs])))
+    env = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement)
+    found = jax.device_get(play_rules(env, names, stacked([memory.replacement.to_instance(*pair) for pair in pairs])))
     for r, name in enumerate(names):
         for i, (graph, limit) in enumerate(pairs):
             sim = reference.play(to_reference(graph, limit), schedule, placement, name)

@@ -7,30 +7,34 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxsched.core.cpsat import Solver
-from jaxsched.envs.memory.allocation.types import AllocationInstance
+from jaxsched.envs.memory.allocation.types import Instance
+from jaxsched.envs.memory.deadline import Deadline
 
 
 def solve(
-    instance: AllocationInstance,
+    instance: Instance,
     offsets: np.ndarray,
     *,
     target: int | None = None,
-    time_limit: float,
+    deadline: Deadline,
     num_workers: int | None = None,
     seed: int = 0,
     improved: Callable[[np.ndarray], None] | None = None,
     stopper: Callable[[Callable[[], None]], None] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """The best plan CP-SAT finds, starting from the valid plan `offsets` i32[N], and the lower bound it proves.
+    """The best plan CP-SAT finds, starting from the valid plan `offsets` i32[N], and the lower
+    bound it proves.
 
-    A rectangle per buffer, its time fixed, its address free; rectangles must not overlap. With `target` the peak must
-    not exceed it and the first such plan ends the search; the bound is above the target where there is none. Buffers
-    with gaps have a rectangle per stretch of sections. `improved(offsets)` is called with every better plan;
-    `stopper(stop)` once at the start: calling `stop()` from another thread ends the search. Everything is in units of
-    the instance, which has no padding. `num_workers`: threads, by default all cores; with one and enough time the
-    result depends on `seed` only. Raises `ImportError` without OR-Tools.
+    A rectangle per buffer, its time fixed, its address free; rectangles must not overlap. With
+    `target` the peak must not exceed it and the first such plan ends the search; the bound is above
+    the target where there is none. Buffers with gaps have a rectangle per stretch of sections.
+    `improved(offsets)` is called with every better plan; `stopper(stop)` once at the start: calling
+    `stop()` from another thread ends the search. Everything is in units of the instance, which has
+    no padding. `num_workers`: threads, by default all cores; with one and enough time the result
+    depends on `seed` only. The building of the model counts against the deadline. Raises
+    `ImportError` without OR-Tools.
     """
-    solver = Solver("exact allocation", max(time_limit, 0.01), num_workers, seed)
+    solver = Solver("exact allocation", max(deadline.left(), 0.01), num_workers, seed)
     size, alignment = np.asarray(instance.size), np.asarray(instance.alignment)
     low, thick = np.asarray(instance.pinned_offset), np.asarray(instance.pinned_size)
     lower = _lower_bound(instance)
@@ -51,6 +55,8 @@ def solve(
     variables = []
     top = model.new_int_var(lower, highest, "peak") if target is None else highest
     for i, live in enumerate(np.asarray(instance.live)):
+        if deadline.is_over():
+            return offsets, lower
         step, thickness = int(alignment[i]), int(size[i])
         if thickness > highest:
             return offsets, lower
@@ -76,13 +82,14 @@ def solve(
 
     if stopper:
         stopper(solver.solver.stop_search)
+    solver.limit(max(deadline.left(), 0.01))
     bound = solver.solve(model, lower, highest, Reporter(), has_solution=target is None)
     if target is not None:
         bound = highest + 1 if solver.infeasible else lower
     return plan(solver.value) if solver.found else offsets, bound
 
 
-def _lower_bound(instance: AllocationInstance) -> int:
+def _lower_bound(instance: Instance) -> int:
     live = np.concatenate([np.asarray(instance.live), np.asarray(instance.pinned_live)])
     size = np.concatenate([np.asarray(instance.size), np.asarray(instance.pinned_size)]).astype(np.int64)
     ends = np.asarray(instance.pinned_offset, np.int64) + np.asarray(instance.pinned_size)

@@ -1,9 +1,10 @@
-"""The frontier observation of static allocation: buffers left, the sections of time, who shares one.
+"""The frontier observation of static allocation: buffers left, the sections of time, who shares
+one.
 
-Nodes are the N buffers, then the S sections. Two buffers that are live at a common time are joined by an edge, and each
-section with the next. Amounts of memory are in units of the bound on the peak and relative to the lowest offset that a
-buffer can still get, so that two states with the same remaining problem look alike whatever their units. The README of
-this folder lists the features.
+Nodes are the N buffers, then the S sections. Two buffers that are live at a common time are joined
+by an edge, and each section with the next. Amounts of memory are in units of the bound on the peak
+and relative to the lowest offset that a buffer can still get, so that two states with the same
+remaining problem look alike whatever their units. The README of this folder lists the features.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from jax import Array, lax
 
 from jaxsched.core.arrays import MAX, MIN, SUM, reduce_together
 from jaxsched.core.graph import GraphObservation, make_graph
-from jaxsched.envs.memory.allocation import rules as rules
-from jaxsched.envs.memory.allocation.types import AllocationState
+from jaxsched.envs.memory.allocation import rules
+from jaxsched.envs.memory.allocation.settings import Settings
+from jaxsched.envs.memory.allocation.types import State
 
 BUFFER, SECTION = 0, 1  # node kinds
 SHARES, NEXT = 0, 1  # edge kinds
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
-def observe(state: AllocationState, mask: Array) -> GraphObservation:
+def observe(state: State, mask: Array) -> GraphObservation:
     """`mask` bool[N]: legal actions. N + S nodes, N * N + 2 (S - 1) edges, N actions."""
     instance = state.instance
     num_buffers, num_sections = instance.num_buffers, instance.num_sections
     waiting = instance.buffer_mask & ~state.placed & ~state.done
     live = instance.live & waiting[:, None]
-    bound = rules.bound(state)
+    bound = rules.bound(state, Settings())
     unit = 1.0 / jnp.maximum(bound, 1).astype(jnp.float32)
     size = jnp.where(waiting, instance.size, 0)
     many = live.astype(jnp.int32)
@@ -60,7 +62,11 @@ def observe(state: AllocationState, mask: Array) -> GraphObservation:
     )
     support = jnp.where(support == num_sections, 0, support)
     largest, lowest = reduce_together(
-        [(MAX, jnp.where(live, size[:, None], 0)), (MIN, jnp.where(live, offset[:, None], rules.HIGHEST))], 0
+        [
+            (MAX, jnp.where(live, size[:, None], 0)),
+            (MIN, jnp.where(live, offset[:, None], rules.HIGHEST)),
+        ],
+        0,
     )
     shares = instance.beside & waiting[:, None] & waiting
 

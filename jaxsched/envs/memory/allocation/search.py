@@ -1,26 +1,28 @@
-"""Anytime search over orders: many depth-first searches side by side in one compiled program, on any device.
+"""Anytime search over orders: many depth-first searches side by side in one compiled program, on
+any device.
 
-The search space and the inference are those of MiniMalloc (Moffitt, "MiniMalloc: A Lightweight Memory Allocator for
-Hardware-Accelerated Machine Learning", ASPLOS 2023), for a given capacity:
+The search space and the inference are those of MiniMalloc (Moffitt, "MiniMalloc: A Lightweight
+Memory Allocator for Hardware-Accelerated Machine Learning", ASPLOS 2023), for a given capacity:
 
-* Buffers are placed in ascending order of offset, each at its lowest offset above its placed neighbours.
-* A section of time with `left` still to place above its floor, the lowest offset that any of its buffers can still get,
-  needs `floor + left`; beyond the capacity the search turns back.
+* Buffers are placed in ascending order of offset, each at its lowest offset above its placed
+  neighbours.
+* A section of time with `left` still to place above its floor, the lowest offset that any of its
+  buffers can still get, needs `floor + left`; beyond the capacity the search turns back.
 * A buffer is not placed where another one that waits would fit below it entirely.
-* Where no waiting buffer spans two sections, what is on both sides is independent: it is searched one after the other,
-  and a part without a solution undoes everything back to where it came apart.
+* Where no waiting buffer spans two sections, what is on both sides is independent: it is searched
+  one after the other, and a part without a solution undoes everything back to where it came apart.
 
-Ours: a lane is one such search with a preference order and a capacity of its own. The lanes advance in lockstep, one
-buffer tried or taken back per step, the way back being a row of a stack. They prefer long, crowded and large buffers in
-three orders, some with noise, and start again with other noise and more patience. Most aim at the lower bound, the
-others between it and the best plan so far, so that the plan improves early. A lane that has tried everything proves
-that its capacity is too small. Apart from the moment when time is up, the result depends on the seed only.
+Ours: a lane is one such search with a preference order and a capacity of its own. The lanes advance
+in lockstep, one buffer tried or taken back per step, the way back being a row of a stack. They
+prefer long, crowded and large buffers in three orders, some with noise, and start again with other
+noise and more patience. Most aim at the lower bound, the others between it and the best plan so
+far, so that the plan improves early. A lane that has tried everything proves that its capacity is
+too small. Apart from the moment when time is up, the result depends on the seed only.
 """
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,25 +33,31 @@ from flax import struct
 from jax import Array, lax
 
 from jaxsched.core.padding import bucket, pad_to
-from jaxsched.envs.memory.allocation import rules as rules
-from jaxsched.envs.memory.allocation.types import AllocationInstance
+from jaxsched.envs.memory.allocation import rules
+from jaxsched.envs.memory.allocation.settings import Settings
+from jaxsched.envs.memory.allocation.types import Instance
+from jaxsched.envs.memory.deadline import Deadline
 
 NEVER = np.int32(2**30)  # the lowest offset of a buffer that is placed, or of none
 RUNNING, FOUND, EXHAUSTED = 0, 1, 2
 MAX_LANES, MAX_STACK = 16, 2**25  # lanes, and numbers that their stacks may hold together
 WORK = 2**31  # comparisons between two looks at the clock, a second or so
-# Lanes 0 to 2 have the three orders without noise and stay at the lower bound. The next eight work in rounds, together
-# at one capacity, the lower bound in every other round; the rest, from the best plan down, improve it early.
+# Lanes 0 to 2 have the three orders without noise and stay at the lower bound. The next eight work
+# in rounds, together at one capacity, the lower bound in every other round; the rest, from the best
+# plan down, improve it early.
 PURE, ROUNDS = 3, 8
 LADDER = (1 / 4, 1 / 2, 3 / 4, 7 / 8, 1)  # capacity between the lower bound and the best peak
-PATIENCE, GROWTH = 8_000, 1.15  # steps of a round and of a lane on the ladder, and the growth of both
+PATIENCE, GROWTH = (
+    8_000,
+    1.15,
+)  # steps of a round and of a lane on the ladder, and the growth of both
 NOISE = (0.05, 0.1, 0.2)  # deviation of the logarithms of the keys, by lane
 
 
 class Problem(struct.PyTreeNode):
     """What all lanes share. N buffers, S sections."""
 
-    instance: AllocationInstance
+    instance: Instance
     bridge: Array  # bool[N, S]  live, gaps included, in the section and the next
     first: Array  # i32[N]  its first section
     scale: Array  # f32[]  the largest size live at one time
@@ -78,7 +86,7 @@ class Lanes(struct.PyTreeNode):
     stack: Array  # i32[L, N + 1, 2 N + 6 S + 3]  everything above before each placement
 
 
-def problem(instance: AllocationInstance) -> Problem:
+def problem(instance: Instance) -> Problem:
     """On the host."""
     live = np.asarray(instance.live)
     section = np.arange(live.shape[1])
@@ -90,13 +98,15 @@ def problem(instance: AllocationInstance) -> Problem:
 
 
 def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.ndarray) -> Lanes:
-    """Lanes with the preferences i32[L, N], their weights f32[L, N], and capacities i32[L]; without a stack."""
+    """Lanes with the preferences i32[L, N], their weights f32[L, N], and capacities i32[L]; without
+    a stack.
+    """
     num_lanes, num_buffers = rank.shape
     instance, num_sections = given.instance, given.instance.num_sections
     live, size = np.asarray(instance.live), np.asarray(instance.size)
     zeros = np.zeros((num_lanes, num_sections), np.int32)
     left = zeros + (live * size[:, None]).sum(0, dtype=np.int32)
-    lowest = jax.jit(lambda instance: rules.offsets(rules.init(instance)))(instance)
+    lowest = jax.jit(lambda instance: rules.offsets(rules.init(instance, Settings())))(instance)
     lowest = np.where(instance.buffer_mask, lowest, NEVER).astype(np.int32)
     fields: dict[str, Any] = {
         "capacity": capacity,
@@ -122,7 +132,9 @@ def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.nda
 
 
 def _crowd(given: Problem, left: Any, weight: Any) -> Array:
-    """i32[L, N]: the largest left of each buffer's sections, as a share of all lanes' largest in steps of 2**-20."""
+    """i32[L, N]: the largest left of each buffer's sections, as a share of all lanes' largest in
+    steps of 2**-20.
+    """
     most = jnp.where(given.instance.live, left[:, None], 0).max(-1)
     return (weight * most.astype(jnp.float32) * (2.0**20 / given.scale)).astype(jnp.int32)
 
@@ -142,7 +154,8 @@ def restart(lanes: Lanes, fresh: Lanes, which: Array) -> Lanes:
 
 @functools.partial(jax.jit, static_argnums=3, donate_argnums=1)
 def advance(given: Problem, lanes: Lanes, num_steps: Array, plain: bool) -> tuple[Lanes, Array]:
-    """Up to `num_steps` steps, fewer once a lane has found a plan or tried everything. Also returns their number.
+    """Up to `num_steps` steps, fewer once a lane has found a plan or tried everything. Also returns
+    their number.
 
     `plain`: all alignments are 1 and nothing is pinned, which is quicker.
     """
@@ -152,7 +165,9 @@ def advance(given: Problem, lanes: Lanes, num_steps: Array, plain: bool) -> tupl
         return (step < num_steps) & (lanes.status == RUNNING).all()
 
     return lax.while_loop(
-        going, lambda carry: (_step(given, carry[0], plain), carry[1] + 1), (lanes, jnp.zeros((), jnp.int32))
+        going,
+        lambda carry: (_step(given, carry[0], plain), carry[1] + 1),
+        (lanes, jnp.zeros((), jnp.int32)),
     )
 
 
@@ -175,7 +190,8 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
         leaf[each, section] for leaf in (lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd)
     )
 
-    # The next to try: the lowest offset, most crowded, lowest rank; after the last placement and the last one tried.
+    # The next to try: the lowest offset, most crowded, lowest rank; after the last placement and
+    # the last one tried.
     lowest, rank, crowd = lanes.lowest, lanes.rank, lanes.crowd
     waiting = (lowest < NEVER) & here[:, given.first]
     ceiling = jnp.where(waiting, lowest + size, NEVER).min(1, keepdims=True)
@@ -218,7 +234,16 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     pop, exhausted = turn & (target >= 0), turn & (target < 0)
 
     # Written first and read afterwards, so that XLA does not copy the stack.
-    parts = [lowest, crowd, lanes.left, lanes.bridges, lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd]
+    parts = [
+        lowest,
+        crowd,
+        lanes.left,
+        lanes.bridges,
+        lanes.born,
+        lanes.last,
+        lanes.last_rank,
+        lanes.last_crowd,
+    ]
     row = jnp.concatenate([*parts, offset[:, None], best[:, None], most[:, None]], 1)
     stack = lanes.stack.at[each, jnp.where(push, lanes.depth, num_buffers + 1)].set(row, mode="drop")
     old = stack[each, jnp.maximum(target, 0)]
@@ -264,9 +289,7 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     )
 
 
-def preferences(
-    instance: AllocationInstance, rng: np.random.Generator, noise: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def preferences(instance: Instance, rng: np.random.Generator, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ranks i32[L, N] and weights f32[L, N] for lanes with so much noise, f64[L].
 
     In turn by width, area and crowd; by crowd, area and width; by crowd, width and area.
@@ -286,28 +309,29 @@ def preferences(
 
 
 def search(
-    instance: AllocationInstance,
+    instance: Instance,
     peak: int,
     *,
     target: int | None = None,
-    deadline: float,
+    deadline: Deadline,
     seed: int = 0,
     improved: Callable[[np.ndarray], None] | None = None,
     better: Callable[[], int] | None = None,
 ) -> tuple[np.ndarray | None, int]:
-    """Look for plans with a peak below `peak` until one reaches `target` or the lower bound, or `deadline` is over.
+    """Look for plans with a peak below `peak` until one reaches `target` or the lower bound, or
+    `deadline` is over.
 
-    The deadline is a value of `time.perf_counter()`. Everything is in units of the instance, which has no padding.
-    Returns the offsets i32[N] of the best plan found, None where there is none, and a lower bound, which is the peak
-    where nothing lower exists. `improved(offsets)` is called with every better plan; `better()` is asked for the peak
-    of the best plan that somebody else has found meanwhile.
+    Everything is in units of the instance, which has no padding. Returns the offsets i32[N] of the
+    best plan found, None where there is none, and a lower bound, which is the peak where nothing
+    lower exists. `improved(offsets)` is called with every better plan; `better()` is asked for the
+    peak of the best plan that somebody else has found meanwhile.
     """
     if instance.num_buffers == 0:
         return None, peak
     total = instance.num_buffers
     instance = _padded(instance)
     num_buffers, num_sections = instance.num_buffers, instance.num_sections
-    lower = int(jax.jit(rules.lower_bound)(instance))
+    lower = int(jax.jit(rules.lower_bound, static_argnums=1)(instance, Settings()))
     width = 2 * num_buffers + 6 * num_sections + 3
     num_lanes = min(MAX_STACK // (num_buffers * width), MAX_LANES)
     if num_lanes == 0:
@@ -331,7 +355,7 @@ def search(
         return start(given, *preferences(instance, rng, noise), capacity)
 
     lanes = fresh().replace(stack=jnp.zeros((num_lanes, num_buffers + 1, width), jnp.int32))
-    while peak > max(lower, target or 0) and time.perf_counter() < deadline:
+    while peak > max(lower, target or 0) and not deadline.is_over():
         lanes, taken = advance(given, lanes, steps, plain)
         used += int(taken)
         status, capacity = np.asarray(lanes.status), np.asarray(lanes.capacity)
@@ -358,7 +382,7 @@ def search(
     return found, min(lower, peak)
 
 
-def _padded(instance: AllocationInstance) -> AllocationInstance:
+def _padded(instance: Instance) -> Instance:
     """Padded to a bucket of shapes, so that instances of similar size share a program."""
     num, sections, pinned = (bucket(size) for size in (*instance.live.shape, instance.pinned_size.shape[0]))
     if not instance.pinned_size.shape[0]:
@@ -369,7 +393,11 @@ def _padded(instance: AllocationInstance) -> AllocationInstance:
         "section_mask": (sections,),
         "capacity": (),
     }
-    sizes |= {"pinned_offset": (pinned,), "pinned_size": (pinned,), "pinned_live": (pinned, sections)}
+    sizes |= {
+        "pinned_offset": (pinned,),
+        "pinned_size": (pinned,),
+        "pinned_live": (pinned, sections),
+    }
     shapes = instance.replace(
         **{
             name: jax.ShapeDtypeStruct(sizes.get(name, (num,)), getattr(instance, name).dtype)
@@ -379,5 +407,5 @@ def _padded(instance: AllocationInstance) -> AllocationInstance:
     return pad_to(instance, shapes)
 
 
-def _pinned(instance: AllocationInstance) -> int:
+def _pinned(instance: Instance) -> int:
     return int((np.asarray(instance.pinned_offset) + np.asarray(instance.pinned_size)).max(initial=0))

@@ -1,4 +1,6 @@
-"""Random instances of `StaticAllocation-v0`, in pure JAX. Those of programs are drawn on the host: `live_ranges.py`."""
+"""Random instances of `StaticAllocation-v0`, in pure JAX. Those of programs are drawn on the host:
+`live_ranges.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsched.envs.memory.allocation.types import AllocationInstance
+from jaxsched.envs.memory.allocation.types import Instance
 from jaxsched.envs.memory.types import INT32_MAX
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomLives:
-    """Random buffers; see `random_lives` for the fields. Static shapes `[num_buffers, num_buffers]`."""
+    """Random buffers; see `random_lives` for the fields. Static shapes `[num_buffers,
+    num_buffers]`.
+    """
 
     num_buffers: int
     low: int
@@ -35,7 +39,7 @@ class RandomLives:
         if self.num_buffers * self.high > INT32_MAX:
             raise ValueError("num_buffers * high exceeds int32: the offsets of a plan would overflow")
 
-    def __call__(self, key: Array) -> AllocationInstance:
+    def __call__(self, key: Array) -> Instance:
         """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
         start_key, short_key, long_key, which_key, size_key = jax.random.split(key, 5)
         shape = (self.num_buffers,)
@@ -48,10 +52,12 @@ class RandomLives:
         return from_arrays(start, duration, size)
 
 
-def from_arrays(start: Array, duration: Array, size: Array) -> AllocationInstance:
-    """The instance of lives `[start, start + duration)`, i32[N] each, with start ascending; one section per start.
+def from_arrays(start: Array, duration: Array, size: Array) -> Instance:
+    """The instance of lives `[start, start + duration)`, i32[N] each, with start ascending; one
+    section per start.
 
-    A largest set of live buffers is complete when the last of it starts, so no other moment constrains anything.
+    A largest set of live buffers is complete when the last of it starts, so no other moment
+    constrains anything.
     """
     num = start.shape[0]
     live = (start[:, None] <= start) & (start < (start + duration)[:, None])
@@ -59,7 +65,7 @@ def from_arrays(start: Array, duration: Array, size: Array) -> AllocationInstanc
     same = (start[:, None] == start) & (duration[:, None] == duration) & (size[:, None] == size)
     before = same & (index < index[:, None])
     none = jnp.zeros((0,), jnp.int32)
-    return AllocationInstance(
+    return Instance(
         size=size,
         alignment=jnp.ones_like(size),
         start=start - start[0],
@@ -84,11 +90,13 @@ def random_lives(
     longest: int | None = None,
     long_percent: int = 25,
 ) -> RandomLives:
-    """Buffers with sizes uniform in `[low, high]` and starts uniform in `[0, horizon)`; the distribution is ours.
+    """Buffers with sizes uniform in `[low, high]` and starts uniform in `[0, horizon)`; the
+    distribution is ours.
 
-    `long_percent` of them live for a time uniform in `[1, longest]`, the others uniform in `[1, longest // 8]`, so that
-    few span many, as weights and skip connections do. `horizon` is `num_buffers` ticks and `longest` half of that
-    unless given. Raises `ValueError` for settings that contradict each other.
+    `long_percent` of them live for a time uniform in `[1, longest]`, the others uniform in `[1,
+    longest // 8]`, so that few span many, as weights and skip connections do. `horizon` is
+    `num_buffers` ticks and `longest` half of that unless given. Raises `ValueError` for settings
+    that contradict each other.
     """
     horizon = num_buffers if horizon is None else horizon
     longest = max(horizon // 2, 1) if longest is None else longest

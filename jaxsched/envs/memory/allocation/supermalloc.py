@@ -1,4 +1,6 @@
-"""OmniMalloc's SuperMalloc as a back end: an anytime branch and bound in C++ (github.com/fpedd/omnimalloc)."""
+"""OmniMalloc's SuperMalloc as a back end: an anytime branch and bound in C++
+(github.com/fpedd/omnimalloc).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from jaxsched.envs.memory.types import Buffers
 
 
 def solve(buffers: Buffers, *, time_limit: float, num_workers: int | None = None) -> tuple[np.ndarray, int]:
-    """Offsets i64[N], and a lower bound: the peak where SuperMalloc says that nothing is below it, else 0.
+    """Offsets i64[N], and a lower bound: the peak where SuperMalloc says that nothing is below it,
+    else 0.
 
-    It reads sizes and lives only. Raises `InstanceError` for pinned buffers, gaps and alignments that sizes do not
-    keep by themselves, and `ImportError` where OmniMalloc is not installed.
+    It reads sizes and lives only. Raises `InstanceError` for pinned buffers, gaps and alignments
+    that sizes do not keep by themselves, and `ImportError` where OmniMalloc is not installed.
     """
     unit = buffers.unit
     for what, faulty in (

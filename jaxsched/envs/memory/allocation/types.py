@@ -1,8 +1,9 @@
 """Data of `StaticAllocation-v0`: the instance and the state of a partial plan.
 
-Shapes: `N` buffers to place, `S` sections of time, `F` pinned buffers, all padded with zeros and a False mask. Sizes
-and offsets are in units, time is a set of sections: the moments at which the largest sets of buffers are live. What
-happens in between constrains nothing, so the environment never sees it.
+Shapes: `N` buffers to place, `S` sections of time, `F` pinned buffers, all padded with zeros and a
+False mask. Sizes and offsets are in units, time is a set of sections: the moments at which the
+largest sets of buffers are live. What happens in between constrains nothing, so the environment
+never sees it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MAX_CELLS = 2**26  # buffers times sections, or buffers squared
 MAX_GAPPED = 2**12  # sections among which those of buffers with gaps are compared
 
 
-class AllocationInstance(struct.PyTreeNode):
+class Instance(struct.PyTreeNode):
     """Buffers to place, and those that are pinned."""
 
     size: Array  # i32[N]  units; 0 in padding
@@ -49,10 +50,10 @@ class AllocationInstance(struct.PyTreeNode):
         return self.live.shape[-1]
 
 
-class AllocationState(struct.PyTreeNode):
+class State(struct.PyTreeNode):
     """A partial plan: what is placed where, and the skyline of it."""
 
-    instance: AllocationInstance
+    instance: Instance
     placed: Array  # bool[N]
     offset: Array  # i32[N]  units; 0 where not (yet) placed
     top: Array  # i32[S]  highest end of a placed buffer live in the section; pinned ones do not count
@@ -68,11 +69,12 @@ class AllocationState(struct.PyTreeNode):
         return (self.left_to_place == 0) | self.overflow
 
 
-def to_instance(buffers: Buffers, capacity: int | None = None) -> AllocationInstance:
+def to_instance(buffers: Buffers, capacity: int | None = None) -> Instance:
     """The buffers as an instance, on the host; `capacity` in the units of the buffers.
 
-    Buffers keep their order, pinned ones set apart. Raises `InstanceError` where offsets could exceed int32 in units,
-    the span of time does, or there are more than 2**26 pairs of buffers, or of buffers and sections.
+    Buffers keep their order, pinned ones set apart. Raises `InstanceError` where offsets could
+    exceed int32 in units, the span of time does, or there are more than 2**26 pairs of buffers, or
+    of buffers and sections.
     """
     unit, pinned = buffers.unit, buffers.pinned
     offset, size = buffers.offset // unit, buffers.size // unit
@@ -115,14 +117,38 @@ def to_instance(buffers: Buffers, capacity: int | None = None) -> AllocationInst
         "pinned_live": live[pinned],
         "capacity": np.asarray(INT32_MAX if capacity is None else min(capacity // unit, INT32_MAX), np.int32),
     }
-    return AllocationInstance(**fields)
+    return Instance(**fields)
+
+
+def to_buffers(instance: Instance) -> Buffers:
+    """The buffers of an instance on the host, in units and sections; padding is dropped.
+
+    Those to place come first, in their order, pinned ones behind; their positions are their ids.
+    """
+    sections = np.asarray(instance.section_mask)
+    rows: list[dict[str, Any]] = []
+    for i in np.flatnonzero(instance.buffer_mask).tolist():
+        fixed = {"size": int(instance.size[i]), "alignment": int(instance.alignment[i])}
+        rows.append(_life(np.asarray(instance.live[i])[sections]) | fixed)
+    for i in np.flatnonzero(np.asarray(instance.pinned_size) > 0).tolist():
+        fixed = {"size": int(instance.pinned_size[i]), "offset": int(instance.pinned_offset[i])}
+        rows.append(_life(np.asarray(instance.pinned_live[i])[sections]) | fixed)
+    return Buffers(row | {"id": i} for i, row in enumerate(rows))
+
+
+def _life(live: np.ndarray) -> dict[str, Any]:
+    """Start, end and gaps of a buffer that is live in these sections."""
+    edges = np.flatnonzero(np.diff(live.astype(np.int8), prepend=0, append=0)).tolist()
+    gaps = list(zip(edges[1:-1:2], edges[2:-1:2], strict=True))
+    return {"start": edges[0], "end": edges[-1], "gaps": gaps}
 
 
 def _sections(num_buffers: int, segment: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """bool[N, S]: who is live in each section, ascending in time; sets that others contain are left out.
+    """bool[N, S]: who is live in each section, ascending in time; sets that others contain are left
+    out.
 
-    A largest set is complete when the last of it starts, and the first to end after that ends before anybody else
-    starts: among the times of starts, those after which an end comes next.
+    A largest set is complete when the last of it starts, and the first to end after that ends
+    before anybody else starts: among the times of starts, those after which an end comes next.
     """
     starts, ends = np.unique(begin), np.unique(end)
     following = np.append(starts[1:], np.iinfo(np.int64).max)

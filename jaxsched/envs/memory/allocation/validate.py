@@ -1,4 +1,6 @@
-"""The judges of finished plans: NumPy on the host, written from the problem statement, not from the rules."""
+"""The judges of finished plans: NumPy on the host, written from the problem statement, not from the
+rules.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.envs.memory.allocation.types import AllocationInstance
+from jaxsched.envs.memory.allocation.types import Instance
 from jaxsched.envs.memory.types import Buffers, Plan
 
 _MOST = 20  # faults listed
 
 
 def verify_allocation(buffers: Buffers, plan: Plan) -> list[str]:
-    """Everything wrong with a plan of the buffers, in the user's units, one line each (20 at most)."""
+    """Everything wrong with a plan of the buffers, in the user's units, one line each (20 at
+    most).
+    """
     faults = _malformed(plan.offsets, len(buffers))
     if faults:
         return faults
@@ -64,8 +68,10 @@ def _claims(plan: Plan, highest: int, most: int) -> list[str]:
     return faults
 
 
-def validate_allocation(instance: AllocationInstance, plan: Plan) -> list[str]:
-    """Everything wrong with the plan of an instance, in its units: offsets of the real buffers that are not pinned."""
+def validate(instance: Instance, plan: Plan) -> list[str]:
+    """Everything wrong with the plan of an instance, in its units: offsets of the real buffers that
+    are not pinned.
+    """
     real = np.asarray(instance.buffer_mask)
     faults = _malformed(plan.offsets, int(real.sum()))
     if faults:
@@ -85,7 +91,7 @@ def validate_allocation(instance: AllocationInstance, plan: Plan) -> list[str]:
     return (faults + _claims(plan, int(high.max(initial=0)), most))[:_MOST]
 
 
-def measure_allocation(instance: AllocationInstance, plan: Plan) -> int:
+def measure(instance: Instance, plan: Plan) -> int:
     """The peak of a valid plan of an instance, in its units, from its offsets alone."""
     size = np.asarray(instance.size, np.int64)[np.asarray(instance.buffer_mask)]
     pinned = np.asarray(instance.pinned_offset, np.int64) + np.asarray(instance.pinned_size)

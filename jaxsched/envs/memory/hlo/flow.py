@@ -22,7 +22,9 @@ class Kernel(NamedTuple):
 
 
 class Flow:
-    """Values and kernels of the entry computation, in XLA's order. A value is an array that has memory of its own."""
+    """Values and kernels of the entry computation, in XLA's order. A value is an array that has
+    memory of its own.
+    """
 
     def __init__(self, module: Module):
         self.module = module
@@ -70,7 +72,8 @@ class Flow:
                     kept += zip(_flat(before), _flat(made[-1]), strict=True)
             made, writes = tuple(made), [after for _, after in kept]
         elif instruction.opcode == "async-start" and not isinstance(instruction.type, Leaf) and instruction.type:
-            # (operands, results, contexts): the operands are the values themselves, contexts take no memory.
+            # (operands, results, contexts): the operands are the values themselves, contexts take
+            # no memory.
             types = instruction.type[1:2] + (Leaf(0, ()),) * len(instruction.type[2:])
             rest = [self._new(f"{instruction.name}[{i}]", type_) for i, type_ in enumerate(types, 1)]
             made, writes = (tuple(operands), *rest), _flat(rest)
@@ -107,7 +110,9 @@ class Flow:
         return {value: (start, end) for value, (start, end) in found.items()}
 
     def temporaries(self) -> list[tuple[int, int, int]]:
-        """Value, start and end of what is neither given nor returned; values in one place are one, under the first."""
+        """Value, start and end of what is neither given nor returned; values in one place are one,
+        under the first.
+        """
         life = self.lives()
         place = {value: value for value in life}
 
@@ -119,7 +124,10 @@ class Flow:
         for t, kernel in enumerate(self.kernels):
             free = [value for value in kernel.in_place if life[value][1] == t + 1 and value not in self.given]
             taken: set[int] = set()
-            for before, after in [*kernel.kept, *((value, made) for value in free for made in kernel.writes)]:
+            for before, after in [
+                *kernel.kept,
+                *((value, made) for value in free for made in kernel.writes),
+            ]:
                 if self.size[before] == self.size[after] and not taken & {before, after}:
                     taken |= {before, after}
                     place[first(after)] = first(before)

@@ -1,4 +1,6 @@
-"""What instructions of HLO do: how many operations they take, which of them only give a value another name."""
+"""What instructions of HLO do: how many operations they take, which of them only give a value
+another name.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,83 @@ _DONE = {"copy-done", "slice-done", "async-done"}
 # Another name for the operand; of what was started before, the result.
 FORWARD = {"bitcast", "optimization-barrier", "add-dependency", "async-update", *_DONE}
 VIEWS = FORWARD | {"tuple", "get-tuple-element"}
-PREFETCH = {"copy-start", "slice-start"}  # of XLA's own memory mapping, which is what is to be decided
+PREFETCH = {
+    "copy-start",
+    "slice-start",
+}  # of XLA's own memory mapping, which is what is to be decided
 # Data that moves counts no operation, in XLA's analysis too.
 _MOVES = FORWARD | PREFETCH
-_MOVES |= {"parameter", "constant", "iota", "tuple", "get-tuple-element", "broadcast", "reshape", "transpose", "slice"}
-_MOVES |= {"copy", "concatenate", "pad", "reverse", "gather", "dynamic-slice", "dynamic-update-slice", "after-all"}
-_MOVES |= {"bitcast-convert", "get-dimension-size", "partition-id", "replica-id", "domain", "infeed", "outfeed"}
-_MOVES |= {"rng-get-and-update-state", "all-gather", "all-to-all", "collective-permute", "send", "recv"}
-_NOT_ELEMENTWISE = _MOVES - {"bitcast", "bitcast-convert"} | {"dot", "convolution", "fusion", "call", "while", "map"}
-_NOT_ELEMENTWISE |= {"conditional", "reduce", "reduce-window", "select-and-scatter", "scatter", "sort", "custom-call"}
-_NOT_ELEMENTWISE |= {"async-start", "all-reduce", "reduce-scatter", "fft", "cholesky", "triangular-solve", "rng"}
+_MOVES |= {
+    "parameter",
+    "constant",
+    "iota",
+    "tuple",
+    "get-tuple-element",
+    "broadcast",
+    "reshape",
+    "transpose",
+    "slice",
+}
+_MOVES |= {
+    "copy",
+    "concatenate",
+    "pad",
+    "reverse",
+    "gather",
+    "dynamic-slice",
+    "dynamic-update-slice",
+    "after-all",
+}
+_MOVES |= {
+    "bitcast-convert",
+    "get-dimension-size",
+    "partition-id",
+    "replica-id",
+    "domain",
+    "infeed",
+    "outfeed",
+}
+_MOVES |= {
+    "rng-get-and-update-state",
+    "all-gather",
+    "all-to-all",
+    "collective-permute",
+    "send",
+    "recv",
+}
+_NOT_ELEMENTWISE = _MOVES - {"bitcast", "bitcast-convert"} | {
+    "dot",
+    "convolution",
+    "fusion",
+    "call",
+    "while",
+    "map",
+}
+_NOT_ELEMENTWISE |= {
+    "conditional",
+    "reduce",
+    "reduce-window",
+    "select-and-scatter",
+    "scatter",
+    "sort",
+    "custom-call",
+}
+_NOT_ELEMENTWISE |= {
+    "async-start",
+    "all-reduce",
+    "reduce-scatter",
+    "fft",
+    "cholesky",
+    "triangular-solve",
+    "rng",
+}
 _NOT_ELEMENTWISE |= {"rng-bit-generator", "topk"}
 
 
 def elementwise(module: Module, instruction: Instruction, operand: int) -> bool:
-    """Element i of the output needs no element of the operand but i, so that it may take its place."""
+    """Element i of the output needs no element of the operand but i, so that it may take its
+    place.
+    """
     if not isinstance(instruction.type, Leaf):
         return False
     if instruction.opcode != "fusion":
@@ -69,7 +133,7 @@ class Counter:
         opcode, elements, called = instruction.opcode, instruction.elements, instruction.called
         types = self._types[computation]
 
-        def of(name: str) -> int:
+        def operations_in(name: str) -> int:
             if name not in self._counted:
                 self._counted[name] = sum(self._count(i, name, depth + 1) for i in self.module.body(name))
             return self._counted[name]
@@ -92,24 +156,28 @@ class Counter:
         if opcode == "convolution":
             return _convolution(instruction, operand(0), operand(1))
         if opcode in ("fusion", "call", "async-start", "map"):
-            inner = sum(of(name) for key, name in called.items() if key in ("calls", "to_apply"))
+            inner = sum(operations_in(name) for key, name in called.items() if key in ("calls", "to_apply"))
             return inner * (elements if opcode == "map" else 1)
         if opcode == "while":
             trips = _TRIPS.search(instruction.attributes)
             if not trips:
                 self.unknown_loops.add(instruction.name)
-            return (int(trips[1]) if trips else 1) * (of(called.get("body", "")) + of(called.get("condition", "")))
+            return (int(trips[1]) if trips else 1) * (
+                operations_in(called.get("body", "")) + operations_in(called.get("condition", ""))
+            )
         if opcode == "conditional":
-            return max((of(name) for name in instruction.branches), default=0)
+            return max((operations_in(name) for name in instruction.branches), default=0)
         if opcode in ("reduce", "all-reduce", "reduce-scatter"):
-            return max(operand(0).elements - elements // max(1, len(instruction.leaves)), 0) * of(called["to_apply"])
+            return max(operand(0).elements - elements // max(1, len(instruction.leaves)), 0) * operations_in(
+                called["to_apply"]
+            )
         if opcode in ("reduce-window", "select-and-scatter"):
             window = re.search(r"size=([\dx]+)", instruction.attributes)
             area = math.prod(map(int, window[1].split("x"))) if window else 1
             which = "to_apply" if opcode == "reduce-window" else "select"
-            return elements * max(area - 1, 1) * of(called[which])
+            return elements * max(area - 1, 1) * operations_in(called[which])
         if opcode == "scatter":
-            return operand(len(instruction.operands) - 1).elements * of(called["to_apply"])
+            return operand(len(instruction.operands) - 1).elements * operations_in(called["to_apply"])
         if opcode == "sort":
             rows = operand(0).elements
             return rows * max(1, rows - 1).bit_length()
@@ -121,7 +189,9 @@ class Counter:
 
 
 def _convolution(instruction: Instruction, lhs: Leaf, rhs: Leaf) -> int:
-    """Two per element of the output and of the kernel for one output feature, without what padding leaves out."""
+    """Two per element of the output and of the kernel for one output feature, without what padding
+    leaves out.
+    """
     labels = re.search(r"dim_labels=([\w?]+)_([\w?]+)->([\w?]+)", instruction.attributes)
     if not labels or len(labels[2]) != len(rhs.shape) or "o" not in labels[2]:
         raise fault(instruction.line, "a convolution whose dim_labels do not fit its kernel")
@@ -134,7 +204,11 @@ def _convolution(instruction: Instruction, lhs: Leaf, rhs: Leaf) -> int:
         return found if len(found) == dims else [default] * dims
 
     pads = [int(p.split("_")[0]) for p in window["pad"].split("x")] if "pad" in window else [0] * dims
-    stride, spread, dilate = numbers("stride", 1), numbers("lhs_dilate", 1), numbers("rhs_dilate", 1)
+    stride, spread, dilate = (
+        numbers("stride", 1),
+        numbers("lhs_dilate", 1),
+        numbers("rhs_dilate", 1),
+    )
     valid = 1
     for d in range(dims):
         kernel, size = rhs.shape[labels[2].index(str(d))], lhs.shape[labels[1].index(str(d))]

@@ -1,12 +1,14 @@
-"""Compiled JAX programs as problems of this family: what XLA scheduled, read from the text of a compiled program.
+"""Compiled JAX programs as problems of this family: what XLA scheduled, read from the text of a
+compiled program.
 
-`from_jax` compiles a function for shapes alone, `from_hlo` reads what `compiled.as_text()` or `--xla_dump_to` gave. The
-entry computation of that text is XLA's own schedule, after fusion, so an instruction is a kernel. Views (tuples and
-their elements, bitcasts, barriers, XLA's own prefetches) make no value; what runs inside an instruction (a fusion, the
-body of a loop) runs in its time step. Liveness follows XLA's: parameters and what is returned live to the end, a
-donated parameter to its last use. The state of a loop stays in its place, and an output takes that of an operand that
-ends there where it is computed element by element, as XLA may do. Operations are counted as XLA's cost analysis does,
-transcendental functions as one, loops as often as they run.
+`from_jax` compiles a function for shapes alone, `from_hlo` reads what `compiled.as_text()` or
+`--xla_dump_to` gave. The entry computation of that text is XLA's own schedule, after fusion, so an
+instruction is a kernel. Views (tuples and their elements, bitcasts, barriers, XLA's own prefetches)
+make no value; what runs inside an instruction (a fusion, the body of a loop) runs in its time step.
+Liveness follows XLA's: parameters and what is returned live to the end, a donated parameter to its
+last use. The state of a loop stays in its place, and an output takes that of an operand that ends
+there where it is computed element by element, as XLA may do. Operations are counted as XLA's cost
+analysis does, transcendental functions as one, loops as often as they run.
 """
 
 from __future__ import annotations
@@ -25,14 +27,16 @@ from jaxsched.core.text import read_bytes
 from jaxsched.envs.memory.hlo.flow import Flow
 from jaxsched.envs.memory.hlo.operations import Counter
 from jaxsched.envs.memory.hlo.text import MAX_TEXT, parse
-from jaxsched.envs.memory.mapping.types import Program
+from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.types import Buffers, lower_bound
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Fast memory, slow memory and arithmetic of a chip, relative to a byte from fast memory, which takes a tick."""
+    """Fast memory, slow memory and arithmetic of a chip, relative to a byte from fast memory, which
+    takes a tick.
+    """
 
     capacity: int  # bytes of fast memory
     slow_cost: int  # ticks per byte of slow memory, and of copies between the two
@@ -40,8 +44,8 @@ class Machine:
     alignment: int = 64  # bytes
 
 
-# TPU v5e: 197 TFLOP/s in bfloat16 and 819 GB/s of HBM (Cloud TPU documentation, 2025); VMEM of 128 MiB at about 22
-# times the bandwidth of HBM (Austin et al., How to Scale Your Model, 2025, part 2).
+# TPU v5e: 197 TFLOP/s in bfloat16 and 819 GB/s of HBM (Cloud TPU documentation, 2025); VMEM of 128
+# MiB at about 22 times the bandwidth of HBM (Austin et al., How to Scale Your Model, 2025, part 2).
 MACHINES = {"tpu-v5e": Machine(128 * 2**20, 22, 197e12 / (22 * 819e9), alignment=512)}
 
 # What ahead-of-time compilation asks the TPU compiler for: a platform and a topology.
@@ -51,9 +55,10 @@ TARGETS = {"cpu": None, "tpu-v5e": ("tpu", "v5e:2x2")}
 class Imported(NamedTuple):
     """One compiled program as three problems, and what was read.
 
-    `program`: which accesses of its kernels are served from fast memory (`MemoryMap-v0`). `buffers`: addresses of its
-    temporaries (`StaticAllocation-v0`), with time in kernels. `graph`: order and residency of its tensors
-    (`TensorReplacement-v0`). `report`: counts, bytes and operations, and what could not be told.
+    `program`: which accesses of its kernels are served from fast memory (`MemoryMap-v0`).
+    `buffers`: addresses of its temporaries (`StaticAllocation-v0`), with time in kernels. `graph`:
+    order and residency of its tensors (`TensorReplacement-v0`). `report`: counts, bytes and
+    operations, and what could not be told.
     """
 
     program: Program
@@ -70,12 +75,14 @@ def from_jax(
     capacity: int | None = None,
     donate_argnums: int | Sequence[int] = (),
 ) -> Imported:
-    """Compile `fn` for the shapes of `args`, arrays or `jax.ShapeDtypeStruct`s, and import it; nothing is run.
+    """Compile `fn` for the shapes of `args`, arrays or `jax.ShapeDtypeStruct`s, and import it;
+    nothing is run.
 
-    `target`: the compiler, `cpu` or `tpu-v5e` (needs `pip install "jax[tpu]"`, no TPU); a CPU's kernels are fused
-    differently from a TPU's. `machine` and `capacity`: see `from_hlo`. `fn` may be jitted already, with
-    `donate_argnums` of its own. The report also has what XLA's `memory_analysis` and `cost_analysis` say. Raises
-    `UnknownNameError` for an unknown target, `ImportError` where its compiler is missing.
+    `target`: the compiler, `cpu` or `tpu-v5e` (needs `pip install "jax[tpu]"`, no TPU); a CPU's
+    kernels are fused differently from a TPU's. `machine` and `capacity`: see `from_hlo`. `fn` may
+    be jitted already, with `donate_argnums` of its own. The report also has what XLA's
+    `memory_analysis` and `cost_analysis` say. Raises `UnknownNameError` for an unknown target,
+    `ImportError` where its compiler is missing.
     """
     jitted: Any = fn if hasattr(fn, "lower") else jax.jit(fn, donate_argnums=donate_argnums)
     compiled = jitted.lower(*_placed(args, target)).compile()
@@ -108,12 +115,13 @@ def _placed(args: Any, target: str) -> Any:
 
 
 def from_hlo(text: str, *, machine: str | Machine = "tpu-v5e", capacity: int | None = None) -> Imported:
-    """Import the text of a scheduled HLO module: `compiled.as_text()`, or a dumped `*after_optimizations.txt`.
+    """Import the text of a scheduled HLO module: `compiled.as_text()`, or a dumped
+    `*after_optimizations.txt`.
 
-    `machine`: a name in `MACHINES`, or a `Machine`, by whose peak rates the program takes its times: an estimate, ours.
-    `capacity`: bytes of fast memory, instead of the machine's. Sizes are rounded up to its alignment, those of the
-    report are not. Raises `InstanceError` with the line for text that is not a scheduled module or is beyond 64 MiB,
-    and for a program without kernels.
+    `machine`: a name in `MACHINES`, or a `Machine`, by whose peak rates the program takes its
+    times: an estimate, ours. `capacity`: bytes of fast memory, instead of the machine's. Sizes are
+    rounded up to its alignment, those of the report are not. Raises `InstanceError` with the line
+    for text that is not a scheduled module or is beyond 64 MiB, and for a program without kernels.
     """
     if isinstance(machine, str):
         if machine not in MACHINES:
@@ -141,7 +149,9 @@ def from_hlo(text: str, *, machine: str | Machine = "tpu-v5e", capacity: int | N
 
 
 def _program(flow: Flow, size: list[int], flops: list[int], machine: Machine, capacity: int | None) -> Program:
-    """Every read and write of a kernel as an access; the state of a loop is read and written in one place."""
+    """Every read and write of a kernel as an access; the state of a loop is read and written in one
+    place.
+    """
     name, used, groups = flow.name, set[int](), itertools.count()
     instructions = []
     for kernel, operations in zip(flow.kernels, flops, strict=True):
@@ -155,7 +165,12 @@ def _program(flow: Flow, size: list[int], flops: list[int], machine: Machine, ca
         ticks = math.ceil(operations / machine.flops_per_tick / machine.alignment) * machine.alignment
         instructions.append({"id": kernel.instruction.name, "compute": ticks, "accesses": accesses})
     values = [
-        {"id": name[v], "size": size[v], "input": v in flow.given, "output": v in flow.returned - flow.given}
+        {
+            "id": name[v],
+            "size": size[v],
+            "input": v in flow.given,
+            "output": v in flow.returned - flow.given,
+        }
         for v in sorted(used)
     ]
     return Program.from_dict(

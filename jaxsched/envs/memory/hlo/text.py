@@ -12,7 +12,11 @@ from jaxsched.core.errors import InstanceError
 MAX_TEXT = 64 * 2**20  # characters
 MAX_DEPTH = 64  # of computations that call one another, and of tuples
 
-_BITS = {"pred": 8, "token": 0, "opaque": 0}  # the others end in their width: f32, s4, bf16, f8e4m3fn, c64
+_BITS = {
+    "pred": 8,
+    "token": 0,
+    "opaque": 0,
+}  # the others end in their width: f32, s4, bf16, f8e4m3fn, c64
 _LEAF = re.compile(r"([a-z][a-z0-9]*)\[([0-9,<=]*)\]")
 _HEADER = re.compile(r"(ENTRY )?%?([\w.\-]+) ?\(")
 _ASSIGNMENT = re.compile(r"\s*(ROOT )?%?([\w.\-]+) = ")
@@ -102,7 +106,9 @@ class Module(NamedTuple):
 
 
 def parse(text: str) -> Module:
-    """The module; `InstanceError` with the line for what is none, is not scheduled, or is beyond 64 MiB."""
+    """The module; `InstanceError` with the line for what is none, is not scheduled, or is beyond 64
+    MiB.
+    """
     if len(text) > MAX_TEXT:
         raise InstanceError(f"a text of {len(text)} characters, more than {MAX_TEXT}")
     head, *lines = text.split("\n")

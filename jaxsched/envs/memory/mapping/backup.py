@@ -1,10 +1,11 @@
 """Drop-backup: how a mapping goes on from a dead end, as pure functions for the host and for jit.
 
-The access that failed either disagrees with its alias group or reads a value whose only copy is in fast memory and can
-neither stay nor be written back. So DROP is forced at the first access of the group, or, where it was forced already
-or there is none before, at the first access of the value, and the old actions are replayed; where one is no longer
-legal, DROP, NOCOPY, COPY in this order. Every dead end forces another access, so there are at most as many backups as
-accesses. After an idea told of mallocGame (Wang et al. 2023); these rules are ours.
+The access that failed either disagrees with its alias group or reads a value whose only copy is in
+fast memory and can neither stay nor be written back. So DROP is forced at the first access of the
+group, or, where it was forced already or there is none before, at the first access of the value,
+and the old actions are replayed; where one is no longer legal, DROP, NOCOPY, COPY in this order.
+Every dead end forces another access, so there are at most as many backups as accesses. After an
+idea told of mallocGame (Wang et al. 2023); these rules are ours.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from jax import Array, lax
 from jaxsched.core.arrays import put, take
 from jaxsched.core.environment import Scores
 from jaxsched.core.rollout import masked_argmax
-from jaxsched.envs.memory.mapping import rules as rules
-from jaxsched.envs.memory.mapping.types import DROP, MapInstance, MapState
+from jaxsched.envs.memory.mapping import rules
+from jaxsched.envs.memory.mapping.settings import Settings
+from jaxsched.envs.memory.mapping.types import DROP, Instance, State
 
 
-def drop_backup(state: MapState, forced: Array) -> tuple[MapState, Array]:
-    """The state at the same access, but alive, and the forced accesses bool[A], those of before included.
+def drop_backup(state: State, forced: Array) -> tuple[State, Array]:
+    """The state at the same access, but alive, and the forced accesses bool[A], those of before
+    included.
 
     Nothing changes where the state is not dead.
     """
@@ -44,7 +47,7 @@ def drop_backup(state: MapState, forced: Array) -> tuple[MapState, Array]:
     return lax.while_loop(is_dead, back, (state, forced))
 
 
-def step(state: MapState, scores: Array, forced: Array) -> MapState:
+def step(state: State, scores: Array, forced: Array) -> State:
     """Take the legal action with the best of `scores` i32[3] or f32[3], or DROP where it is forced.
 
     A forced DROP that is not legal is a dead end.
@@ -52,12 +55,14 @@ def step(state: MapState, scores: Array, forced: Array) -> MapState:
     is_drop = jnp.arange(3, dtype=jnp.int32) == DROP
     mask = state.choices.legal & (is_drop | ~take(forced, state.position))
     alive = mask.any()
-    after = rules.apply(state, masked_argmax(scores, mask), alive)
+    after = rules.apply(state, Settings(), masked_argmax(scores, mask), alive)
     return after.replace(dead=after.dead | ~alive)
 
 
-def _replay(state: MapState, old: Array, forced: Array, target: Array) -> MapState:
-    """The old actions from here as far as they go, to access `target` or to a dead end before it."""
+def _replay(state: State, old: Array, forced: Array, target: Array) -> State:
+    """The old actions from here as far as they go, to access `target` or to a dead end
+    before it.
+    """
 
     def goes_on(state):
         return ~state.dead & (state.position < target)
@@ -69,8 +74,9 @@ def _replay(state: MapState, old: Array, forced: Array, target: Array) -> MapSta
     return lax.while_loop(goes_on, again, state)
 
 
-def play(instance: MapInstance, scores: Scores, backup: bool) -> tuple[MapState, Array]:
-    """One episode that takes the best legal score at every access, with drop-backup or without; jit and vmap it.
+def play(instance: Instance, scores: Scores, backup: bool) -> tuple[State, Array]:
+    """One episode that takes the best legal score at every access, with drop-backup or without; jit
+    and vmap it.
 
     Returns the final state and the number of forced accesses.
     """
@@ -83,6 +89,6 @@ def play(instance: MapInstance, scores: Scores, backup: bool) -> tuple[MapState,
         after = step(state, scores(state), forced)
         return drop_backup(after, forced) if backup else (after, forced)
 
-    start = rules.init(instance), jnp.zeros((instance.num_accesses,), jnp.bool_)
+    start = rules.init(instance, Settings()), jnp.zeros((instance.num_accesses,), jnp.bool_)
     state, forced = lax.while_loop(goes_on, decide, start)
     return state, forced.sum(dtype=jnp.int32)

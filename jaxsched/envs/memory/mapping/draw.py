@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxsched.core.chart import Box, Chart, Key, Mark, Panel
 from jaxsched.core.picture import Picture
-from jaxsched.envs.memory.mapping.types import COPY, DROP, MapPlan, Program
-from jaxsched.envs.memory.mapping.validate import Replay, problem_of
+from jaxsched.envs.memory.mapping.plan import Plan
+from jaxsched.envs.memory.mapping.program import Program
+from jaxsched.envs.memory.mapping.replay import Problem, Replay, named_problem
+from jaxsched.envs.memory.mapping.types import COPY, DROP, Instance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,26 +34,28 @@ class _Held(NamedTuple):
     why: str
 
 
-def mapping_svg(program: Program, plan: MapPlan, *, title: str | None = None) -> Picture:
-    """The plan as a picture: blocks of fast memory, dashed while they are copied, and the supply
-    taken.
+def mapping_svg(program: Program | Instance, plan: Plan, *, title: str | None = None) -> Picture:
+    """The plan of a program, or of an instance in its units, as a picture.
+
+    It shows blocks of fast memory, dashed while they are copied, and the supply taken.
 
     Pointing at a block shows value, instructions, addresses and why it is held. A dot is an access
     that finds its value in fast memory. Bars below are the ticks that each instruction supplies,
     the filled part what copies take. Raises `ValueError` where an action is not legal.
     """
-    held, hits, supply, taken = _play(program, plan)
+    problem, value_ids, instruction_ids = named_problem(program)
+    held, hits, supply, taken = _play(problem, plan)
     saved = 100 * (1 - plan.latency / plan.baseline) if plan.baseline else 0
     text = f"latency {plan.latency:,}, baseline {plan.baseline:,}, {saved:.1f} % saved"
     blocks = []
     for value, begin, end, low, high, why in held:
-        name = str(program.value_ids[value])
+        name = str(value_ids[value])
         tooltip = f"{name}: {why}, instructions [{begin}, {end}), addresses [{low:,}, {high:,})"
         style = "solid" if why == "stays" else "dashed"
         blocks.append(Box(begin, end, low, high, value, name, tooltip, "block", style))
     bars, most = [], max([*supply, 1])
     for at, (whole, part) in enumerate(zip(supply, taken, strict=True)):
-        tooltip = f"{program.instruction_ids[at]}: copies take {part:,} of {whole:,} ticks"
+        tooltip = f"{instruction_ids[at]}: copies take {part:,} of {whole:,} ticks"
         for amount, key in ((whole, _SUPPLY), (part, _TAKEN)):
             box = Box(at, at + 0.95, 0, amount, tooltip=tooltip, kind="amount", fill=key.fill)
             bars.append(box)
@@ -62,21 +66,21 @@ def mapping_svg(program: Program, plan: MapPlan, *, title: str | None = None) ->
     chart = Chart(
         f"{title}: {text}" if title else text[0].upper() + text[1:],
         [
-            Panel(blocks, top=max(program.capacity, 1), label="address", marks=dots),
+            Panel(blocks, top=max(problem.capacity, 1), label="address", marks=dots),
             Panel(bars, top=most, label="ticks", height=130),
         ],
-        (0, max(len(program.compute), 1)),
+        (0, max(len(problem.compute), 1)),
         "instruction",
         things="values",
-        groups=[str(id) for id in program.value_ids],
+        groups=[str(id) for id in value_ids],
         keys=[_COPIED, _HIT, _SUPPLY, _TAKEN],
     )
     return Picture(chart)
 
 
 def mapping_chart(
-    program: Program,
-    plan: MapPlan,
+    program: Program | Instance,
+    plan: Plan,
     axes: tuple[Axes, Axes] | None = None,
 ) -> tuple[Axes, Axes]:
     """The same with matplotlib, on two axes or on a new figure of fitting size; returns them.
@@ -87,11 +91,10 @@ def mapping_chart(
     return above, below
 
 
-def _play(program: Program, plan: MapPlan) -> tuple[list[_Held], list[tuple[int, float]], list[int], list[int]]:
+def _play(problem: Problem, plan: Plan) -> tuple[list[_Held], list[tuple[int, float]], list[int], list[int]]:
     """Blocks, (instruction, address) of fast accesses, supply and what is taken of it per
     instruction.
     """
-    problem = problem_of(program)
     replay = Replay(problem)
     supply, held, hits = list(replay.supply), [], []
     for action in plan.actions:

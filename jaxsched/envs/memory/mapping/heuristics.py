@@ -1,12 +1,13 @@
-"""Heuristics of memory mapping, as scores of the three actions; each can be played with drop-backup (`backup.play`).
+"""Heuristics of memory mapping, as scores of the three actions; each can be played with drop-backup
+(`backup.play`).
 
 * `all_drop`: DROP, NOCOPY, COPY in this order: everything slow, as far as alias groups let it.
-* `greedy`: NOCOPY, COPY, DROP. `greedy_copy`: COPY, NOCOPY, DROP. `greedy_keep`: NOCOPY, DROP, COPY, so it never copies
-  what may be read slowly.
-* `belady`: what is there stays. Other values come in only where they take the place of no value that is needed sooner
-  than themselves, or whose only copy is in fast memory.
-* `msa`: the plan of `msa_plan`, after XLA's memory space assignment; NOCOPY, COPY, DROP for what should be fast, DROP,
-  NOCOPY, COPY for the rest.
+* `greedy`: NOCOPY, COPY, DROP. `greedy_copy`: COPY, NOCOPY, DROP. `greedy_keep`: NOCOPY, DROP,
+  COPY, so it never copies what may be read slowly.
+* `belady`: what is there stays. Other values come in only where they take the place of no value
+  that is needed sooner than themselves, or whose only copy is in fast memory.
+* `msa`: the plan of `msa_plan`, after XLA's memory space assignment; NOCOPY, COPY, DROP for what
+  should be fast, DROP, NOCOPY, COPY for the rest.
 * `random`: equal scores, to be sampled.
 """
 
@@ -18,19 +19,21 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsched.core.arrays import segment_sum, take
-from jaxsched.envs.memory.mapping import rules as rules
-from jaxsched.envs.memory.mapping.types import COPY, NEVER, NOCOPY, MapInstance, MapState
+from jaxsched.envs.memory.mapping import rules
+from jaxsched.envs.memory.mapping.types import COPY, NEVER, NOCOPY, Instance, State
 
 
 def _order(*scores: int):
-    def scored(state: MapState) -> Array:
+    def scored(state: State) -> Array:
         return jnp.asarray(scores, jnp.int32)  # of COPY, NOCOPY, DROP
 
     return scored
 
 
-def residents(state: MapState) -> Array:
-    """bool[A]: the last decided access of each value that is still needed and could stay where it is until now."""
+def residents(state: State) -> Array:
+    """bool[A]: the last decided access of each value that is still needed and could stay where it
+    is until now.
+    """
     instance = state.instance
     index = jnp.arange(instance.num_accesses, dtype=jnp.int32)
     waits = (index < state.position) & (instance.following >= state.position) & (state.end > 0)
@@ -42,8 +45,10 @@ def residents(state: MapState) -> Array:
     return waits & ~taken.any(-1)
 
 
-def pushed_out(state: MapState, stays: Array) -> Array:
-    """bool[A]: of the residents `stays`, those whose place the current value would take by COPY or by a fast write."""
+def pushed_out(state: State, stays: Array) -> Array:
+    """bool[A]: of the residents `stays`, those whose place the current value would take by COPY or
+    by a fast write.
+    """
     instance = state.instance
     offset = take(state.choices.offset, jnp.where(take(instance.is_write, state.position), NOCOPY, COPY))
     other = instance.value != take(instance.value, state.position)
@@ -52,15 +57,15 @@ def pushed_out(state: MapState, stays: Array) -> Array:
     return stays & other & covered
 
 
-def next_use(state: MapState) -> Array:
+def next_use(state: State) -> Array:
     """i32[A]: the instruction of the access of the same value after each, NEVER where none."""
     instance = state.instance
     index = jnp.arange(instance.num_accesses, dtype=jnp.int32)
     return jnp.where(instance.following == index, NEVER, instance.time[instance.following])
 
 
-def belady(state: MapState) -> Array:
-    """i32[3]: see the table."""
+def belady(state: State) -> Array:
+    """i32[3]: what is there stays, others come in where they are needed before what they push out."""
     uses = next_use(state)
     is_write = take(state.instance.is_write, state.position)
     covered = pushed_out(state, residents(state))
@@ -69,18 +74,20 @@ def belady(state: MapState) -> Array:
     return jnp.stack([comes_in, jnp.where(is_write, comes_in, 4), jnp.int32(2)]).astype(jnp.int32)
 
 
-def msa(state: MapState) -> Array:
-    """i32[3]: see the table."""
+def msa(state: State) -> Array:
+    """i32[3]: fast where `msa_plan` wants the access fast, else slow."""
     wanted = take(msa_plan(state.instance), state.position)
     return jnp.where(wanted, jnp.asarray([2, 3, 1], jnp.int32), jnp.asarray([1, 2, 3], jnp.int32))
 
 
-def msa_plan(instance: MapInstance) -> Array:
-    """bool[A]: accesses that should be fast, after XLA's memory space assignment, by bytes instead of addresses.
+def msa_plan(instance: Instance) -> Array:
+    """bool[A]: accesses that should be fast, after XLA's memory space assignment, by bytes instead
+    of addresses.
 
-    Values in descending order of summed benefit / sqrt(width), the benefit of an access being what its instruction
-    gains if it alone is fast. A value gets fast memory from its first to its last access if it fits beside what was
-    given before; else for each read for itself, with the instruction before it for the copy.
+    Values in descending order of summed benefit / sqrt(width), the benefit of an access being what
+    its instruction gains if it alone is fast. A value gets fast memory from its first to its last
+    access if it fits beside what was given before; else for each read for itself, with the
+    instruction before it for the copy.
     """
     total = instance.num_instructions
     slots = jnp.arange(total, dtype=jnp.int32)
@@ -113,7 +120,7 @@ def msa_plan(instance: MapInstance) -> Array:
     return lax.scan(place, start, order)[0][1]
 
 
-def random(state: MapState) -> Array:
+def random(state: State) -> Array:
     """f32[3]: equal scores; sample them with `core.randomised`."""
     return jnp.zeros((3,), jnp.float32)
 

@@ -1,9 +1,11 @@
-"""The observation of memory mapping: values still needed, and the instructions around the current one.
+"""The observation of memory mapping: values still needed, and the instructions around the current
+one.
 
-Nodes are the V values, then a window of instructions ("slots"), whatever the size of the program. A value is joined
-with the slots of its last block of fast memory and of its next access, each slot with the next. Ticks are in units of
-the mean time of an instruction with everything slow, widths in units of the capacity, distances in sixteenths of
-instructions and relative to the current one. The README of the family lists the features.
+Nodes are the V values, then a window of instructions ("slots"), whatever the size of the program. A
+value is joined with the slots of its last block of fast memory and of its next access, each slot
+with the next. Ticks are in units of the mean time of an instruction with everything slow, widths in
+units of the capacity, distances in sixteenths of instructions and relative to the current one. The
+README of the family lists the features.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from jax import Array, lax
 from jaxsched.core.arrays import lookup, take
 from jaxsched.core.graph import GraphObservation, make_graph
 from jaxsched.envs.memory.mapping.heuristics import next_use, pushed_out, residents
-from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, MapState
+from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, State
 
 VALUE, SLOT = 0, 1  # node kinds
 HOLDS, USES, NEXT = 0, 1, 2  # edge kinds
@@ -24,7 +26,7 @@ DISTANCE = np.float32(1 / 16)
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
-def observe(state: MapState) -> GraphObservation:
+def observe(state: State) -> GraphObservation:
     """V + 33 nodes, 66 V + 64 edges, 3 actions."""
     instance, choices = state.instance, state.choices
     num_values, num_slots = instance.num_values, PAST + 1 + AHEAD
@@ -38,7 +40,10 @@ def observe(state: MapState) -> GraphObservation:
     # Accesses: what is to come, the first of each value, what each gains if it alone becomes fast.
     is_open = (index >= state.position) & instance.access_mask
     is_first = is_open & ((instance.previous == index) | (instance.previous < state.position))
-    times = jnp.stack([state.memory, instance.compute, state.supply, instance.instruction_mask.astype(jnp.int32)], -1)
+    times = jnp.stack(
+        [state.memory, instance.compute, state.supply, instance.instruction_mask.astype(jnp.int32)],
+        -1,
+    )
     memory, compute, _, _ = lookup(times, instance.time).T
     saved = instance.slow - instance.fast
     gain = jnp.maximum(compute, memory) - jnp.maximum(compute, memory - saved)
@@ -51,7 +56,15 @@ def observe(state: MapState) -> GraphObservation:
     # Values, by their next access and their last one.
     has_next = (of & is_first).any(-1)
     upcoming = jnp.where(of & is_first, index, 0).sum(-1, dtype=jnp.int32)
-    columns = instance.previous, instance.leader, instance.time, instance.width, saved, instance.demand, gain
+    columns = (
+        instance.previous,
+        instance.leader,
+        instance.time,
+        instance.width,
+        saved,
+        instance.demand,
+        gain,
+    )
     columns = jnp.stack([*columns, instance.is_output.astype(jnp.int32), instance.is_write.astype(jnp.int32)], -1)
     last, leader, due, width, saving, demand, gain_next, output, write = lookup(columns, upcoming).T
     due = due - now
@@ -112,7 +125,11 @@ def observe(state: MapState) -> GraphObservation:
     is_fast = jnp.array([1, 1, 0], jnp.int32)
     comes_in = jnp.stack([none + 1, is_write.astype(jnp.int32), none])
     lost = jnp.stack(
-        [instance.width, jnp.where(state.ready == NEVER, instance.width, 0), lookup(gain, instance.following)]
+        [
+            instance.width,
+            jnp.where(state.ready == NEVER, instance.width, 0),
+            lookup(gain, instance.following),
+        ]
     )
     lost = jnp.where(out, lost, 0).sum(-1, dtype=jnp.int32)
     pair = [

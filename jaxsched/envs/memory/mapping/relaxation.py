@@ -1,7 +1,9 @@
-"""A relaxation of memory mapping for CP-SAT: a bound on the latency of any mapping, and a plan to start searches from.
+"""A relaxation of memory mapping for CP-SAT: a bound on the latency of any mapping, and a plan to
+start searches from.
 
-All of the rules but the addresses: what is in fast memory at an instruction must fit by its width only. So the bound
-may be below the optimum even when it is solved, and the actions of the plan may find no room. The model is ours.
+All of the rules but the addresses: what is in fast memory at an instruction must fit by its width
+only. So the bound may be below the optimum even when it is solved, and the actions of the plan may
+find no room. The model is ours.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxsched.core.cpsat import Solver
+from jaxsched.envs.memory.deadline import Deadline
+from jaxsched.envs.memory.mapping.replay import Problem
 from jaxsched.envs.memory.mapping.types import COPY, DROP, NOCOPY
-from jaxsched.envs.memory.mapping.validate import Problem
 
 
 class Relaxed(NamedTuple):
@@ -34,10 +37,18 @@ class _Value:
     there: Any = 0  # literal: in fast memory at the last access
 
 
-def relax(problem: Problem, *, time_limit: float = 60.0, num_workers: int | None = None, seed: int = 0) -> Relaxed:
-    """Solve the relaxation as far as `time_limit` seconds go. Raises `ImportError` without OR-Tools."""
-    solver = Solver("the bound", max(time_limit, 0.01), num_workers, seed)
-    model, moves = relaxation(problem, solver.cp_model)
+def relax(problem: Problem, *, deadline: Deadline, num_workers: int | None = None, seed: int = 0) -> Relaxed:
+    """Solve the relaxation as far as the deadline allows, which the building of the model counts
+    against.
+
+    Raises `ImportError` without OR-Tools.
+    """
+    solver = Solver("the bound", max(deadline.left(), 0.01), num_workers, seed)
+    built = relaxation(problem, solver.cp_model, deadline)
+    if built is None:
+        return Relaxed(0, None)
+    model, moves = built
+    solver.limit(deadline.left())
     bound = solver.solve(model, sum(problem.compute), sum(_supply(problem)))
     if not solver.found:
         return Relaxed(bound, None)
@@ -45,8 +56,12 @@ def relax(problem: Problem, *, time_limit: float = 60.0, num_workers: int | None
     return Relaxed(bound, [COPY if copied else NOCOPY if fast else DROP for fast, copied in is_fast])
 
 
-def relaxation(problem: Problem, cp_model: Any) -> tuple[Any, list[tuple[Any, Any]]]:
-    """The model, which minimises the latency, and two literals per access: it is fast, and by a copy."""
+def relaxation(problem: Problem, cp_model: Any, deadline: Deadline) -> tuple[Any, list[tuple[Any, Any]]] | None:
+    """The model, which minimises the latency, and two literals per access: it is fast, and by a
+    copy.
+
+    None where the deadline is met before the model is built.
+    """
     model = cp_model.CpModel()
     supply, moves = _supply(problem), []
     rest: list[Any] = list(supply)  # of each instruction, after the accesses so far
@@ -59,7 +74,9 @@ def relaxation(problem: Problem, cp_model: Any) -> tuple[Any, list[tuple[Any, An
         return model.new_bool_var("")
 
     def take(demand: int, slots: Sequence[int], on: Any) -> dict[int, Any]:
-        """The demand where `on`, from instructions in this order, each used up before the next; which are begun."""
+        """The demand where `on`, from instructions in this order, each used up before the next;
+        which are begun.
+        """
         begun: dict[int, Any] = {}
         if not demand:
             return begun
@@ -78,6 +95,8 @@ def relaxation(problem: Problem, cp_model: Any) -> tuple[Any, list[tuple[Any, An
         return begun
 
     for use in problem.uses:
+        if deadline.is_over():
+            return None
         if use.value not in values:
             values[use.value] = _Value(0, [1] if use.value in problem.inputs else [])
         value = values[use.value]
@@ -105,7 +124,8 @@ def relaxation(problem: Problem, cp_model: Any) -> tuple[Any, list[tuple[Any, An
             between = range(value.time + 1, use.time) if value.time >= 0 else ()
             pending = {}
             if value.is_made:
-                # A slow read finds it in slow memory, or it is written back between the last access and this one.
+                # A slow read finds it in slow memory, or it is written back between the last access
+                # and this one.
                 back = literal()
                 model.add(back <= value.there)
                 model.add(fast + back <= 1)

@@ -1,8 +1,10 @@
-"""Rules of memory mapping as pure functions of one state: what COPY, NOCOPY and DROP do at the current access.
+"""Rules of memory mapping as pure functions of one state: what COPY, NOCOPY and DROP do at the
+current access.
 
-Copies share the time of the instructions they overlap: each instruction supplies the ticks that it takes with
-everything slow, and a copy takes its demand from whole instructions strictly before its use. All decisions are made
-before the program runs, access by access in program order; addresses follow from them by best fit.
+Copies share the time of the instructions they overlap: each instruction supplies the ticks that it
+takes with everything slow, and a copy takes its demand from whole instructions strictly before its
+use. All decisions are made before the program runs, access by access in program order; addresses
+follow from them by best fit.
 """
 
 from __future__ import annotations
@@ -11,13 +13,26 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsched.core.arrays import cumulate, put, put_add, segment_sum, take
-from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, Choices, MapInstance, MapState
+from jaxsched.envs.memory.mapping.settings import Settings
+from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, Choices, Instance, State
 
 HIGHEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over units
 
 
-def init(instance: MapInstance) -> MapState:
+def init(instance: Instance, settings: Settings) -> State:
     """Nothing is decided: every access is slow."""
+    return with_choices(_undecided(instance))
+
+
+def legal(state: State, settings: Settings) -> Array:
+    """bool[3]: COPY, NOCOPY, DROP; all false when every access is decided, or none of
+    them can be.
+    """
+    return state.choices.legal
+
+
+def _undecided(instance: Instance) -> State:
+    """The state of which nothing is decided, without the choices at its position."""
     slow = jnp.where(instance.access_mask, instance.slow, 0)
     memory = segment_sum(slow, instance.time, instance.num_instructions)
     elapsed = jnp.maximum(instance.compute, memory)
@@ -25,7 +40,7 @@ def init(instance: MapInstance) -> MapState:
     total, false = elapsed.sum(dtype=jnp.int32), jnp.zeros((), jnp.bool_)
     three, none = jnp.zeros((3,), jnp.int32), jnp.zeros((3,), jnp.bool_)
     choices = Choices(none, three, three, three, three, elapsed, writes_back=false, gain=zero)
-    state = MapState(
+    return State(
         instance,
         zero,
         row,
@@ -40,10 +55,9 @@ def init(instance: MapInstance) -> MapState:
         choices=choices,
         dead=false,
     )
-    return look(state)
 
 
-def apply(state: MapState, action: Array, legal: Array) -> MapState:
+def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
     """Take `action` (i32[]) at the current access; the same state where not `legal`."""
     instance, choices = state.instance, state.choices
     access = jnp.where(legal, state.position, instance.num_accesses)  # out of range: nothing is written
@@ -61,10 +75,10 @@ def apply(state: MapState, action: Array, legal: Array) -> MapState:
         memory=put_add(state.memory, -saved, take(instance.time, access)),
         latency=state.latency - jnp.where(legal & is_fast, choices.gain, 0),
     )
-    return look(after)
+    return with_choices(after)
 
 
-def look(state: MapState) -> MapState:
+def with_choices(state: State) -> State:
     """The state with the choices at its position."""
     instance, position = state.instance, state.position
     time, width, demand = (take(field, position) for field in (instance.time, instance.width, instance.demand))
@@ -86,7 +100,8 @@ def look(state: MapState) -> MapState:
     written = jnp.where(taken > 0, slots + 1, end).max()  # the write-back is over before this instruction
     is_met = total >= demand
 
-    # Addresses: best fit, or that of the group, from the first instruction of the copy; its own for those that stay.
+    # Addresses: best fit, or that of the group, from the first instruction of the copy; its own for
+    # those that stay.
     fit, fits = _best_fit(state, start, now, width)
     bound_offset = take(state.offset, leader)
     bound_fits = _is_free(state, start, now, bound_offset, width) & (bound_offset + width <= instance.capacity)
@@ -110,7 +125,11 @@ def look(state: MapState) -> MapState:
         end=jnp.stack([now, now, jnp.where(is_lone, written, end)]),
         offset=jnp.stack([fit, jnp.where(is_write, fit, offset), offset]),
         ready=jnp.stack(
-            [ready, jnp.where(is_write, NEVER, ready), jnp.where(is_write, now, jnp.where(is_lone, written, ready))]
+            [
+                ready,
+                jnp.where(is_write, NEVER, ready),
+                jnp.where(is_write, now, jnp.where(is_lone, written, ready)),
+            ]
         ),
         taken=taken,
         writes_back=is_lone,
@@ -119,7 +138,7 @@ def look(state: MapState) -> MapState:
     return state.replace(choices=choices, dead=is_open & ~legal.any())
 
 
-def rewind(state: MapState, position: Array) -> MapState:
+def rewind(state: State, position: Array) -> State:
     """The state before the access at `position` (i32[], an earlier one) was decided."""
     instance = state.instance
     access = jnp.arange(instance.num_accesses, dtype=jnp.int32)
@@ -127,7 +146,7 @@ def rewind(state: MapState, position: Array) -> MapState:
         jnp.where(access < position, rows, 0)
         for rows in (state.action, state.begin, state.end, state.offset, state.ready)
     )
-    first = init(instance)
+    first = _undecided(instance)
     is_fast = (access < position) & (action != DROP)
     saved = jnp.where(is_fast, instance.slow - instance.fast, 0)
     memory = first.memory - segment_sum(saved, instance.time, instance.num_instructions)
@@ -151,30 +170,32 @@ def rewind(state: MapState, position: Array) -> MapState:
         memory=memory,
         latency=jnp.maximum(instance.compute, memory).sum(dtype=jnp.int32),
     )
-    return look(before)
+    return with_choices(before)
 
 
-def bound(state: MapState) -> Array:
-    """i32[]: latency with undecided accesses slow, which falls with every decision; at a dead end the baseline."""
+def bound(state: State, settings: Settings) -> Array:
+    """i32[]: latency with undecided accesses slow, which falls with every decision; at a dead end
+    the baseline.
+    """
     return jnp.where(state.dead, state.baseline, state.latency)
 
 
-def slow_time(instance: MapInstance) -> Array:
+def slow_time(instance: Instance) -> Array:
     """i32[]: ticks that all accesses take from slow memory, hidden by computation or not."""
     return jnp.where(instance.access_mask, instance.slow, 0).sum(dtype=jnp.int32)
 
 
-def memory_time(state: MapState) -> Array:
+def memory_time(state: State) -> Array:
     """i32[]: ticks that all accesses take, undecided ones slow; at a dead end all slow."""
     return jnp.where(state.dead, slow_time(state.instance), state.memory.sum(dtype=jnp.int32))
 
 
-def lower_bound(instance: MapInstance) -> Array:
+def lower_bound(instance: Instance, settings: Settings) -> Array:
     """i32[]: every access that can be fast at all is, whatever that does to the others."""
-    return optimistic(init(instance))
+    return optimistic(_undecided(instance))
 
 
-def optimistic(state: MapState) -> Array:
+def optimistic(state: State) -> Array:
     """i32[]: no completion of the mapping is faster."""
     instance = state.instance
     index = jnp.arange(instance.num_accesses, dtype=jnp.int32)
@@ -184,11 +205,12 @@ def optimistic(state: MapState) -> Array:
     return jnp.maximum(instance.compute, memory).sum(dtype=jnp.int32)
 
 
-def attainable(instance: MapInstance) -> Array:
+def attainable(instance: Instance) -> Array:
     """bool[A]: accesses that some mapping has fast.
 
-    Not writes of outputs, nor what is wider than fast memory, nor reads for which a copy would come too late: inputs
-    and outputs enter fast memory by copies only, which take all supply since they are there at most.
+    Not writes of outputs, nor what is wider than fast memory, nor reads for which a copy would come
+    too late: inputs and outputs enter fast memory by copies only, which take all supply since they
+    are there at most.
     """
     memory = segment_sum(jnp.where(instance.access_mask, instance.slow, 0), instance.time, instance.num_instructions)
     passed = jnp.cumsum(jnp.maximum(instance.compute, memory), dtype=jnp.int32)
@@ -201,7 +223,8 @@ def attainable(instance: MapInstance) -> Array:
 
 
 def _transfer(supply: Array, end: Array, ready: Array, time: Array, demand: Array) -> tuple[Array, Array]:
-    """i32[T], i32[]: what a copy or write-back takes of the supply since its value was last there, and all it could.
+    """i32[T], i32[]: what a copy or write-back takes of the supply since its value was last there,
+    and all it could.
 
     A copy takes the latest, the write-back of an only copy the earliest.
     """
@@ -214,21 +237,23 @@ def _transfer(supply: Array, end: Array, ready: Array, time: Array, demand: Arra
     return jnp.clip(demand - before, 0, supply), total
 
 
-def _blocks(state: MapState, begin: Array, end: Array) -> Array:
+def _blocks(state: State, begin: Array, end: Array) -> Array:
     """bool[A]: blocks that are held at some instruction of `[begin, end)`."""
     return jnp.maximum(state.begin, begin) < jnp.minimum(state.end, end)
 
 
-def _is_free(state: MapState, begin: Array, end: Array, offset: Array, width: Array) -> Array:
+def _is_free(state: State, begin: Array, end: Array, offset: Array, width: Array) -> Array:
     """bool[]: no block is in the way of `[begin, end)` x `[offset, offset + width)`."""
     beside = (offset < state.offset + state.instance.width) & (state.offset < offset + width)
     return ~(_blocks(state, begin, end) & beside).any()
 
 
-def _best_fit(state: MapState, begin: Array, end: Array, width: Array) -> tuple[Array, Array]:
-    """The start of the smallest gap that holds `width` over `[begin, end)`, the lowest of equal ones; whether any does.
+def _best_fit(state: State, begin: Array, end: Array, width: Array) -> tuple[Array, Array]:
+    """The start of the smallest gap that holds `width` over `[begin, end)`, the lowest of equal
+    ones; whether any does.
 
-    Gaps start at 0 or where a block ends, and reach to the lowest block that ends above, or the capacity.
+    Gaps start at 0 or where a block ends, and reach to the lowest block that ends above, or the
+    capacity.
     """
     blocks = _blocks(state, begin, end)
     low, high = state.offset, state.offset + state.instance.width

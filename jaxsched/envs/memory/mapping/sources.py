@@ -1,8 +1,9 @@
-"""Random programs for memory mapping: small ones in pure JAX, and those of generated graphs on the host.
+"""Random programs for memory mapping: small ones in pure JAX, and those of generated graphs on the
+host.
 
-Both distributions are ours. Fast memory costs 1 tick per byte (or unit), slow memory and copies 5 to 30, fast memory
-holds 5 to 50 % of what is live at most, and computation takes up to 1.25 times what an instruction's accesses take
-from slow memory, so that most instructions wait for memory.
+Both distributions are ours. Fast memory costs 1 tick per byte (or unit), slow memory and copies 5
+to 30, fast memory holds 5 to 50 % of what is live at most, and computation takes up to 1.25 times
+what an instruction's accesses take from slow memory, so that most instructions wait for memory.
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ import numpy as np
 from jax import Array
 
 from jaxsched.envs.memory.graphs import Graph, draw_program, live_ranges
-from jaxsched.envs.memory.mapping.types import MapInstance, Program
+from jaxsched.envs.memory.mapping.program import Program
+from jaxsched.envs.memory.mapping.types import Instance
 from jaxsched.envs.memory.types import lower_bound
 
-CAPACITY, RATIO, COMPUTE = (5, 50), (5, 30), (0, 125)  # per cent, ticks per unit, per cent; inclusive
+CAPACITY, RATIO, COMPUTE = (
+    (5, 50),
+    (5, 30),
+    (0, 125),
+)  # per cent, ticks per unit, per cent; inclusive
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomPrograms:
-    """Random programs; see `random_programs` for the fields. Three accesses per instruction, static shapes."""
+    """Random programs; see `random_programs` for the fields. Three accesses per instruction, static
+    shapes.
+    """
 
     num_instructions: int
     num_inputs: int
@@ -45,7 +53,7 @@ class RandomPrograms:
         if self.num_instructions > 1000:
             raise ValueError("at most 1000 instructions: more could exceed int32")
 
-    def __call__(self, key: Array) -> MapInstance:
+    def __call__(self, key: Array) -> Instance:
         """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
         keys = jax.random.split(key, 8)
         num, num_values = self.num_instructions, self.num_inputs + self.num_instructions
@@ -53,7 +61,8 @@ class RandomPrograms:
         def draw(key: Array, shape: tuple[int, ...], low: Any, high: Any) -> Array:
             return jax.random.randint(key, shape, low, high, jnp.int32)
 
-        # Each instruction reads two values and writes one: the nearer of two random ones, and any other.
+        # Each instruction reads two values and writes one: the nearer of two random ones, and any
+        # other.
         known = self.num_inputs + jnp.arange(num, dtype=jnp.int32)
         near = known - 1 - draw(keys[0], (2, num), 0, known).min(0)
         other = (near + 1 + draw(keys[1], (num,), 0, known - 1)) % known
@@ -83,7 +92,7 @@ class RandomPrograms:
         same = value[:, None] == value
         first_read = jnp.where(same & ~is_write, index, 3 * num).min(-1)
         before, after = same & (index < index[:, None]), same & (index > index[:, None])
-        return MapInstance(
+        return Instance(
             value=value,
             time=time,
             is_write=is_write,
@@ -112,12 +121,13 @@ def random_programs(
     compute: tuple[int, int] = COMPUTE,
     alias_percent: int = 5,
 ) -> RandomPrograms:
-    """Instructions that read two earlier values and write one, with sizes about log-uniform in [1, 64) units.
+    """Instructions that read two earlier values and write one, with sizes about log-uniform in [1,
+    64) units.
 
-    `capacity`: fast memory in per cent of what is live at most; `ratio`: ticks per unit of slow memory and of copies;
-    `compute`: in per cent of what an instruction's accesses take from slow memory; all uniform, inclusive.
-    `alias_percent` of the values have all their reads in one alias group. Values that nobody reads are outputs. Raises
-    `ValueError` for settings out of range.
+    `capacity`: fast memory in per cent of what is live at most; `ratio`: ticks per unit of slow
+    memory and of copies; `compute`: in per cent of what an instruction's accesses take from slow
+    memory; all uniform, inclusive. `alias_percent` of the values have all their reads in one alias
+    group. Values that nobody reads are outputs. Raises `ValueError` for settings out of range.
     """
     return RandomPrograms(num_instructions, num_inputs, capacity, ratio, compute, alias_percent)
 
@@ -130,11 +140,12 @@ def graph_program(
     ratio: tuple[int, int] = RATIO,
     compute: tuple[int, int] = COMPUTE,
 ) -> Program:
-    """A graph of `graphs.py` as a program: operators in their order, tensors as values, random machine.
+    """A graph of `graphs.py` as a program: operators in their order, tensors as values, random
+    machine.
 
-    Tensors that are there before the program are inputs, those that no operator reads are outputs. All times are
-    multiples of 64, as sizes are. `capacity` is in
-    per cent of the largest live size of the others, at least 64 bytes; `ratio` and `compute` as in `random_programs`.
+    Tensors that are there before the program are inputs, those that no operator reads are outputs.
+    All times are multiples of 64, as sizes are. `capacity` is in per cent of the largest live size
+    of the others, at least 64 bytes; `ratio` and `compute` as in `random_programs`.
     """
 
     def draw(low_high: tuple[int, int]) -> int:
@@ -144,7 +155,12 @@ def graph_program(
     size = {tensor["id"]: tensor["size"] for tensor in graph["tensors"]}
     slow_cost = draw(ratio)
     values = [
-        {"id": id, "size": tensor["size"], "input": tensor["backed"], "output": not tensor["backed"] and id not in read}
+        {
+            "id": id,
+            "size": tensor["size"],
+            "input": tensor["backed"],
+            "output": not tensor["backed"] and id not in read,
+        }
         for tensor in graph["tensors"]
         for id in [tensor["id"]]
     ]
@@ -154,7 +170,13 @@ def graph_program(
         writes = [{"value": tensor, "kind": "write"} for tensor in op["outputs"]]
         memory = sum(size[access["value"]] for access in reads + writes) * slow_cost
         share = draw(compute)
-        instructions.append({"id": op["id"], "compute": memory // 64 * share // 100 * 64, "accesses": reads + writes})
+        instructions.append(
+            {
+                "id": op["id"],
+                "compute": memory // 64 * share // 100 * 64,
+                "accesses": reads + writes,
+            }
+        )
     most = lower_bound(live_ranges(graph))
     return Program.from_dict(
         {

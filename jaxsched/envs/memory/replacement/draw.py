@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jaxsched.core.chart import Box, Chart, Key, Line, Mark, Panel
 from jaxsched.core.picture import Picture
 from jaxsched.envs.memory.replacement.graph import Graph
-from jaxsched.envs.memory.replacement.types import ReplacementPlan
+from jaxsched.envs.memory.replacement.types import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ class _Shown(NamedTuple):
 
 def replacement_svg(
     graph: Graph | Mapping[str, Any],
-    plan: ReplacementPlan,
+    plan: Plan,
     *,
     title: str | None = None,
 ) -> Picture:
@@ -114,7 +114,7 @@ def replacement_svg(
 
 
 def replacement_chart(
-    graph: Graph | Mapping[str, Any], plan: ReplacementPlan, axes: tuple[Axes, Axes] | None = None
+    graph: Graph | Mapping[str, Any], plan: Plan, axes: tuple[Axes, Axes] | None = None
 ) -> tuple[Axes, Axes]:
     """The stays and what is moved with matplotlib, on two axes or on a new figure; returns them.
     Raises the same.
@@ -153,7 +153,7 @@ def _columns(
     return Panel(boxes, top=top, label=label, height=90)
 
 
-def _play(graph: Graph, plan: ReplacementPlan) -> _Shown:
+def _play(graph: Graph, plan: Plan) -> _Shown:
     """What there is to be drawn."""
     tensors = {id: a for a, id in enumerate(graph.tensor_ids)}
     ops = {id: op for op, id in enumerate(graph.op_ids)}
@@ -211,12 +211,12 @@ def _moved(graph: Graph, shown: _Shown, num: int) -> list[tuple[str, list[int]]]
     return [(fills[kind], values) for kind, values in amounts.items()]
 
 
-def _summary(plan: ReplacementPlan) -> str:
+def _summary(plan: Plan) -> str:
     proof = ", optimal" if plan.proved else ""
     return f"{plan.traffic:,} bytes moved{proof}, {plan.compulsory:,} of first loads, capacity {plan.capacity:,}"
 
 
-def _step_text(graph: Graph, plan: ReplacementPlan, t: int) -> str:
+def _step_text(graph: Graph, plan: Plan, t: int) -> str:
     step = plan.steps[t]
     name = graph.op_names[graph.op_ids.index(step["op"])]
     text = f"step {t}: {step['op']}" + (f" ({name})" if name != str(step["op"]) else "")

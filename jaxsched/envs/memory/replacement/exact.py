@@ -1,23 +1,25 @@
 """Exact tensor replacement with the constraint solver CP-SAT of OR-Tools (imported when called).
 
-The model follows the formulation of COSMA (arXiv 2311.18246), from descriptions of it: per tensor and step, created,
-preserved or retrieved; inputs and outputs resident while an operator runs; offsets that stay while a tensor is
-preserved. Ours differs where it costs nothing: a tensor is spilled once, right after it is made, since it may stay
-resident; it is retrieved only for an operator that reads it; and the first load of a backed tensor is free, but
-happens, which lifts the bound.
+The model follows the formulation of COSMA (arXiv 2311.18246), from descriptions of it: per tensor
+and step, created, preserved or retrieved; inputs and outputs resident while an operator runs;
+offsets that stay while a tensor is preserved. Ours differs where it costs nothing: a tensor is
+spilled once, right after it is made, since it may stay resident; it is retrieved only for an
+operator that reads it; and the first load of a backed tensor is free, but happens, which lifts the
+bound.
 
-A *window* is a stretch of the steps of a plan that is solved anew while the rest of the plan stays as it is, which is
-how graphs beyond the whole model are improved: divide and conquer, one window after the other.
+A *window* is a stretch of the steps of a plan that is solved anew while the rest of the plan stays
+as it is, which is how graphs beyond the whole model are improved: divide and conquer, one window
+after the other.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
 from jaxsched.core.cpsat import Solver
 from jaxsched.core.errors import InstanceError
+from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import Played
 from jaxsched.envs.memory.replacement.types import residency, traffic_of
@@ -34,22 +36,29 @@ def solve(
     schedule: str,
     plan: Played,
     *,
-    time_limit: float,
+    deadline: Deadline,
     num_workers: int | None = None,
     seed: int = 0,
 ) -> tuple[Played, int]:
-    """The best plan that CP-SAT finds, starting from `plan`, and the lower bound it proves, in bytes.
+    """The best plan that CP-SAT finds, starting from `plan`, and the lower bound it proves, in
+    bytes.
 
-    `plan` has addresses or not, and so has the result. Raises `ImportError` without OR-Tools, `InstanceError` for more
-    than 20,000 pairs of operators and tensors.
+    `plan` has addresses or not, and so has the result. Raises `ImportError` without OR-Tools,
+    `InstanceError` for more than 20,000 pairs of operators and tensors.
     """
+    check_size(graph)
     num_ops = len(graph.op_ids)
-    if num_ops * len(graph.size) > MAX_MODEL:
+    limits = {"num_workers": num_workers, "seed": seed}
+    return solve_window(graph, capacity, schedule, plan, 0, num_ops, deadline=deadline, **limits)
+
+
+def check_size(graph: Graph) -> None:
+    """Raise `InstanceError` for more pairs of operators and tensors than one model takes."""
+    num_ops, num_tensors = len(graph.op_ids), len(graph.size)
+    if num_ops * num_tensors > MAX_MODEL:
         raise InstanceError(
-            f"{num_ops} operators and {len(graph.size)} tensors: too many for one model, use method='search'"
+            f"{num_ops} operators and {num_tensors} tensors: too many for one model, use method='search'"
         )
-    limits = {"time_limit": time_limit, "num_workers": num_workers, "seed": seed}
-    return solve_window(graph, capacity, schedule, plan, 0, num_ops, **limits)
 
 
 def search(
@@ -58,31 +67,31 @@ def search(
     schedule: str,
     plan: Played,
     *,
-    deadline: float,
+    deadline: Deadline,
     num_workers: int | None = None,
     seed: int = 0,
 ) -> tuple[Played, int]:
-    """The best plan found by solving windows of `plan` one after the other until none improves, and a lower bound.
+    """The best plan found by solving windows of `plan` one after the other until none improves, and
+    a lower bound.
 
-    Windows overlap by half and grow from sweep to sweep; up to 14 operators are one window, which proves the optimum.
-    The bound is 0 otherwise. Ends at `deadline`, a time of `time.perf_counter`.
+    Windows overlap by half and grow from sweep to sweep; up to 14 operators are one window, which
+    proves the optimum. The bound is 0 otherwise.
     """
     num_ops = len(graph.op_ids)
     limits = {"num_workers": num_workers, "seed": seed}
     if num_ops <= WHOLE:
-        return solve(graph, capacity, schedule, plan, time_limit=deadline - time.perf_counter(), **limits)
+        return solve(graph, capacity, schedule, plan, deadline=deadline, **limits)
     best = traffic_of(graph, plan.retrieved)[0]
     for width in WINDOWS:
         improves = True
         while improves:
             improves = False
             for begin in range(0, max(num_ops - width // 2, 1), width // 2):
-                left = deadline - time.perf_counter()
-                if left <= 0 or best == 0:
+                if deadline.is_over() or best == 0:
                     return plan, 0
                 end = min(begin + width, num_ops)
-                limit = min(left, WINDOW_SECONDS)
-                plan, _ = solve_window(graph, capacity, schedule, plan, begin, end, time_limit=limit, **limits)
+                within = Deadline(min(deadline.left(), WINDOW_SECONDS))
+                plan, _ = solve_window(graph, capacity, schedule, plan, begin, end, deadline=within, **limits)
                 now = traffic_of(graph, plan.retrieved)[0]
                 improves |= now < best
                 best = now
@@ -97,16 +106,17 @@ def solve_window(
     begin: int,
     end: int,
     *,
-    time_limit: float,
+    deadline: Deadline,
     num_workers: int | None = None,
     seed: int = 0,
 ) -> tuple[Played, int]:
-    """`plan` with its steps [begin, end) solved anew, and the least traffic of such plans that was proved.
+    """`plan` with its steps [begin, end) solved anew, and the least traffic of such plans that was
+    proved.
 
-    What is kept into the window may stay or leave; what the plan keeps beyond it may be lost, for a retrieve later on.
-    The result is never worse than `plan`.
+    What is kept into the window may stay or leave; what the plan keeps beyond it may be lost, for a
+    retrieve later on. The result is never worse than `plan`.
     """
-    solver = Solver("exact replacement", max(time_limit, 0.01), num_workers, seed)
+    solver = Solver("exact replacement", max(deadline.left(), 0.01), num_workers, seed)
     unit = graph.unit
     room = capacity // unit
     size = [value // unit for value in graph.size]
@@ -127,7 +137,8 @@ def solve_window(
         hints.append((variable, int(hint)))
         return variable
 
-    # runs[op][t]: the operator runs in step t of the window; within the steps that its relatives leave it.
+    # runs[op][t]: the operator runs in step t of the window; within the steps that its relatives
+    # leave it.
     before = {op: {producer[a] for a in graph.inputs[op] if a in producer} & inside for op in ops}
     runs: dict[int, list] = {}
     if schedule == "fixed":
@@ -154,6 +165,8 @@ def solve_window(
     lost: dict[int, Any] = {}
     cost = []
     for a in tensors:
+        if deadline.is_over():
+            return plan, 0
         maker = runs[producer[a]] if producer.get(a) in inside else [0] * num_steps
         readers = [runs[op] for op in ops if a in graph.inputs[op]]
         stays[a] = [boolean(f"keep_{a}_{t}", a in keep[begin + t]) for t in range(num_steps)]
@@ -209,6 +222,7 @@ def solve_window(
         model.add_hint(variable, value)
 
     known = traffic_of(graph, plan.retrieved)[0]
+    solver.limit(max(deadline.left(), 0.01))
     bound = solver.solve(model, 0, known // unit) * unit
     if not solver.found:
         return plan, bound
@@ -227,13 +241,17 @@ def solve_window(
         found = [{a: value(where[a][t]) * unit for a in ids} for t, ids in enumerate(mine)]
         address = [*plan.address[:begin], *found, *plan.address[end:]]
     new = Played(
-        [*plan.order[:begin], *order, *plan.order[end:]], [*plan.retrieved[:begin], *retrieved, *later], address
+        [*plan.order[:begin], *order, *plan.order[end:]],
+        [*plan.retrieved[:begin], *retrieved, *later],
+        address,
     )
     return (new if traffic_of(graph, new.retrieved)[0] < known else plan), bound
 
 
 def _offsets(graph: Graph, plan: Played, begin: int, end: int) -> dict[Any, dict[int, int]]:
-    """Where tensors are in each step of a window, by number, and where those are that are kept into and beyond it."""
+    """Where tensors are in each step of a window, by number, and where those are that are kept into
+    and beyond it.
+    """
     assert plan.address is not None
     keep, _ = residency(graph, plan.order, plan.retrieved)
     found: dict[Any, dict[int, int]] = {"entry": {}, "exit": {}}

@@ -1,4 +1,6 @@
-"""Operators and the tensors they read and make, on the host, and the checks that every graph passes."""
+"""Operators and the tensors they read and make, on the host, and the checks that every graph
+passes.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ from jaxsched.envs.memory.types import INT32_MAX
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
-    """Operators in an order that runs, and the tensors they read and make; tensors and operators count from 0 inside.
+    """Operators in an order that runs, and the tensors they read and make; tensors and operators
+    count from 0 inside.
 
-    A tensor is made by one operator, or is `backed`: a copy of it lies off-chip from the start (inputs, weights).
+    A tensor is made by one operator, or is `backed`: a copy of it lies off-chip from the start
+    (inputs, weights).
     """
 
     tensor_ids: tuple[Hashable, ...]
@@ -32,11 +36,13 @@ class Graph:
 
     @classmethod
     def from_dict(cls, graph: Mapping[str, Any]) -> Graph:
-        """`{"tensors": [{"id", "size", "backed"}], "ops": [{"id", "name", "inputs": [id], "outputs": [id]}]}`.
+        """`{"tensors": [{"id", "size", "backed"}], "ops": [{"id", "name", "inputs": [id],
+        "outputs": [id]}]}`.
 
-        `backed` is False and `name` the id unless given. Raises `InstanceError`, naming tensor or operator, for
-        unknown or missing fields, duplicate ids, sizes below 1 or beyond int32 in units of their greatest common
-        divisor, unknown tensors, tensors made twice, made though backed, or never, cycles, and reads before writes.
+        `backed` is False and `name` the id unless given; an operator may have no tensors. Raises
+        `InstanceError`, naming tensor or operator, for unknown or missing fields, duplicate ids,
+        sizes below 1 or beyond int32 in units of their greatest common divisor, unknown tensors,
+        tensors made twice, made though backed, or never, cycles, and reads before writes.
         """
         _fields(graph, "the graph", ("tensors", "ops"))
         tensors, ops = (_rows(graph[name], name) for name in ("tensors", "ops"))
@@ -65,8 +71,9 @@ class Graph:
             _new(row["id"], what, names)
             for field, found in lists.items():
                 found.append(_tensors(row[field], what, field, index))
-        if not ops:
-            raise InstanceError("the graph has no operators")
+        for name, found in (("operators", ops), ("tensors", tensors)):
+            if not found:
+                raise InstanceError(f"the graph has no {name}")
         made = cls(
             tuple(index),
             tuple(size),
@@ -87,7 +94,12 @@ class Graph:
         return {
             "tensors": [{"id": id, "size": size, "backed": backed} for id, size, backed in tensors],
             "ops": [
-                {"id": op, "name": name, "inputs": [id[a] for a in reads], "outputs": [id[a] for a in makes]}
+                {
+                    "id": op,
+                    "name": name,
+                    "inputs": [id[a] for a in reads],
+                    "outputs": [id[a] for a in makes],
+                }
                 for op, name, reads, makes in ops
             ],
         }
@@ -191,8 +203,6 @@ def _check_order(graph: Graph) -> None:
     tensor, op_name = ([reprlib.repr(id) for id in ids] for ids in (graph.tensor_ids, graph.op_ids))
     producer: dict[int, int] = {}
     for op, outputs in enumerate(graph.outputs):
-        if not (outputs or graph.inputs[op]):
-            raise InstanceError(f"operator {op_name[op]}: it has neither inputs nor outputs")
         for a in outputs:
             if graph.backed[a]:
                 raise InstanceError(f"operator {op_name[op]}: it makes tensor {tensor[a]}, which is backed")

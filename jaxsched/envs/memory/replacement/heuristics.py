@@ -1,14 +1,17 @@
-"""Heuristics of tensor replacement: an order of the operators, and which tensor to evict while one waits for room.
+"""Heuristics of tensor replacement: an order of the operators, and which tensor to evict while one
+waits for room.
 
-Victims: `belady`, the one whose next reader comes last in the order, of equal ones the largest (Belady 1966 for pages
-of one size; for sizes that differ it need not be optimal). `greedy`, what makes room for the operator at the least
-cost: of the tensors that free enough alone the one that costs least to spill and copy in again; where none does, those
-with a copy off-chip, which cost half as much per byte, before the others, and large before small. Inputs of the
-operator that waits come last in both. Further ties go to the tensor that comes first.
+Victims: `belady`, the one whose next reader comes last in the order, of equal ones the largest
+(Belady 1966 for pages of one size; for sizes that differ it need not be optimal). `greedy`, what
+makes room for the operator at the least cost: of the tensors that free enough alone the one that
+costs least to spill and copy in again; where none does, those with a copy off-chip, which cost half
+as much per byte, before the others, and large before small. Inputs of the operator that waits come
+last in both. Further ties go to the tensor that comes first. `evict_all`: whatever the next
+operator does not need leaves before it runs.
 
-Orders: the one given, or `min_peak_order`, one with the smallest peak footprint, which COSMA (arXiv 2311.18246)
-combines with Belady. Inside jit the same rules are scores of a state of `TensorReplacement-v0`, in the order given;
-`lean` chooses the operator that fits best instead.
+Orders: the one given, or `min_peak_order`, one with the smallest peak footprint, which COSMA (arXiv
+2311.18246) combines with Belady. Inside jit the same rules are scores of a state of
+`TensorReplacement-v0`, in the order given; `lean` chooses the operator that fits best instead.
 """
 
 from __future__ import annotations
@@ -23,26 +26,38 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsched.core.arrays import lookup, take_row
-from jaxsched.envs.memory.replacement import rules as rules
+from jaxsched.envs.memory.deadline import NO_LIMIT, Deadline
+from jaxsched.envs.memory.replacement import rules
 from jaxsched.envs.memory.replacement.graph import Graph
-from jaxsched.envs.memory.replacement.types import ReplacementState, slots_of
+from jaxsched.envs.memory.replacement.types import State, slots_of
 
 SEARCH_LIMIT = 200_000  # operators times sets of them that `min_peak_order` looks at before it goes on with a beam
 BEAM = 32
 
 
 class Played(NamedTuple):
-    """A plan in indices: the operators in order and, per step, what is copied in and where its tensors are."""
+    """A plan in indices: the operators in order and, per step, what is copied in and where its
+    tensors are.
+    """
 
     order: list[int]
     retrieved: list[list[int]]
     address: list[dict[int, int]] | None
 
 
-def play(graph: Graph, capacity: int, order: Sequence[int], victims: str, placement: str) -> Played:
-    """Run the operators in `order`, evicting by `victims`, a key of `VICTIMS`; no operator alone may exceed `capacity`.
+def play(
+    graph: Graph,
+    capacity: int,
+    order: Sequence[int],
+    victims: str,
+    placement: str,
+    deadline: Deadline = NO_LIMIT,
+) -> Played | None:
+    """Run the operators in `order`, evicting by `victims`, a key of `VICTIMS`; None where time was
+    up.
 
-    The rules of `rules.py` on the host, without limits of int32.
+    No operator alone may exceed `capacity`. The rules of `rules.py` on the host, without limits of
+    int32. `evict_all` takes time linear in the operators and is never stopped.
     """
     size, choose = graph.size, VICTIMS[victims]
     position = {op: t for t, op in enumerate(order)}
@@ -52,6 +67,12 @@ def play(graph: Graph, capacity: int, order: Sequence[int], victims: str, placem
     retrieved, address = [], []
     for t, op in enumerate(order):
         mine = slots_of(graph, op)
+        if victims == "evict_all":
+            others = resident.keys() - mine
+            resident = {a: low for a, low in resident.items() if a not in others}
+            copied |= others
+        elif deadline.is_over():
+            return None
         while True:
             deficit = sum(size[a] for a in {*resident, *mine}) - capacity
             entering = [a for a in mine if a not in resident]
@@ -62,7 +83,10 @@ def play(graph: Graph, capacity: int, order: Sequence[int], victims: str, placem
             if placed is not None:
                 break
             next_use = {a: uses[a][bisect.bisect_left(uses[a], t)] for a in resident}
-            victim = max(resident, key=lambda a: (*choose(a, t, next_use[a], size[a], a in copied, deficit), -a))
+            victim = max(
+                resident,
+                key=lambda a: (*choose(a, t, next_use[a], size[a], a in copied, deficit), -a),
+            )
             del resident[victim]
             copied.add(victim)
         retrieved.append([a for a in entering if a in graph.inputs[op]])
@@ -100,14 +124,20 @@ def _greedy(a: int, t: int, next_use: int, size: int, copied: bool, deficit: int
     return rank, -size * (1 if copied else 2) if enough else size
 
 
-VICTIMS: dict[str, Callable[..., tuple[int, ...]]] = {"belady": _belady, "greedy": _greedy}
+VICTIMS: dict[str, Callable[..., tuple[int, ...]]] = {
+    "belady": _belady,
+    "greedy": _greedy,
+    "evict_all": _belady,
+}
 
 
 # ------------------------------------------------------------------------------------------------- orders
 
 
 class _Footprint:
-    """What is resident without any spill while operators run; sets of operators are bits of an int."""
+    """What is resident without any spill while operators run; sets of operators are bits of an
+    int.
+    """
 
     def __init__(self, graph: Graph):
         self.size, self.outputs = graph.size, graph.outputs
@@ -125,7 +155,9 @@ class _Footprint:
         return [op for op in range(self.num_ops) if not done >> op & 1 and not self.waits[op] & ~done]
 
     def run(self, done: int, live: int, op: int) -> tuple[int, int]:
-        """Bytes while `op` runs after the operators `done`, and bytes live after it; `live` are those before it."""
+        """Bytes while `op` runs after the operators `done`, and bytes live after it; `live` are
+        those before it.
+        """
         after = done | 1 << op
         enters = sum(self.size[a] for a in self.outputs[op])
         leaves = sum(self.size[a] for a in self.outputs[op] if not self.readers[a])
@@ -136,24 +168,35 @@ class _Footprint:
                 leaves += self.size[a]
         return live + enters, live + enters - leaves
 
-    def closure(self, done: int, live: int, peak: int, path: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
-        """Run what neither exceeds `peak` nor leaves more live than before: to wait with it is never better."""
-        while True:
+    def closure(
+        self, done: int, live: int, peak: int, path: tuple[int, ...], deadline: Deadline
+    ) -> tuple[int, int, tuple[int, ...]]:
+        """Run what neither exceeds `peak` nor leaves more live than before: to wait with it is
+        never better.
+
+        As far as the deadline allows.
+        """
+        while not deadline.is_over():
             for op in self.ready(done):
                 during, after = self.run(done, live, op)
                 if during <= peak and after <= live:
                     done, live, path = done | 1 << op, after, (*path, op)
                     break
             else:
-                return done, live, path
+                break
+        return done, live, path
 
 
-def min_peak_order(graph: Graph, limit: int = SEARCH_LIMIT) -> tuple[list[int], int, bool]:
-    """An order of the operators, its peak footprint in bytes, and whether no order has a smaller one.
+def min_peak_order(
+    graph: Graph, limit: int = SEARCH_LIMIT, deadline: Deadline = NO_LIMIT
+) -> tuple[list[int], int, bool]:
+    """An order of the operators, its peak footprint in bytes, and whether no order has a smaller
+    one.
 
-    The footprint of an operator is what is resident while it runs if nothing is spilled and backed tensors are loaded
-    for their first reader. Best-first search over the sets of operators that ran; a beam search goes on once operators
-    times sets exceed `limit`, and the order given is returned where nothing better is found.
+    The footprint of an operator is what is resident while it runs if nothing is spilled and backed
+    tensors are loaded for their first reader. Best-first search over the sets of operators that
+    ran; a beam search goes on once operators times sets exceed `limit`, and the order given is
+    returned where nothing better is found, or nothing in time.
     """
     model = _Footprint(graph)
     everything = (1 << model.num_ops) - 1
@@ -161,37 +204,41 @@ def min_peak_order(graph: Graph, limit: int = SEARCH_LIMIT) -> tuple[list[int], 
     best_peak, least = peak_footprint(graph), graph.largest_working_set()
     if best_peak == least:
         return best_order, best_peak, True
-    done, live, path = model.closure(0, 0, least, ())
+    done, live, path = model.closure(0, 0, least, (), deadline)
     queue = [(least, -len(path), 0, done, live, path)]
     seen, count = {done: least}, 0  # the smallest peak with which each set was reached
     while queue:
         peak, _, _, done, live, path = heapq.heappop(queue)
         if done == everything:
             return (list(path), peak, True) if peak < best_peak else (best_order, best_peak, True)
-        if len(seen) * model.num_ops > limit:
+        if len(seen) * model.num_ops > limit or deadline.is_over():
             break
         for op in model.ready(done):
             during, after = model.run(done, live, op)
             high = max(peak, during)
             if high >= best_peak:
                 continue
-            state = model.closure(done | 1 << op, after, high, (*path, op))
+            state = model.closure(done | 1 << op, after, high, (*path, op), deadline)
             if high < seen.get(state[0], high + 1):
                 seen[state[0]] = high
                 count += 1
                 heapq.heappush(queue, (high, -len(state[2]), count, *state))
     else:
         return best_order, best_peak, True
-    order, peak = _beam(model, best_peak)
+    order, peak = _beam(model, best_peak, deadline)
     return (order, peak, False) if order and peak < best_peak else (best_order, best_peak, False)
 
 
-def _beam(model: _Footprint, best_peak: int) -> tuple[list[int], int]:
-    """The best order that a beam of partial orders finds, compared by peak and then by what is live."""
+def _beam(model: _Footprint, best_peak: int, deadline: Deadline) -> tuple[list[int], int]:
+    """The best order that a beam of partial orders finds, compared by peak and then by what is
+    live.
+    """
     layer: dict[int, Any] = {0: (0, 0, ())}
     for _ in range(model.num_ops):
         following: dict[int, Any] = {}
         for done, (peak, live, path) in layer.items():
+            if deadline.is_over():
+                return [], best_peak
             for op in model.ready(done):
                 during, after = model.run(done, live, op)
                 state, key = (max(peak, during), after, (*path, op)), done | 1 << op
@@ -205,7 +252,9 @@ def _beam(model: _Footprint, best_peak: int) -> tuple[list[int], int]:
 
 
 def peak_footprint(graph: Graph) -> int:
-    """The largest footprint of an operator in the order given, in bytes: with so much nothing need be spilled."""
+    """The largest footprint of an operator in the order given, in bytes: with so much nothing need
+    be spilled.
+    """
     model = _Footprint(graph)
     done = live = peak = 0
     for op in range(model.num_ops):
@@ -224,18 +273,20 @@ class Capacities(NamedTuple):
     proved: bool  # no order has a smaller peak footprint
 
 
-def capacities(graph: Graph | dict[str, Any]) -> Capacities:
-    """M_R, M_P and M_H of a graph."""
+def capacities(graph: Graph | dict[str, Any], deadline: Deadline = NO_LIMIT) -> Capacities:
+    """M_R, M_P and M_H of a graph; M_P as far as it is found before the deadline."""
     graph = graph if isinstance(graph, Graph) else Graph.from_dict(graph)
-    least, (_, peak, proved) = graph.largest_working_set(), min_peak_order(graph)
+    least, (_, peak, proved) = graph.largest_working_set(), min_peak_order(graph, deadline=deadline)
     return Capacities(least, peak, (least + peak) // 2, proved)
 
 
 # ----------------------------------------------------------------------------------------------------- scores in jit
 
 
-def deficits(state: ReplacementState) -> Array:
-    """i32[N]: bytes by which each operator exceeds the capacity beside what is resident; <= 0 where it fits."""
+def deficits(state: State) -> Array:
+    """i32[N]: bytes by which each operator exceeds the capacity beside what is resident; <= 0 where
+    it fits.
+    """
     instance = state.instance
     size = lookup(instance.size, instance.slot.ravel()).reshape(instance.slot.shape)
     there = lookup(state.resident.astype(jnp.int32), instance.slot.ravel()).reshape(instance.slot.shape) > 0
@@ -244,25 +295,29 @@ def deficits(state: ReplacementState) -> Array:
     return missing + (used - instance.capacity)
 
 
-def next_use(state: ReplacementState) -> Array:
-    """i32[A]: the first operator in the order given that still reads the tensor; N where there is none."""
+def next_use(state: State) -> Array:
+    """i32[A]: the first operator in the order given that still reads the tensor; N where there is
+    none.
+    """
     step = jnp.arange(state.instance.num_ops, dtype=jnp.int32)[:, None]
     waiting = state.instance.reads & ~state.ran[:, None]
     return jnp.where(waiting, step, state.instance.num_ops).min(0, initial=state.instance.num_ops)
 
 
-def belady(state: ReplacementState) -> Array:
+def belady(state: State) -> Array:
     """The order given; the victim read last in it, of equal ones the largest. i32[N + A]."""
     return jnp.concatenate([_given(state), _ranks(next_use(state), state.instance.size)])
 
 
-def greedy(state: ReplacementState) -> Array:
+def greedy(state: State) -> Array:
     """The order given; the victim that makes room at the least cost. i32[N + A]."""
     return jnp.concatenate([_given(state), _cheapest(state)])
 
 
-def lean(state: ReplacementState) -> Array:
-    """The operator with the least to evict, then the one that leaves least live; victims as in `greedy`. i32[N + A]."""
+def lean(state: State) -> Array:
+    """The operator with the least to evict, then the one that leaves least live; victims as in
+    `greedy`. i32[N + A].
+    """
     instance = state.instance
     size, there, left = (
         lookup(leaf, instance.slot.ravel()).reshape(instance.slot.shape)
@@ -273,23 +328,26 @@ def lean(state: ReplacementState) -> Array:
     return jnp.concatenate([_ranks(-jnp.maximum(deficits(state), 0), leaves - stays), _cheapest(state)])
 
 
-def random(state: ReplacementState) -> Array:
+def random(state: State) -> Array:
     """Equal scores: sampled by `randomised`, a uniformly random legal action. i32[N + A]."""
     return jnp.zeros((state.ran.shape[0] + state.left.shape[0],), jnp.int32)
 
 
-def _given(state: ReplacementState) -> Array:
+def _given(state: State) -> Array:
     return -jnp.arange(state.ran.shape[0], dtype=jnp.int32)
 
 
-def _cheapest(state: ReplacementState) -> Array:
+def _cheapest(state: State) -> Array:
     instance = state.instance
     needed = take_row(instance.reads, state.current) | rules.made_by(instance, state.current)
     deficit = jnp.where(state.resident | needed, instance.size, 0).sum(dtype=jnp.int32) - instance.capacity
     enough = instance.size >= deficit
     rank = jnp.where(enough, 2, state.copied.astype(jnp.int32))
     rank = jnp.where(take_row(instance.reads, state.current), -1, rank)
-    return _ranks(rank, jnp.where(enough, -instance.size * (2 - state.copied.astype(jnp.int32)), instance.size))
+    return _ranks(
+        rank,
+        jnp.where(enough, -instance.size * (2 - state.copied.astype(jnp.int32)), instance.size),
+    )
 
 
 def _ranks(first: Array, second: Array) -> Array:

@@ -1,8 +1,9 @@
 """The frontier observation of tensor replacement: operators left, tensors alive, and the memory.
 
-Nodes are the N operators, the A tensors and one for the memory. Edges join an operator with what it reads and makes, in
-both directions. Amounts of memory are in units of the capacity, times in operators left, so that the same remaining
-problem looks alike whatever its units. The README of the family lists the features.
+Nodes are the N operators, the A tensors and one for the memory. Edges join an operator with what it
+reads and makes, in both directions. Amounts of memory are in units of the capacity, times in
+operators left, so that the same remaining problem looks alike whatever its units. The README of the
+family lists the features.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from jaxsched.core.arrays import lookup, take_row
 from jaxsched.core.graph import GraphObservation, make_graph
 from jaxsched.envs.memory.replacement import rules as rules
 from jaxsched.envs.memory.replacement.heuristics import deficits, next_use
-from jaxsched.envs.memory.replacement.types import ReplacementState
+from jaxsched.envs.memory.replacement.types import State
 
 OPERATOR, TENSOR, MEMORY = 0, 1, 2  # node kinds
-READ, READER, MADE, MAKER = 0, 1, 2, 3  # edge kinds: tensor to reader, reader to tensor, maker to tensor, back
+READ, READER, MADE, MAKER = (
+    0,
+    1,
+    2,
+    3,
+)  # edge kinds: tensor to reader, reader to tensor, maker to tensor, back
 RUN, EVICT = 0, 1  # action kinds
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
-def observe(state: ReplacementState, mask: Array, addressed: bool) -> GraphObservation:
+def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
     """`mask` bool[N + A]: legal actions. N + A + 1 nodes, 2 (R + A) edges, N + A actions."""
     instance = state.instance
     num_ops, num_tensors = instance.num_ops, instance.num_tensors
@@ -126,7 +132,7 @@ def observe(state: ReplacementState, mask: Array, addressed: bool) -> GraphObser
     )
 
 
-def _gaps_beside(state: ReplacementState) -> tuple[Array, Array]:
+def _gaps_beside(state: State) -> tuple[Array, Array]:
     """Free units directly below and above each resident tensor, i32[A] each; 0 for the others."""
     instance, resident = state.instance, state.resident
     high = state.offset + instance.size
@@ -136,7 +142,7 @@ def _gaps_beside(state: ReplacementState) -> tuple[Array, Array]:
     return jnp.where(resident, state.offset - floor, 0), jnp.where(resident, above, 0)
 
 
-def _largest_gap(state: ReplacementState) -> Array:
+def _largest_gap(state: State) -> Array:
     return rules.gaps(state.instance, state.resident, state.offset)[1].max()
 
 

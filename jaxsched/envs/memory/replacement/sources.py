@@ -1,4 +1,6 @@
-"""Random instances of `TensorReplacement-v0`: generated programs at capacities where something must move."""
+"""Random instances of `TensorReplacement-v0`: generated programs at capacities where something must
+move.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ from jaxsched.core.sources import Pool
 from jaxsched.envs.memory import graphs
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import capacities
-from jaxsched.envs.memory.replacement.types import ReplacementInstance, replacement_instance
+from jaxsched.envs.memory.replacement.types import Instance, to_instance
 
-# Drawers of about `n` operators, forward or with gradients, which triple or quadruple the operators.
+# Drawers of about `n` operators, forward or with gradients, which triple or quadruple the
+# operators.
 KINDS: dict[str, Callable[[np.random.Generator, int, bool], dict[str, Any]]] = {
     "layered": lambda rng, n, backward: graphs.layered(
-        rng, max(n // (3 if backward else 1), 2), residual=int(rng.integers(2, 5)), backward=backward
+        rng,
+        max(n // (3 if backward else 1), 2),
+        residual=int(rng.integers(2, 5)),
+        backward=backward,
     ),
     "attention": lambda rng, n, backward: graphs.attention(
         rng, max(n // (39 if backward else 13), 1), backward=backward
@@ -33,7 +39,8 @@ KINDS: dict[str, Callable[[np.random.Generator, int, bool], dict[str, Any]]] = {
 
 
 def draw_graph(rng: np.random.Generator, least: int, most: int) -> Graph:
-    """A program of a random kind, half of them with gradients, with `least` to `most` operators and M_R < M_P.
+    """A program of a random kind, half of them with gradients, with `least` to `most` operators and
+    M_R < M_P.
 
     Raises `ValueError` where a thousand draws find none: the range is too narrow.
     """
@@ -49,12 +56,14 @@ def draw_graph(rng: np.random.Generator, least: int, most: int) -> Graph:
     raise ValueError(f"found no program of {least} to {most} operators in which something must move")
 
 
-def draw_instance(rng: np.random.Generator, least: int, most: int) -> ReplacementInstance:
-    """A graph of `draw_graph` with a capacity uniform in [M_R, M_P), rounded up to the unit of its sizes."""
+def draw_instance(rng: np.random.Generator, least: int, most: int) -> Instance:
+    """A graph of `draw_graph` with a capacity uniform in [M_R, M_P), rounded up to the unit of its
+    sizes.
+    """
     graph = draw_graph(rng, least, most)
     limits, unit = capacities(graph), graph.unit
     low, high = limits.M_R // unit, limits.M_P // unit
-    return replacement_instance(graph, unit * int(rng.integers(low, high)))
+    return to_instance(graph, unit * int(rng.integers(low, high)))
 
 
 @functools.lru_cache(maxsize=8)

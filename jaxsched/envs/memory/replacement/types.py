@@ -1,8 +1,8 @@
 """Data of `TensorReplacement-v0`: plans on the host, the instance, and the state of a partial plan.
 
-Shapes: `N` operators in default order, `A` tensors, `R` reads (pairs of an operator and a tensor it reads), `K` tensors
-of one operator, inputs and outputs together; all padded with zeros and a False mask. Sizes, offsets and traffic are
-bytes in units of the greatest common divisor of all sizes.
+Shapes: `N` operators in default order, `A` tensors, `R` reads (pairs of an operator and a tensor it
+reads), `K` tensors of one operator, inputs and outputs together; all padded with zeros and a False
+mask. Sizes, offsets and traffic are bytes in units of the greatest common divisor of all sizes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.types import INT32_MAX
 
 MAX_CELLS = 2**26  # operators times tensors, or tensors squared
-SCHEDULES = ("fixed", "free")
-PLACEMENTS = ("bytes", "address")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ReplacementPlan:
-    """An order of the operators and what is moved before each. `bound <= optimum <= traffic`; `proved`: they meet.
+class Plan:
+    """An order of the operators and what is moved before each. `bound <= optimum <= traffic`;
+    `proved`: they meet.
 
-    `steps[t]` is a dict: `op`; `spill`, copied out before it, of what was resident in the step before; `retrieve`,
-    copied in for it, first loads of backed tensors included; `keep`, resident since the step before; `address`, the
-    offset of everything resident while it runs, `keep`, `retrieve` and its outputs (None with `placement="bytes"`).
+    `steps[t]` is a dict: `op`; `spill`, copied out before it, of what was resident in the step
+    before; `retrieve`, copied in for it, first loads of backed tensors included; `keep`, resident
+    since the step before; `address`, the offset of everything resident while it runs, `keep`,
+    `retrieve` and its outputs (None with `placement="bytes"`). `method` is what found the plan;
+    where that is not the method that was asked for, `note` says why.
     """
 
     steps: list[dict[str, Any]]
@@ -44,15 +45,17 @@ class ReplacementPlan:
     compulsory: int  # bytes of first loads of backed tensors
     method: str = ""
     seconds: float = 0.0
+    note: str = ""
 
     def __str__(self) -> str:
         return (
             f"{self.traffic} bytes moved, lower bound {self.bound}{' (optimal)' if self.proved else ''}, and "
             f"{self.compulsory} of first loads, {self.method} in {self.seconds:.2f} s"
+            f"{f'; {self.note}' if self.note else ''}"
         )
 
 
-class ReplacementInstance(struct.PyTreeNode):
+class Instance(struct.PyTreeNode):
     """A graph and a capacity."""
 
     size: Array  # i32[A]  units; 0 in padding
@@ -79,10 +82,10 @@ class ReplacementInstance(struct.PyTreeNode):
         return self.reads.shape[-1]
 
 
-class ReplacementState(struct.PyTreeNode):
+class State(struct.PyTreeNode):
     """A partial plan: what ran, what is resident, and the operator that waits for room."""
 
-    instance: ReplacementInstance
+    instance: Instance
     ran_at: Array  # i32[N]  the step at which the operator ran; 0 where it has not (yet)
     ran: Array  # bool[N]
     created: Array  # bool[A]  it was in fast memory at some time; backed tensors: loaded once
@@ -105,11 +108,12 @@ class ReplacementState(struct.PyTreeNode):
         return (self.left_to_run == 0) | self.stuck
 
 
-def replacement_instance(graph: Graph | Mapping[str, Any], capacity: int) -> ReplacementInstance:
+def to_instance(graph: Graph | Mapping[str, Any], capacity: int) -> Instance:
     """The graph as an instance, on the host; `capacity` in bytes.
 
-    Raises `InstanceError` for a malformed graph, where traffic could exceed int32 in units of the greatest common
-    divisor of the sizes, or for more than 2**26 pairs of operators and tensors, or of tensors.
+    Raises `InstanceError` for a malformed graph, where traffic could exceed int32 in units of the
+    greatest common divisor of the sizes, or for more than 2**26 pairs of operators and tensors, or
+    of tensors.
     """
     graph = graph if isinstance(graph, Graph) else Graph.from_dict(graph)
     num_ops, num_tensors, unit = len(graph.op_ids), len(graph.size), graph.unit
@@ -146,17 +150,24 @@ def replacement_instance(graph: Graph | Mapping[str, Any], capacity: int) -> Rep
         "slot_mask": slot_mask,
         "capacity": np.asarray(min(int(capacity) // unit, INT32_MAX), np.int32),
     }
-    return ReplacementInstance(**fields)
+    return Instance(**fields)
 
 
 def slots_of(graph: Graph, op: int) -> list[int]:
-    """The tensors of an operator in the order in which they are placed: largest first, of equal ones the first."""
+    """The tensors of an operator in the order in which they are placed: largest first, of equal
+    ones the first.
+    """
     return sorted((*graph.inputs[op], *graph.outputs[op]), key=lambda a: (-graph.size[a], a))
 
 
-def to_graph(instance: ReplacementInstance) -> Graph:
-    """The graph of an instance on the host, in units; operators and tensors are their own ids. Padding is dropped."""
-    ops, tensors = np.flatnonzero(instance.op_mask).tolist(), np.flatnonzero(instance.tensor_mask).tolist()
+def to_graph(instance: Instance) -> Graph:
+    """The graph of an instance on the host, in units; operators and tensors are their own ids.
+    Padding is dropped.
+    """
+    ops, tensors = (
+        np.flatnonzero(instance.op_mask).tolist(),
+        np.flatnonzero(instance.tensor_mask).tolist(),
+    )
     backed, producer = np.asarray(instance.backed), np.asarray(instance.producer)
     reads = np.asarray(instance.reads)
     return Graph(
@@ -171,12 +182,17 @@ def to_graph(instance: ReplacementInstance) -> Graph:
 
 
 def assemble(
-    graph: Graph, order: Sequence[int], retrieved: Sequence[Iterable[int]], address: Sequence[Mapping[int, int]] | None
+    graph: Graph,
+    order: Sequence[int],
+    retrieved: Sequence[Iterable[int]],
+    address: Sequence[Mapping[int, int]] | None,
 ) -> list[dict[str, Any]]:
-    """The steps of a plan from its order of operators and, per step, the inputs copied in and the offsets of its own.
+    """The steps of a plan from its order of operators and, per step, the inputs copied in and the
+    offsets of its own.
 
-    A tensor is kept from a use to the next one that it is not retrieved for; a tensor that is retrieved again is
-    spilled after the last use before that. `address[t]` has the inputs and outputs of step t.
+    A tensor is kept from a use to the next one that it is not retrieved for; a tensor that is
+    retrieved again is spilled after the last use before that. `address[t]` has the inputs and
+    outputs of step t.
     """
     fetched = [set(ids) for ids in retrieved]
     keep, spill = residency(graph, order, fetched)
@@ -203,7 +219,9 @@ def assemble(
 def residency(
     graph: Graph, order: Sequence[int], retrieved: Sequence[Iterable[int]]
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Per step, the tensors that are kept since the step before and those spilled before it, see `assemble`."""
+    """Per step, the tensors that are kept since the step before and those spilled before it, see
+    `assemble`.
+    """
     uses: dict[int, list[int]] = {}  # tensor -> steps that make or read it
     for t, op in enumerate(order):
         for a in (*graph.inputs[op], *graph.outputs[op]):
@@ -224,7 +242,9 @@ def residency(
 
 
 def traffic_of(graph: Graph, retrieved: Sequence[Iterable[int]]) -> tuple[int, int]:
-    """Bytes spilled and retrieved, and bytes of first loads, of a plan that copies in these tensors per step."""
+    """Bytes spilled and retrieved, and bytes of first loads, of a plan that copies in these tensors
+    per step.
+    """
     count = [0] * len(graph.size)
     for ids in retrieved:
         for a in ids:

@@ -1,4 +1,6 @@
-"""The judge of finished plans of tensor replacement: written from the problem statement, not from the rules."""
+"""The judge of finished plans of tensor replacement: written from the problem statement, not from
+the rules.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,23 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxsched.envs.memory.replacement.graph import Graph
-from jaxsched.envs.memory.replacement.types import ReplacementInstance, ReplacementPlan, to_graph
+from jaxsched.envs.memory.replacement.types import Instance, Plan, to_graph
 
 _MOST = 20  # faults listed
 _FIELDS = ("op", "spill", "retrieve", "keep", "address")
 
 
-def verify_replacement(graph: Graph, plan: ReplacementPlan) -> list[str]:
+def verify_replacement(graph: Graph, plan: Plan) -> list[str]:
     """Everything wrong with a plan of the graph, one line each (20 at most).
 
-    Every operator runs once, after those that make its inputs, and in the order given if the schedule is fixed; what is
-    kept was resident, what is spilled was resident and is spilled once, what is retrieved has a copy off-chip; inputs
-    and outputs are resident while an operator runs, everything resident fits, in sum and at its addresses, and stays at
-    its address while it is kept; and the totals and the claim of a proof are right.
+    Every operator runs once, after those that make its inputs, and in the order given if the
+    schedule is fixed; what is kept was resident, what is spilled was resident and is spilled once,
+    what is retrieved has a copy off-chip; inputs and outputs are resident while an operator runs,
+    everything resident fits, in sum and at its addresses, and stays at its address while it is
+    kept; and the totals and the claim of a proof are right.
     """
     faults = _malformed(graph, plan)
     if faults:
@@ -101,16 +106,36 @@ def verify_replacement(graph: Graph, plan: ReplacementPlan) -> list[str]:
     return faults[:_MOST]
 
 
-def validate_replacement(instance: ReplacementInstance, plan: ReplacementPlan) -> list[str]:
+def validate(instance: Instance, plan: Plan) -> list[str]:
     """Everything wrong with the plan of an instance, in its units: ids are indices."""
     faults = verify_replacement(to_graph(instance), plan)
     if plan.capacity != int(instance.capacity):
-        faults = [f"the plan is for a capacity of {plan.capacity}, not {int(instance.capacity)}", *faults]
+        faults = [
+            f"the plan is for a capacity of {plan.capacity}, not {int(instance.capacity)}",
+            *faults,
+        ]
     return faults[:_MOST]
 
 
-def _malformed(graph: Graph, plan: ReplacementPlan) -> list[str]:
-    """What does not have the form of a plan of this graph; nothing else can be judged while there is any."""
+def measure(instance: Instance, plan: Plan) -> int:
+    """Bytes spilled and retrieved in the steps, in units, without the first load of each backed
+    tensor.
+    """
+    size, backed = np.asarray(instance.size).tolist(), np.asarray(instance.backed).tolist()
+    loaded: set[int] = set()
+    moved = 0
+    for step in plan.steps:
+        moved += sum(size[a] for a in step["spill"])
+        for a in step["retrieve"]:
+            moved += size[a] if not backed[a] or a in loaded else 0
+            loaded.add(a)
+    return moved
+
+
+def _malformed(graph: Graph, plan: Plan) -> list[str]:
+    """What does not have the form of a plan of this graph; nothing else can be judged while there
+    is any.
+    """
     faults = []
     if plan.schedule not in ("fixed", "free") or plan.placement not in ("bytes", "address"):
         faults.append(f"unknown schedule {plan.schedule!r} or placement {plan.placement!r}")
