@@ -36,8 +36,8 @@ import numpy as np
 
 import jaxsched
 from jaxsched.core import rollout
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs import memory
-from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.backup import play

@@ -9,7 +9,7 @@ import pytest
 import jaxsched
 from jaxsched.core import EpisodeStats, TimeLimit, greedy, rollout
 
-DEFAULTS = [(env_id, {}) for env_id in jaxsched.list_envs() if "Shop" in env_id or env_id == "SoC-v0"]
+DEFAULTS = [(env_id, {}) for env_id in jaxsched.list_envs()]
 OTHERS = [
     *[
         ("JobShop-v0", {"candidates": mode, "objective": objective})

@@ -14,11 +14,11 @@ import pytest
 
 import jaxsched
 from jaxsched.core import Infeasible, InstanceError, UnknownNameError, greedy
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs import memory
 from jaxsched.envs.memory import deadline
 from jaxsched.envs.memory.allocation import exact, search
 from jaxsched.envs.memory.allocation.heuristics import stacked
-from jaxsched.envs.memory.deadline import Deadline
 from tests.envs.memory.cases import random_rows, small_rows, to_reference
 from tests.reference import allocation as reference
 

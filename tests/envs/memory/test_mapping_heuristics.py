@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs import memory
-from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.mapping import heuristics, plain, rules
 from jaxsched.envs.memory.mapping.backup import play
 from jaxsched.envs.memory.mapping.heuristics import HEURISTICS, SCORES

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.allocation.types import Instance
-from jaxsched.envs.memory.deadline import Deadline
 
 
 def solve(
@@ -34,7 +34,7 @@ def solve(
     depends on `seed` only. The building of the model counts against the deadline. Raises
     `ImportError` without OR-Tools.
     """
-    solver = Solver("exact allocation", max(deadline.left(), 0.01), num_workers, seed)
+    solver = Solver("exact allocation", deadline, num_workers, seed)
     size, alignment = np.asarray(instance.size), np.asarray(instance.alignment)
     low, thick = np.asarray(instance.pinned_offset), np.asarray(instance.pinned_size)
     lower = _lower_bound(instance)
@@ -82,7 +82,6 @@ def solve(
 
     if stopper:
         stopper(solver.solver.stop_search)
-    solver.limit(max(deadline.left(), 0.01))
     bound = solver.solve(model, lower, highest, Reporter(), has_solution=target is None)
     if target is not None:
         bound = highest + 1 if solver.infeasible else lower

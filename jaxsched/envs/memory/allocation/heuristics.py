@@ -26,9 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.allocation import rules
 from jaxsched.envs.memory.allocation.types import State
-from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.types import Buffers
 
 ORDERS = ("size", "duration", "area", "start")

@@ -14,6 +14,7 @@ from jax import random
 
 from jaxsched.core.callables import as_key
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.deadline import Deadline
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
 from jaxsched.core.padding import bucket
@@ -23,7 +24,6 @@ from jaxsched.envs.memory.allocation import exact, search, supermalloc
 from jaxsched.envs.memory.allocation.env import StaticAllocation
 from jaxsched.envs.memory.allocation.heuristics import HEURISTICS, heuristic, stacked
 from jaxsched.envs.memory.allocation.types import Instance, to_buffers, to_instance
-from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.types import Buffers, Plan, live_sizes, lower_bound
 
 START_SECONDS = 1.0  # that the first heuristic may take whatever the time limit

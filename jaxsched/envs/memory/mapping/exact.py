@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.envs.memory.deadline import Deadline
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.mapping import rules
 from jaxsched.envs.memory.mapping.play import Mapped, lower_bound
 from jaxsched.envs.memory.mapping.replay import problem_of_instance

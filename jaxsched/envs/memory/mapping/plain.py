@@ -15,12 +15,12 @@ from jax import random
 from jaxsched.core.arrays import put
 from jaxsched.core.callables import as_key
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.deadline import Deadline
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_to
 from jaxsched.core.result import Result
 from jaxsched.core.rollout import rollout
-from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.mapping import backup as mending
 from jaxsched.envs.memory.mapping import exact
 from jaxsched.envs.memory.mapping.env import MemoryMap

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsched.envs.memory.deadline import Deadline
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.mapping.replay import Effect, Problem, Replay
 from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, NOCOPY
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxsched.core.cpsat import Solver
-from jaxsched.envs.memory.deadline import Deadline
+from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.mapping.replay import Problem
 from jaxsched.envs.memory.mapping.types import COPY, DROP, NOCOPY
 
@@ -43,12 +43,11 @@ def relax(problem: Problem, *, deadline: Deadline, num_workers: int | None = Non
 
     Raises `ImportError` without OR-Tools.
     """
-    solver = Solver("the bound", max(deadline.left(), 0.01), num_workers, seed)
+    solver = Solver("the bound", deadline, num_workers, seed)
     built = relaxation(problem, solver.cp_model, deadline)
     if built is None:
         return Relaxed(0, None)
     model, moves = built
-    solver.limit(deadline.left())
     bound = solver.solve(model, sum(problem.compute), sum(_supply(problem)))
     if not solver.found:
         return Relaxed(bound, None)

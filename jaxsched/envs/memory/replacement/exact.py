@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.deadline import Deadline
 from jaxsched.core.errors import InstanceError
-from jaxsched.envs.memory.deadline import Deadline
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import Played
 from jaxsched.envs.memory.replacement.types import residency, traffic_of
@@ -116,7 +116,7 @@ def solve_window(
     What is kept into the window may stay or leave; what the plan keeps beyond it may be lost, for a
     retrieve later on. The result is never worse than `plan`.
     """
-    solver = Solver("exact replacement", max(deadline.left(), 0.01), num_workers, seed)
+    solver = Solver("exact replacement", deadline, num_workers, seed)
     unit = graph.unit
     room = capacity // unit
     size = [value // unit for value in graph.size]
@@ -222,7 +222,6 @@ def solve_window(
         model.add_hint(variable, value)
 
     known = traffic_of(graph, plan.retrieved)[0]
-    solver.limit(max(deadline.left(), 0.01))
     bound = solver.solve(model, 0, known // unit) * unit
     if not solver.found:
         return plan, bound

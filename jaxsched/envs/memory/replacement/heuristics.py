@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsched.core.arrays import lookup, take_row
-from jaxsched.envs.memory.deadline import NO_LIMIT, Deadline
+from jaxsched.core.deadline import NO_LIMIT, Deadline
 from jaxsched.envs.memory.replacement import rules
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.types import State, slots_of

@@ -14,11 +14,11 @@ from jax import random
 
 from jaxsched.core.callables import as_key
 from jaxsched.core.cpsat import Solver
+from jaxsched.core.deadline import NO_LIMIT, Deadline
 from jaxsched.core.environment import Policy
 from jaxsched.core.errors import Infeasible, UnknownNameError
 from jaxsched.core.result import Result
 from jaxsched.core.rollout import rollout
-from jaxsched.envs.memory.deadline import NO_LIMIT, Deadline
 from jaxsched.envs.memory.replacement import exact
 from jaxsched.envs.memory.replacement.env import TensorReplacement, played
 from jaxsched.envs.memory.replacement.graph import Graph
