@@ -184,7 +184,7 @@ def lowest(state: State) -> Array:
 def least_waste(state: State) -> Array:
     """The least unusable area under it, ties to the lowest index. f32[N]."""
     live = state.instance.live
-    gap = jnp.where(live, rules.offsets(state)[:, None] - state.top, 0)
+    gap = jnp.where(live, rules.offsets(state)[:, None] - state.top[None], 0)
     return -gap.astype(jnp.float32).sum(-1)
 
 
@@ -195,7 +195,7 @@ def random(state: State) -> Array:
 
 def _ranks(first: Array, second: Array) -> Array:
     """i32[N]: position in the ascending order of (first, second), the same for ties."""
-    above = (first[:, None] > first) | ((first[:, None] == first) & (second[:, None] > second))
+    above = (first[:, None] > first[None]) | ((first[:, None] == first[None]) & (second[:, None] > second[None]))
     return above.sum(-1, dtype=jnp.int32)
 
 

@@ -55,8 +55,8 @@ def observe(state: State, mask: Array) -> GraphObservation:
     section = jnp.arange(num_sections, dtype=jnp.int32)
     hole, support = reduce_together(
         [
-            (SUM, jnp.where(live, (offset[:, None] - state.top).astype(jnp.float32), 0)),
-            (MIN, jnp.where(live & (state.top == floor[:, None]), section, num_sections)),
+            (SUM, jnp.where(live, (offset[:, None] - state.top[None]).astype(jnp.float32), 0)),
+            (MIN, jnp.where(live & (state.top[None] == floor[:, None]), section, num_sections)),
         ],
         1,
     )
@@ -68,42 +68,42 @@ def observe(state: State, mask: Array) -> GraphObservation:
         ],
         0,
     )
-    shares = instance.beside & waiting[:, None] & waiting
+    shares = instance.beside & waiting[:, None] & waiting[None]
 
     num_waiting = jnp.maximum(waiting.sum(dtype=jnp.int32), 1).astype(jnp.float32)
     num_busy = jnp.maximum(busy.sum(dtype=jnp.int32), 1).astype(jnp.float32)
     length_or_one = jnp.maximum(length, 1).astype(jnp.float32)
-    area = size.astype(jnp.float32) * length
+    area = size.astype(jnp.float32) * length.astype(jnp.float32)
     after = offset + most  # the bound in its own sections once it is placed
 
     buffers = [
-        size * unit,
-        length / num_busy,
+        size.astype(jnp.float32) * unit,
+        length.astype(jnp.float32) / num_busy,
         area / jnp.maximum(area.max(initial=0), 1),
-        (offset - base) * unit,
-        (offset + size - base) * unit,
+        (offset - base).astype(jnp.float32) * unit,
+        (offset + size - base).astype(jnp.float32) * unit,
         hole / length_or_one * unit,
         hole / jnp.maximum(area, 1),
-        most * unit,
+        most.astype(jnp.float32) * unit,
         summed / length_or_one * unit,
-        (after - bound) * unit,
-        (highest - bound) * unit,
-        (floor - base) * unit,
-        shares.sum(-1, dtype=jnp.int32) / num_waiting,
-        around / num_waiting,
+        (after - bound).astype(jnp.float32) * unit,
+        (highest - bound).astype(jnp.float32) * unit,
+        (floor - base).astype(jnp.float32) * unit,
+        shares.sum(-1, dtype=jnp.int32).astype(jnp.float32) / num_waiting,
+        around.astype(jnp.float32) / num_waiting,
         jnp.broadcast_to(num_waiting / (num_waiting + num_busy), (num_buffers,)),
     ]
     sections = [
-        (state.top - base) * unit,
-        state.left * unit,
-        (state.top + state.left - bound) * unit,
-        crowd / num_waiting,
-        largest * unit,
-        (lowest - base) * unit,
+        (state.top - base).astype(jnp.float32) * unit,
+        state.left.astype(jnp.float32) * unit,
+        (state.top + state.left - bound).astype(jnp.float32) * unit,
+        crowd.astype(jnp.float32) / num_waiting,
+        largest.astype(jnp.float32) * unit,
+        (lowest - base).astype(jnp.float32) * unit,
     ]
     section_features = jnp.pad(_stack(sections, busy), ((0, len(buffers) - len(sections)), (0, 0)))
     nodes = jnp.concatenate([_stack(buffers, waiting), section_features], 1).T
-    pair = jnp.stack([jnp.maximum(after - bound, 0) * unit, hole / length_or_one * unit], -1)
+    pair = jnp.stack([jnp.maximum(after - bound, 0).astype(jnp.float32) * unit, hole / length_or_one * unit], -1)
 
     receivers, senders = np.divmod(np.arange(num_buffers * num_buffers), num_buffers)
     one, other = num_buffers + np.arange(num_sections - 1), num_buffers + np.arange(1, num_sections)

@@ -64,11 +64,11 @@ def clear(instance: Instance, floor: Array, size: Array, alignment: Array, live:
     buffer.
     """
     low, high = instance.pinned_offset, instance.pinned_offset + instance.pinned_size
-    beside = (instance.pinned_live & live).any(-1)
+    beside = (instance.pinned_live & live[None]).any(-1)
     start = jnp.append(jnp.maximum(high, floor), floor)  # [F + 1]
     alignment = jnp.maximum(alignment, 1)
     start = (start + alignment - 1) // alignment * alignment
-    blocked = (beside & (low < start[:, None] + size) & (start[:, None] < high)).any(-1)
+    blocked = (beside[None] & (low[None] < start[:, None] + size) & (start[:, None] < high[None])).any(-1)
     return jnp.where(blocked, HIGHEST, start).min()
 
 
@@ -85,7 +85,7 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
         offset=put(state.offset, offset, buffer),
         top=jnp.where(live, offset + size, state.top),
         left=state.left - jnp.where(live, size, 0),
-        left_to_place=state.left_to_place - (buffer < instance.num_buffers),
+        left_to_place=state.left_to_place - (buffer < instance.num_buffers).astype(jnp.int32),
     )
     return after.replace(overflow=_exceeds(bound(after, settings), instance, settings))
 

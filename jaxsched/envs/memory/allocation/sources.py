@@ -60,10 +60,10 @@ def from_arrays(start: Array, duration: Array, size: Array) -> Instance:
     constrains anything.
     """
     num = start.shape[0]
-    live = (start[:, None] <= start) & (start < (start + duration)[:, None])
+    live = (start[:, None] <= start[None]) & (start[None] < (start + duration)[:, None])
     index = jnp.arange(num, dtype=jnp.int32)
-    same = (start[:, None] == start) & (duration[:, None] == duration) & (size[:, None] == size)
-    before = same & (index < index[:, None])
+    same = (start[:, None] == start[None]) & (duration[:, None] == duration[None]) & (size[:, None] == size[None])
+    before = same & (index[None] < index[:, None])
     none = jnp.zeros((0,), jnp.int32)
     return Instance(
         size=size,
@@ -71,7 +71,9 @@ def from_arrays(start: Array, duration: Array, size: Array) -> Instance:
         start=start - start[0],
         duration=duration,
         live=live,
-        beside=(start[:, None] < start + duration) & (start < (start + duration)[:, None]) & (index[:, None] != index),
+        beside=(start[:, None] < (start + duration)[None])
+        & (start[None] < (start + duration)[:, None])
+        & (index[:, None] != index[None]),
         twin=jnp.where(before.any(-1), jnp.where(before, index, 0).max(-1), index),
         buffer_mask=jnp.ones((num,), jnp.bool_),
         section_mask=jnp.ones((num,), jnp.bool_),

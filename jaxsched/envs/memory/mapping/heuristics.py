@@ -40,8 +40,8 @@ def residents(state: State) -> Array:
     now = take(instance.time, state.position) + 1
     low, high = state.offset, state.offset + instance.width
     used = state.begin < state.end
-    later = jnp.maximum(state.begin, state.end[:, None]) < jnp.minimum(state.end, now)  # [value, block]
-    taken = later & used & (low < high[:, None]) & (low[:, None] < high)
+    later = jnp.maximum(state.begin[None], state.end[:, None]) < jnp.minimum(state.end, now)[None]  # [value, block]
+    taken = later & used[None] & (low[None] < high[:, None]) & (low[:, None] < high[None])
     return waits & ~taken.any(-1)
 
 
@@ -96,10 +96,12 @@ def msa_plan(instance: Instance) -> Array:
     alone = jnp.maximum(compute, memory) - jnp.maximum(compute, memory - instance.slow + instance.fast)
     can = rules.attainable(instance) & instance.access_mask
     ids = jnp.arange(instance.num_values, dtype=jnp.int32)
-    mine = (instance.value == ids[:, None]) & can  # [V, A]
+    mine = (instance.value[None] == ids[:, None]) & can[None]  # [V, A]
     benefit = jnp.where(mine, alone, 0).sum(-1, dtype=jnp.int32)
     width = jnp.where(mine, instance.width, 0).max(-1)
-    order = jnp.argsort(-benefit / jnp.sqrt(jnp.maximum(width, 1).astype(jnp.float32)), stable=True)
+    order = jnp.argsort(
+        (-benefit).astype(jnp.float32) / jnp.sqrt(jnp.maximum(width, 1).astype(jnp.float32)), stable=True
+    )
 
     def place(carry, value):
         used, wanted = carry

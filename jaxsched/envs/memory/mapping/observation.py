@@ -47,15 +47,15 @@ def observe(state: State) -> GraphObservation:
     memory, compute, _, _ = lookup(times, instance.time).T
     saved = instance.slow - instance.fast
     gain = jnp.maximum(compute, memory) - jnp.maximum(compute, memory - saved)
-    of = instance.value == jnp.arange(num_values, dtype=jnp.int32)[:, None]  # [V, A]
+    of = instance.value[None] == jnp.arange(num_values, dtype=jnp.int32)[:, None]  # [V, A]
     uses = next_use(state)
     stays = residents(state)
     out = pushed_out(state, stays)
     is_write = take(instance.is_write, position)
 
     # Values, by their next access and their last one.
-    has_next = (of & is_first).any(-1)
-    upcoming = jnp.where(of & is_first, index, 0).sum(-1, dtype=jnp.int32)
+    has_next = (of & is_first[None]).any(-1)
+    upcoming = jnp.where(of & is_first[None], index, 0).sum(-1, dtype=jnp.int32)
     columns = (
         instance.previous,
         instance.leader,
@@ -75,19 +75,19 @@ def observe(state: State) -> GraphObservation:
     was_fast = is_begun & (end > 0)
     is_bound = (leader != upcoming) & (leader < state.position)
     bound_slow = lookup(state.action, leader) == DROP
-    left = of & is_open
+    left = of & is_open[None]
     values = [
-        width * unit,
-        saving * tick,
-        demand * tick,
-        due * DISTANCE,
-        gain_next * tick,
-        left.sum(-1, dtype=jnp.int32) * DISTANCE,
-        jnp.where(left, gain, 0).sum(-1, dtype=jnp.int32) * tick,
+        width.astype(jnp.float32) * unit,
+        saving.astype(jnp.float32) * tick,
+        demand.astype(jnp.float32) * tick,
+        due.astype(jnp.float32) * DISTANCE,
+        gain_next.astype(jnp.float32) * tick,
+        left.sum(-1, dtype=jnp.int32).astype(jnp.float32) * DISTANCE,
+        jnp.where(left, gain, 0).sum(-1, dtype=jnp.int32).astype(jnp.float32) * tick,
         is_begun & (stays_now > 0),
         is_begun & (ready == NEVER),
         was_fast,
-        jnp.where(was_fast, now + 1 - end, 0) * DISTANCE,
+        jnp.where(was_fast, now + 1 - end, 0).astype(jnp.float32) * DISTANCE,
         upcoming == state.position,
         instance.is_input,
         output,
@@ -102,19 +102,19 @@ def observe(state: State) -> GraphObservation:
     inside = (slots >= 0) & (slots < instance.num_instructions)
     memory, compute, supply, is_real = lookup(times, jnp.where(inside, slots, instance.num_instructions)).T
     is_slot = (is_real > 0) & ~state.done
-    blocks = (state.begin[:, None] <= slots) & (slots < state.end[:, None])  # [A, W]
-    wants = stays[:, None] & (state.end[:, None] <= slots) & (slots <= uses[:, None])
-    comes = is_open[:, None] & (instance.time[:, None] == slots)
+    blocks = (state.begin[:, None] <= slots[None]) & (slots[None] < state.end[:, None])  # [A, W]
+    wants = stays[:, None] & (state.end[:, None] <= slots[None]) & (slots[None] <= uses[:, None])
+    comes = is_open[:, None] & (instance.time[:, None] == slots[None])
     width = instance.width[:, None]
     columns = [
-        supply * tick,
-        jnp.maximum(compute, memory) * tick,
-        (memory - compute) * tick,
-        jnp.where(comes, saved[:, None], 0).sum(0, dtype=jnp.int32) * tick,
-        jnp.where(blocks, width, 0).sum(0, dtype=jnp.int32) * unit,
-        jnp.where(wants, width, 0).sum(0, dtype=jnp.int32) * unit,
-        comes.sum(0, dtype=jnp.int32) * DISTANCE,
-        (slots - now) * DISTANCE,
+        supply.astype(jnp.float32) * tick,
+        jnp.maximum(compute, memory).astype(jnp.float32) * tick,
+        (memory - compute).astype(jnp.float32) * tick,
+        jnp.where(comes, saved[:, None], 0).sum(0, dtype=jnp.int32).astype(jnp.float32) * tick,
+        jnp.where(blocks, width, 0).sum(0, dtype=jnp.int32).astype(jnp.float32) * unit,
+        jnp.where(wants, width, 0).sum(0, dtype=jnp.int32).astype(jnp.float32) * unit,
+        comes.sum(0, dtype=jnp.int32).astype(jnp.float32) * DISTANCE,
+        (slots - now).astype(jnp.float32) * DISTANCE,
         slots == now,
     ]
     padding = ((0, len(values) - len(columns)), (0, 0))
@@ -133,20 +133,20 @@ def observe(state: State) -> GraphObservation:
     )
     lost = jnp.where(out, lost, 0).sum(-1, dtype=jnp.int32)
     pair = [
-        is_fast * choices.gain * tick,
-        is_fast * take(saved, position) * tick,
-        jnp.stack([taken, none, choices.writes_back * taken]) * tick,
-        (choices.end - choices.begin) * DISTANCE,
-        comes_in * lost[0] * unit,
-        comes_in * lost[1] * unit,
-        comes_in * lost[2] * tick,
+        (is_fast * choices.gain).astype(jnp.float32) * tick,
+        (is_fast * take(saved, position)).astype(jnp.float32) * tick,
+        jnp.stack([taken, none, choices.writes_back.astype(jnp.int32) * taken]).astype(jnp.float32) * tick,
+        (choices.end - choices.begin).astype(jnp.float32) * DISTANCE,
+        (comes_in * lost[0]).astype(jnp.float32) * unit,
+        (comes_in * lost[1]).astype(jnp.float32) * unit,
+        (comes_in * lost[2]).astype(jnp.float32) * tick,
         jnp.broadcast_to(take(instance.following, position) != position, (3,)),
     ]
     pair = _stack(pair, choices.legal).T
 
     # Edges from values to slots and back, then between slots.
-    holds = (is_begun[:, None] & (begin[:, None] <= slots) & (slots < end[:, None])).ravel()
-    read = ((due + now)[:, None] == slots).ravel()
+    holds = (is_begun[:, None] & (begin[:, None] <= slots[None]) & (slots[None] < end[:, None])).ravel()
+    read = ((due + now)[:, None] == slots[None]).ravel()
     value_end, slot_end = np.divmod(np.arange(num_values * num_slots), num_slots)
     slot_end = num_values + slot_end
     one, other = num_values + np.arange(num_slots - 1), num_values + np.arange(1, num_slots)

@@ -65,7 +65,7 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
     takes = (action == COPY) | ((action == DROP) & choices.writes_back)
     saved = jnp.where(is_fast, take(instance.slow, access) - take(instance.fast, access), 0)
     after = state.replace(
-        position=state.position + legal,
+        position=state.position + legal.astype(jnp.int32),
         action=put(state.action, action, access),
         begin=put(state.begin, take(choices.begin, action), access),
         end=put(state.end, take(choices.end, action), access),
@@ -215,10 +215,10 @@ def attainable(instance: Instance) -> Array:
     memory = segment_sum(jnp.where(instance.access_mask, instance.slow, 0), instance.time, instance.num_instructions)
     passed = jnp.cumsum(jnp.maximum(instance.compute, memory), dtype=jnp.int32)
     passed = jnp.concatenate([jnp.zeros((1,), jnp.int32), passed])  # [T + 1]
-    same = (instance.value[:, None] == instance.value) & instance.access_mask
-    write = jnp.where(same & instance.is_write, instance.time + 1, 0).max(-1)  # 0 for inputs
+    same = (instance.value[:, None] == instance.value[None]) & instance.access_mask[None]
+    write = jnp.where(same & instance.is_write[None], instance.time + 1, 0).max(-1)  # 0 for inputs
     is_late = passed[instance.time] - passed[write] < instance.demand
-    by_copy = instance.is_output | ~(same & instance.is_write).any(-1)
+    by_copy = instance.is_output | ~(same & instance.is_write[None]).any(-1)
     return (instance.width <= instance.capacity) & ~(by_copy & is_late) & ~(instance.is_write & instance.is_output)
 
 
@@ -258,7 +258,7 @@ def _best_fit(state: State, begin: Array, end: Array, width: Array) -> tuple[Arr
     blocks = _blocks(state, begin, end)
     low, high = state.offset, state.offset + state.instance.width
     starts = jnp.concatenate([jnp.zeros((1,), jnp.int32), jnp.where(blocks, high, 0)])
-    above = blocks & (high > starts[:, None])
+    above = blocks[None] & (high[None] > starts[:, None])
     gap = jnp.where(above, low, state.instance.capacity).min(-1) - starts  # negative inside a block
     gap = jnp.where(gap >= width, gap, HIGHEST)
     smallest = gap.min()

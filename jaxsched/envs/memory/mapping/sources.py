@@ -64,7 +64,7 @@ class RandomPrograms:
         # Each instruction reads two values and writes one: the nearer of two random ones, and any
         # other.
         known = self.num_inputs + jnp.arange(num, dtype=jnp.int32)
-        near = known - 1 - draw(keys[0], (2, num), 0, known).min(0)
+        near = known - 1 - draw(keys[0], (2, num), 0, known[None]).min(0)
         other = (near + 1 + draw(keys[1], (num,), 0, known - 1)) % known
         value = jnp.stack([near, other, known], -1).ravel()
         time = jnp.repeat(jnp.arange(num, dtype=jnp.int32), 3, total_repeat_length=3 * num)
@@ -74,12 +74,12 @@ class RandomPrograms:
         width = size[value]
 
         ids = jnp.arange(num_values, dtype=jnp.int32)
-        reads = (value == ids[:, None]) & ~is_write  # [V, A]
+        reads = (value[None] == ids[:, None]) & (~is_write)[None]  # [V, A]
         is_output = ~reads.any(-1) & (ids >= self.num_inputs)
         birth = jnp.maximum(ids - self.num_inputs, 0)
         death = jnp.maximum(jnp.where(reads, time, 0).max(-1), birth)
         slots = jnp.arange(num, dtype=jnp.int32)
-        live = (birth[:, None] <= slots) & (slots <= death[:, None]) & (is_output | reads.any(-1))[:, None]
+        live = (birth[:, None] <= slots[None]) & (slots[None] <= death[:, None]) & (is_output | reads.any(-1))[:, None]
         most = jnp.where(live, size[:, None], 0).sum(0, dtype=jnp.int32).max()
         capacity = most * draw(keys[4], (), self.capacity[0], self.capacity[1] + 1) // 100
         ratio = draw(keys[5], (), self.ratio[0], self.ratio[1] + 1)
@@ -89,9 +89,9 @@ class RandomPrograms:
         # All reads of some values form an alias group.
         grouped = draw(keys[7], (num_values,), 0, 100) < self.alias_percent
         index = jnp.arange(3 * num, dtype=jnp.int32)
-        same = value[:, None] == value
-        first_read = jnp.where(same & ~is_write, index, 3 * num).min(-1)
-        before, after = same & (index < index[:, None]), same & (index > index[:, None])
+        same = value[:, None] == value[None]
+        first_read = jnp.where(same & (~is_write)[None], index, 3 * num).min(-1)
+        before, after = same & (index[None] < index[:, None]), same & (index[None] > index[:, None])
         return Instance(
             value=value,
             time=time,

@@ -324,7 +324,7 @@ def lean(state: State) -> Array:
         for leaf in (instance.size, state.resident.astype(jnp.int32), state.left)
     )
     stays = jnp.where(instance.slot_mask & (there == 0) & (left > 0), size, 0).sum(-1, dtype=jnp.int32)
-    leaves = jnp.where(instance.reads & (state.left == 1), instance.size, 0).sum(-1, dtype=jnp.int32)
+    leaves = jnp.where(instance.reads & (state.left == 1)[None], instance.size, 0).sum(-1, dtype=jnp.int32)
     return jnp.concatenate([_ranks(-jnp.maximum(deficits(state), 0), leaves - stays), _cheapest(state)])
 
 
@@ -352,7 +352,7 @@ def _cheapest(state: State) -> Array:
 
 def _ranks(first: Array, second: Array) -> Array:
     """i32[.]: position in the ascending order of (first, second), the same for ties."""
-    above = (first[:, None] > first) | ((first[:, None] == first) & (second[:, None] > second))
+    above = (first[:, None] > first[None]) | ((first[:, None] == first[None]) & (second[:, None] > second[None]))
     return above.sum(-1, dtype=jnp.int32)
 
 

@@ -48,49 +48,49 @@ def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
     deficit = jnp.where(evicting, after - instance.capacity, 0)
     # Steps in the order given from the first operator left: the next one is at 0.
     step = jnp.arange(num_ops, dtype=jnp.int32)
-    rank = jnp.cumsum(waiting, dtype=jnp.int32) - waiting
+    rank = jnp.cumsum(waiting, dtype=jnp.int32) - waiting.astype(jnp.int32)
     until = lookup(rank, next_use(state))
     cost = jnp.where(resident, size * (2 - copied.astype(jnp.int32)), 0)
 
     gap_below, gap_above = _gaps_beside(state) if addressed else (jnp.zeros_like(size),) * 2
     tensors = [
-        size * unit,
+        size.astype(jnp.float32) * unit,
         resident,
         copied,
         instance.backed,
         state.created,
         current,
         produces,
-        cost * unit,
-        (size - deficit) * unit * evicting,
-        state.left / num_left,
-        jnp.where(state.left > 0, until, 0) / num_left,
-        jnp.where(resident, state.offset, 0) * unit,
-        gap_below * unit,
-        gap_above * unit,
+        cost.astype(jnp.float32) * unit,
+        (size - deficit).astype(jnp.float32) * unit * evicting.astype(jnp.float32),
+        state.left.astype(jnp.float32) / num_left,
+        jnp.where(state.left > 0, until, 0).astype(jnp.float32) / num_left,
+        jnp.where(resident, state.offset, 0).astype(jnp.float32) * unit,
+        gap_below.astype(jnp.float32) * unit,
+        gap_above.astype(jnp.float32) * unit,
     ]
     excess = deficits(state)
     inputs = instance.reads & waiting[:, None]
-    ready = waiting & ~(inputs & ~(state.created | instance.backed)).any(-1)
-    fetch = jnp.where(inputs & ~resident & state.created, size, 0).sum(-1, dtype=jnp.int32)
-    frees = jnp.where(inputs & (state.left == 1), size, 0).sum(-1, dtype=jnp.int32)
+    ready = waiting & ~(inputs & (~(state.created | instance.backed))[None]).any(-1)
+    fetch = jnp.where(inputs & (~resident)[None] & state.created[None], size, 0).sum(-1, dtype=jnp.int32)
+    frees = jnp.where(inputs & (state.left == 1)[None], size, 0).sum(-1, dtype=jnp.int32)
     ops = [
         ready,
         evicting & (step == state.current),
-        rules.working_sets(instance) * unit,
-        excess * unit,
-        fetch * unit,
-        frees * unit,
-        rank / num_left,
+        rules.working_sets(instance).astype(jnp.float32) * unit,
+        excess.astype(jnp.float32) * unit,
+        fetch.astype(jnp.float32) * unit,
+        frees.astype(jnp.float32) * unit,
+        rank.astype(jnp.float32) / num_left,
         inputs.sum(-1, dtype=jnp.int32) / 8,
     ]
     total = jnp.where(made & (state.left > 0), size, 0).sum(dtype=jnp.int32)
     largest = _largest_gap(state) if addressed else jnp.maximum(instance.capacity - used, 0)
     memory = [
-        used * unit,
-        total * unit,
-        deficit * unit,
-        largest * unit,
+        used.astype(jnp.float32) * unit,
+        total.astype(jnp.float32) * unit,
+        deficit.astype(jnp.float32) * unit,
+        largest.astype(jnp.float32) * unit,
         evicting,
         1 / num_left,
     ]
@@ -102,8 +102,17 @@ def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
             _stack([jnp.asarray(value)[None] for value in memory], jnp.ones((1,), jnp.bool_), width),
         ]
     )
-    run = jnp.stack([excess * unit, fetch * unit, rank / num_left], -1)
-    evict = jnp.stack([(size - deficit) * unit, cost * unit, until / num_left], -1)
+    run = jnp.stack(
+        [excess.astype(jnp.float32) * unit, fetch.astype(jnp.float32) * unit, rank.astype(jnp.float32) / num_left], -1
+    )
+    evict = jnp.stack(
+        [
+            (size - deficit).astype(jnp.float32) * unit,
+            cost.astype(jnp.float32) * unit,
+            until.astype(jnp.float32) / num_left,
+        ],
+        -1,
+    )
     pair = jnp.concatenate([jnp.where(waiting[:, None], run, 0), jnp.where(resident[:, None], evict, 0)])
 
     index = num_ops + jnp.arange(num_tensors, dtype=jnp.int32)

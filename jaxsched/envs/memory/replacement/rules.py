@@ -63,7 +63,7 @@ def legal(state: State, settings: Settings) -> Array:
     instance = state.instance
     running = ~state.evicting & ~state.done
     if settings.schedule == "free":
-        ops = instance.op_mask & ~state.ran & ~(instance.reads & ~(state.created | instance.backed)).any(-1)
+        ops = instance.op_mask & ~state.ran & ~(instance.reads & (~(state.created | instance.backed))[None]).any(-1)
     else:
         step = (instance.op_mask & state.ran).sum(dtype=jnp.int32)
         ops = jnp.arange(instance.num_ops, dtype=jnp.int32) == step
@@ -95,7 +95,7 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
         offset = state.offset
         fits = jnp.where(resident | needed, instance.size, 0).sum(dtype=jnp.int32) <= instance.capacity
     run = legal & fits
-    left = state.left - (run & inputs)
+    left = state.left - (run & inputs).astype(jnp.int32)
     retrieved = lookup((inputs & ~resident).astype(jnp.int32), slot) > 0
     op = jnp.where(run, current, num_ops)
     return state.replace(
@@ -111,7 +111,7 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
         traffic=state.traffic + cost,
         retrieved=put_row(state.retrieved, retrieved & slot_mask, op),
         address=put_row(state.address, lookup(offset, slot), op) if addressed else state.address,
-        left_to_run=state.left_to_run - run,
+        left_to_run=state.left_to_run - run.astype(jnp.int32),
     )
 
 
