@@ -12,10 +12,11 @@ from jaxsched.core.settings import plain_number
 class Solver:
     """One solver with its settings and what it found last: `found` a solution, `optimal`, `infeasible`.
 
-    `time_limit`: seconds for the whole call, which begins as the solver is made, or the `Deadline` of
-    a call that has begun. What a caller does before it solves, such as a start and the model, counts.
-    `num_workers`: threads, by default all cores. Raises `ValueError` for a negative limit, fewer than
-    one thread or a seed out of range, `ImportError` without OR-Tools, which says that `who` needs it.
+    `time_limit`: seconds for the whole call, which begins as the solver is made, or the `Deadline`
+    of a call that has begun. What a caller does before it solves, such as a start and the model,
+    counts. `num_workers`: threads, by default all cores. Raises `ValueError` for a negative limit,
+    fewer than one thread or a seed out of range, `ImportError` without OR-Tools, which says that
+    `who` needs it.
     """
 
     def __init__(
@@ -52,9 +53,9 @@ class Solver:
     ) -> int:
         """Minimise, and return the best lower bound known: `bound` or what is proved, at most `ceiling`.
 
-        It ends by `deadline`, by default that of the call; where that is over, nothing is looked at,
-        the hint included. `has_solution`: that there is one is known, so that the solver's refusal
-        is a fault of ours, a `RuntimeError`.
+        It ends by `deadline`, by default that of the call; where that is over, nothing is looked
+        at, the hint included. `has_solution`: that there is one is known, so that the solver's
+        refusal is a fault of ours, a `RuntimeError`.
         """
         self.found = self.optimal = self.infeasible = False
         seconds = (deadline or self.deadline).left()

@@ -1,4 +1,4 @@
-"""Time limits of whole calls: starts, the building of models and compilation count as the search does."""
+"""Time limits of whole calls: starts, models and compilation count as the search does."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _compiled: set[Hashable] = set()  # programs that this process has compiled, or 
 class Deadline:
     """The end of a call that began when this was made and may take `time_limit` seconds.
 
-    Whoever may take long asks `is_over` now and then, and returns the best it has; or calls `check`
-    and lets its caller do so. Raises `ValueError` for a limit that is negative or no number.
+    Whoever may take long asks `is_over` now and then, and returns the best it has; or calls
+    `check` and lets its caller do so. Raises `ValueError` for a limit that is negative or no
+    number.
     """
 
     def __init__(self, time_limit: Any = math.inf):
@@ -50,7 +51,7 @@ class Deadline:
         return clock() - self.began
 
     def part(self, share: float) -> Deadline:
-        """The end of a step that begins now and may take this share of the limit, and what is left."""
+        """The end of a step that begins now: this share of the limit, at most what is left."""
         return Deadline(min(share * self.limit, self.left()))
 
     def at_least(self, seconds: float) -> Deadline:
@@ -73,7 +74,7 @@ NO_LIMIT = Deadline()
 
 @functools.cache
 def probe() -> float:
-    """Seconds in which this machine, as busy as it is, compiles a small loop; 0.1 to 0.5 are usual."""
+    """Seconds in which this machine, as busy as it is, compiles a small loop; usual are 0.1 to 0.5."""
 
     def step(i, values):
         values = jnp.cumsum(jnp.sort(values)) + values[i]

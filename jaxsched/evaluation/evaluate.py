@@ -138,8 +138,9 @@ def evaluate_exact(
 ) -> Report:
     """The family's exact solver on every instance, one after the other, `time_limit` seconds each.
 
-    `hints` are solutions to start from, by the name of the instance: the result is never worse. The `method` of a row
-    is who found its solution, as the solver says: itself, `hint`, or the rule of a start that it did not improve.
+    `hints` are solutions to start from, by the name of the instance: the result is never worse.
+    The `method` of a row is who found its solution, as the solver says: itself, `hint`, or the
+    rule of a start that it did not improve.
 
     Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
     """

@@ -96,8 +96,9 @@ def refuse_existing(path: str | Path | None, overwrite: bool) -> None:
 def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
     """Column titles and rows: methods against groups of instances, the mean gap in per cent, and seconds.
 
-    Where others than the method found solutions, such as the start of an exact solver, its name says so.
-    Of a group without known bounds, such as generated instances, the mean objective, which its title says.
+    Where others than the method found solutions, such as the start of an exact solver, its name
+    says so. Of a group without known bounds, such as generated instances, the mean objective,
+    which its title says.
     """
     columns = {}
     for group, names in groups.items():
@@ -122,8 +123,9 @@ def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) ->
 def instance_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Column titles and rows: one row per instance, then the means of each size and of all.
 
-    Where an episode was cut off, a last column says which: what was reached until then is no objective of a solution.
-    Where others than the method found solutions, such as the start of an exact solver, one says who.
+    Where an episode was cut off, a last column says which: what was reached until then is no
+    objective of a solution. Where others than the method found solutions, such as the start of an
+    exact solver, one says who.
     """
     titles = ["instance", "size", "objective", "lower", "upper", "gap %", "seconds"]
     named = any(row.method not in ("", row.policy) for row in report.rows)

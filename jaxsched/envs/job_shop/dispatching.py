@@ -18,10 +18,11 @@ class Dispatched(NamedTuple):
 
 
 class WaitingOperations:
-    """Operations that wait for a machine; dispatched is the least by (time, priority, job, machine).
+    """Operations that wait for machines; the least by (time, priority, job, machine) is next.
 
-    The time is the earliest start plus a lag: 0 goes by starts, the duration by ends. A job waits with
-    one operation, for one machine or for several of which it takes one. All times are in ticks.
+    The time is the earliest start plus a lag: 0 goes by starts, the duration by ends. A job waits
+    with one operation, for one machine or for several of which it takes one. All times are in
+    ticks.
 
     The earliest start is the later of when the job is ready and when the machine is free. While a
     machine is busy, those who are ready before it is free share that start and are ordered by the
@@ -50,7 +51,7 @@ class WaitingOperations:
         self._make_offer(machine, (start + lag, priority, job, machine, start, turn))
 
     def dispatch(self) -> Dispatched:
-        """The next operation; its job waits no longer. `occupy` says until when its machine is busy."""
+        """The next operation, whose job waits no longer; to be followed by `occupy`."""
         while True:
             entry = heapq.heappop(self.offers)
             _, _, job, machine, start, turn = entry

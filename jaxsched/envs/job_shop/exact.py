@@ -41,9 +41,9 @@ def solve_exact(
     `num_workers`: threads, by default all cores; with one and enough time the result depends on `seed` only. The model
     is the usual one: an interval per operation, no overlap on a machine, precedence along a job.
 
-    The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the start: `hint`, or the
-    dispatching rule, `non_delay mwkr`, for the flow time `non_delay lwkr`, for tardiness `non_delay edd`; and
-    `..., proved by cp_sat` where CP-SAT proved it optimal.
+    The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the
+    start: `hint`, or the dispatching rule, `non_delay mwkr`, for the flow time `non_delay lwkr`,
+    for tardiness `non_delay edd`; and `..., proved by cp_sat` where CP-SAT proved it optimal.
 
     Raises `UnknownNameError` for an unknown objective, `ValueError` for an invalid hint or a negative limit,
     `ImportError` without OR-Tools.
@@ -169,7 +169,7 @@ def _trivial_bound(
     weight: list[int],
     objective: str,
 ) -> int:
-    """`trivial_bound`, or the sum of flow times or tardiness when every job has the shop to itself."""
+    """`trivial_bound`, or the sum of flow times or tardiness of every job alone in the shop."""
     if objective == "makespan":
         return trivial_bound(jobs, release)
     total = 0

@@ -51,12 +51,12 @@ def solve_stream(
 ) -> Result:
     """The least summed latency of a short stream, known in advance, that CP-SAT finds, with the bound it proves.
 
-    The arguments up to `max_jobs_in_system` are those of `simulate`; `cap_mode` and `redraw` those of `validate`. The
-    head of this module says what is modelled. The search starts from `hint` (a complete trace of the same stream), or
-    from a greedy schedule job by job, and is confined to schedules that are no worse;
-    `time_limit`, in seconds, covers the whole call. The `method` of the result is `cp_sat`, or the start
-    that it did not improve: `hint` or `earliest_finish`. At most 16 jobs; six to eight of ten tasks
-    take seconds to minutes.
+    The arguments up to `max_jobs_in_system` are those of `simulate`; `cap_mode` and `redraw` those
+    of `validate`. The head of this module says what is modelled. The search starts from `hint` (a
+    complete trace of the same stream), or from a greedy schedule job by job, and is confined to
+    schedules that are no worse; `time_limit`, in seconds, covers the whole call. The `method` of
+    the result is `cp_sat`, or the start that it did not improve: `hint` or `earliest_finish`. At
+    most 16 jobs; six to eight of ten tasks take seconds to minutes.
 
     Returns a `Result` whose `schedule` is a `Trace` and whose `objective` is the summed latency in us. Raises
     `InstanceError`, `UnknownNameError`, `ValueError` for an invalid hint or a negative limit, `ImportError` without

@@ -30,8 +30,8 @@ def solve_static(
 
     `dag`: name, path, dict or `StaticGraph`. Never worse than HEFT and PEFT, as far as the time is
     enough for them: `time_limit`, in seconds, covers the whole call. The `method` of the result is
-    `cp_sat`, or the better of those two that it did not improve. `num_workers`: threads, by default
-    all cores. Raises `InstanceError`, `ValueError` for a negative limit, `ImportError`
+    `cp_sat`, or the better of those two that it did not improve. `num_workers`: threads, by
+    default all cores. Raises `InstanceError`, `ValueError` for a negative limit, `ImportError`
     without OR-Tools.
     """
     solver = Solver(WHO, time_limit, num_workers, seed)

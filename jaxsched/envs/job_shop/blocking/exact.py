@@ -31,12 +31,12 @@ def solve_exact(
     where jobs exchange machines at one moment, they touch. With operations of duration 0, or without `swap`, time is
     counted in instants, of which a tick has more than can follow each other within a moment: an operation of duration
     0 takes one, and without `swap` so does every move. The result is never worse than `hint`, and there always is one.
-    `time_limit` covers the whole call, the building of the model included. `num_workers`: threads, by default all
-    cores; with one and enough time the result depends on `seed` only.
+    `time_limit` covers the whole call, the building of the model included. `num_workers`: threads,
+    by default all cores; with one and enough time the result depends on `seed` only.
 
-    The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the start: `hint`, or
-    `one_by_one`, each job after the one before it has left the shop; and `..., proved by cp_sat` where CP-SAT proved
-    it optimal.
+    The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the
+    start: `hint`, or `one_by_one`, each job after the one before it has left the shop; and `...,
+    proved by cp_sat` where CP-SAT proved it optimal.
 
     Raises `InstanceError` for a shop that is interrupted, `ValueError` for an invalid hint or a negative limit,
     `ImportError` without OR-Tools.
@@ -78,7 +78,7 @@ def solve_exact(
 
 
 class _Model:
-    """`cp` minimises the makespan; `starts` are its variables by job and operation, in units of `1 / tick`.
+    """`cp` minimises the makespan; `starts` by job and operation, in units of `1 / tick`.
 
     Building it raises `TimeoutError` past the deadline of the solver.
     """

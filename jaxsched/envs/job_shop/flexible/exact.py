@@ -24,15 +24,17 @@ def solve_exact(
     """The schedule of least makespan that CP-SAT finds in `time_limit` seconds, with the bound it proves.
 
     `time_limit` covers the whole call, the start and the building of the model included; where the
-    model cannot be built in time, the start is returned with a bound that needs no search. The search starts from
-    `hint`, or from a greedy schedule where none is given, and is confined to schedules that are
-    no worse: the result is never worse than the hint, and there always is one. `num_workers`: threads, by default all
-    cores; with one and enough time the result depends on `seed` only. The model is the usual one: per operation a start
-    and a duration, an optional interval for each alternative of which exactly one is present, no overlap on a machine,
+    model cannot be built in time, the start is returned with a bound that needs no search. The
+    search starts from `hint`, or from a greedy schedule where none is given, and is confined to
+    schedules that are no worse: the result is never worse than the hint, and there always is one.
+    `num_workers`: threads, by default all cores; with one and enough time the result depends on
+    `seed` only. The model is the usual one: per operation a start and a duration, an optional
+    interval for each alternative of which exactly one is present, no overlap on a machine,
     precedence along a job.
 
-    The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the start: `hint`, or the
-    dispatching rule `eft`, earliest finishing time; and `..., proved by cp_sat` where CP-SAT proved it optimal.
+    The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the
+    start: `hint`, or the dispatching rule `eft`, earliest finishing time; and `..., proved by
+    cp_sat` where CP-SAT proved it optimal.
 
     Raises `ValueError` for an invalid hint or a negative limit, `ImportError` without OR-Tools.
     """
@@ -67,7 +69,7 @@ def solve_exact(
 
 
 class _Model:
-    """`cp` minimises the makespan; by job and operation `starts`, and of several machines those `chosen`.
+    """`cp` minimises the makespan; by job and operation `starts`, and the machines `chosen`.
 
     Building it raises `TimeoutError` past the deadline of the solver.
     """
@@ -159,9 +161,9 @@ def _lower_bound(jobs: Jobs) -> int:
 
 
 def _greedy(jobs: Jobs) -> Schedule:
-    """Dispatching by earliest finish: of all pairs the one that ends first; of several the job with most work left.
+    """Dispatching by earliest finish: of all pairs the one that ends first.
 
-    Further ties go to the lowest job, then to the lowest machine.
+    Of several the one of the job with most work left. Further ties go to the lowest job, then to the lowest machine.
     """
     work = [sum(min(ticks for _, ticks in operation) for operation in job) for job in jobs]
     start: list[list[int]] = [[] for _ in jobs]
