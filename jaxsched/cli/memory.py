@@ -135,6 +135,7 @@ def map_file(
         seed=seed,
         seconds=best.plan.seconds,
         solution=best.plan,
+        method=best.plan.method,
     )
     save_all(row, writes)
     print("\n".join(said), end="\n" * bool(said))

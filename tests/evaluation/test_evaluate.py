@@ -12,7 +12,7 @@ import pytest
 from flax import nnx, struct
 
 import jaxsched
-from jaxsched.core import TimeLimit, UnknownNameError, masked_argmax, pad_to
+from jaxsched.core import Infeasible, TimeLimit, UnknownNameError, masked_argmax, pad_to
 from jaxsched.core.result import Bounds
 from jaxsched.envs import job_shop, registry, soc
 from jaxsched.envs.job_shop import to_jobs
@@ -263,7 +263,7 @@ def test_numbers_of_numpy_and_jax_are_written(number, tmp_path):
 
 
 def test_an_episode_that_does_not_end_is_an_error():
-    with pytest.raises(InvalidSolutionError, match="no feasible end in 1 episodes"):
+    with pytest.raises(Infeasible, match="no feasible end in 1 episodes"):
         evaluate(ENV, INSTANCES, lambda key, state, observation: jnp.int32(-1))
 
 

@@ -294,7 +294,9 @@ def _actions(program: Program | Instance, plan: MapPlan) -> Iterator[Sequence[ob
 
 def _steps(graph: Graph, plan: ReplacementPlan) -> Iterator[Sequence[object]]:
     yield "step", "operator", "tensor", "what", "address"
-    outputs = {op: [graph.tensor_ids[a] for a in made] for op, made in zip(graph.op_ids, graph.outputs, strict=True)}
+    outputs = {}
+    for op, made in zip(graph.op_ids, graph.outputs, strict=True):
+        outputs[op] = [graph.tensor_ids[a] for a in made]
     for t, step in enumerate(plan.steps):
         address = step["address"] or {}
         for what, tensors in (

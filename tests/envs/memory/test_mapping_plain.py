@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core import InstanceError, UnknownNameError, greedy
+from jaxsched.core import InstanceError, UnknownNameError, deadline, greedy
 from jaxsched.core.deadline import Deadline
 from jaxsched.envs import memory
-from jaxsched.envs.memory import deadline
 from jaxsched.envs.memory.mapping import plain
 from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.relaxation import relax, relaxation

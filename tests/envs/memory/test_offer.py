@@ -22,7 +22,7 @@ from jaxsched.envs.memory.allocation import offer as allocation_offer
 from jaxsched.envs.memory.mapping import offer as mapping_offer
 from jaxsched.envs.memory.replacement import offer as replacement_offer
 from jaxsched.envs.registry import offer
-from jaxsched.evaluation.evaluate import best_known
+from jaxsched.evaluation.results import best_known
 from tests.envs.memory import cases
 
 FILES = {"StaticAllocation-v0": "b.csv", "MemoryMap-v0": "p.json", "TensorReplacement-v0": "g.json"}

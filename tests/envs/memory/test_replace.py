@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core import Infeasible, InstanceError, UnknownNameError, greedy
+from jaxsched.core import Infeasible, InstanceError, UnknownNameError, deadline, greedy
 from jaxsched.core.deadline import Deadline
 from jaxsched.envs import memory
-from jaxsched.envs.memory import deadline
 from jaxsched.envs.memory.replacement import exact
 from jaxsched.envs.memory.replacement.heuristics import SCORES, play
 from jaxsched.envs.memory.replacement.plain import forced_out

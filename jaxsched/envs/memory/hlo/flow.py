@@ -134,11 +134,12 @@ class Flow:
         outside, groups = self.given | self.returned, dict[int, list[int]]()
         for value in life:
             groups.setdefault(first(value), []).append(value)
-        return [
-            (value, min(life[v][0] for v in group), max(life[v][1] for v in group))
-            for value, group in groups.items()
-            if self.size[value] and not outside.intersection(group)
-        ]
+        found = []
+        for value, group in groups.items():
+            if self.size[value] and not outside.intersection(group):
+                starts, ends = zip(*(life[v] for v in group), strict=True)
+                found.append((value, min(starts), max(ends)))
+        return found
 
 
 def _view(instruction: Instruction, operands: list[Any]) -> Any:

@@ -70,11 +70,10 @@ class Instruction(NamedTuple):
 
     @property
     def branches(self) -> list[str]:
-        return [
-            name.strip().lstrip("%")
-            for found in _BRANCHES.findall(self.attributes)
-            for name in "".join(found).split(",")
-        ]
+        names: list[str] = []
+        for found in _BRANCHES.findall(self.attributes):
+            names += [name.strip().lstrip("%") for name in "".join(found).split(",")]
+        return names
 
 
 def leaves_of(type_: Any) -> Iterator[Leaf]:

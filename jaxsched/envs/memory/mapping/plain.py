@@ -149,7 +149,7 @@ def solve_exact(
     """
     deadline = Deadline(time_limit)
     if find_spec("ortools"):
-        Solver("the bound", deadline.left(), num_workers, seed)  # refuses bad numbers before the work
+        Solver("the bound", deadline, num_workers, seed)  # refuses bad numbers before the work
     problem = problem_of_instance(instance)
     given = replayed(problem, hint.actions) if hint is not None and hint.feasible else None
     maker, found, lower, note = _searched(problem, instance, "exact", seed, None, deadline, given, num_workers)

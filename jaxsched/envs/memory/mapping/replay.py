@@ -260,12 +260,11 @@ def named_problem(program: Program | Instance) -> NamedProblem:
 
 def problem_of_instance(instance: Instance) -> Problem:
     """The problem of an instance, in its units; padding is dropped."""
-    columns = [np.asarray(instance.value), np.asarray(instance.time), np.asarray(instance.is_write)]
-    columns += [
-        np.asarray(getattr(instance, name)) for name in ("leader", "is_output", "slow", "fast", "demand", "width")
-    ]
-    real = int(np.asarray(instance.access_mask).sum())
-    uses = [Use(*row) for row in zip(*(column[:real].tolist() for column in columns), strict=True)]
+    real, columns = int(np.asarray(instance.access_mask).sum()), []
+    for name in Use._fields:
+        field = "leader" if name == "group" else name
+        columns.append(np.asarray(getattr(instance, field))[:real].tolist())
+    uses = [Use(*row) for row in zip(*columns, strict=True)]
     inputs = frozenset(np.flatnonzero(np.asarray(instance.is_input)).tolist())
     compute = np.asarray(instance.compute)[np.asarray(instance.instruction_mask)].tolist()
     return Problem(uses, inputs, compute, int(instance.capacity))

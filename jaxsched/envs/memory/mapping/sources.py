@@ -154,16 +154,11 @@ def graph_program(
     read = {tensor for op in graph["ops"] for tensor in op["inputs"]}
     size = {tensor["id"]: tensor["size"] for tensor in graph["tensors"]}
     slow_cost = draw(ratio)
-    values = [
-        {
-            "id": id,
-            "size": tensor["size"],
-            "input": tensor["backed"],
-            "output": not tensor["backed"] and id not in read,
-        }
-        for tensor in graph["tensors"]
-        for id in [tensor["id"]]
-    ]
+    values = []
+    for tensor in graph["tensors"]:
+        is_output = not tensor["backed"] and tensor["id"] not in read
+        row = {"id": tensor["id"], "size": tensor["size"]}
+        values.append(row | {"input": tensor["backed"], "output": is_output})
     instructions = []
     for op in graph["ops"]:
         reads = [{"value": tensor, "kind": "read"} for tensor in op["inputs"]]

@@ -88,21 +88,16 @@ class Graph:
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """What `from_dict` takes."""
-        tensors = zip(self.tensor_ids, self.size, self.backed, strict=True)
-        ops = zip(self.op_ids, self.op_names, self.inputs, self.outputs, strict=True)
-        id = self.tensor_ids
-        return {
-            "tensors": [{"id": id, "size": size, "backed": backed} for id, size, backed in tensors],
-            "ops": [
-                {
-                    "id": op,
-                    "name": name,
-                    "inputs": [id[a] for a in reads],
-                    "outputs": [id[a] for a in makes],
-                }
-                for op, name, reads, makes in ops
-            ],
-        }
+        ids, tensors, ops = self.tensor_ids, [], []
+        for id, size, backed in zip(ids, self.size, self.backed, strict=True):
+            tensors.append({"id": id, "size": size, "backed": backed})
+        rows = zip(self.op_ids, self.op_names, self.inputs, self.outputs, strict=True)
+        for op, name, reads, makes in rows:
+            row: dict[str, Any] = {"id": op, "name": name}
+            row["inputs"] = [ids[a] for a in reads]
+            row["outputs"] = [ids[a] for a in makes]
+            ops.append(row)
+        return {"tensors": tensors, "ops": ops}
 
     def __repr__(self) -> str:
         return f"Graph({len(self.op_ids)} operators, {len(self.tensor_ids)} tensors, {sum(self.size)} bytes)"
@@ -135,9 +130,9 @@ class Graph:
 
     def reordered(self, order: Sequence[int]) -> Graph:
         """The same graph with its operators in another order that runs."""
-        fields = {
-            name: tuple(getattr(self, name)[op] for op in order) for name in ("op_ids", "op_names", "inputs", "outputs")
-        }
+        fields = {}
+        for name in ("op_ids", "op_names", "inputs", "outputs"):
+            fields[name] = tuple(map(getattr(self, name).__getitem__, order))
         return dataclasses.replace(self, **fields)
 
 

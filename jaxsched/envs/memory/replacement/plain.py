@@ -149,7 +149,7 @@ def solve_exact(
     `ImportError` without OR-Tools, `ValueError` for numbers that make no sense.
     """
     deadline = Deadline(time_limit)
-    Solver("exact replacement", deadline.left(), num_workers, seed)  # refuses what it cannot do before the work
+    Solver("exact replacement", deadline, num_workers, seed)  # refuses what it cannot do before the work
     graph, capacity = to_graph(instance), int(instance.capacity)
     exact.check_size(graph)
     least = graph.largest_working_set()

@@ -169,7 +169,10 @@ def to_graph(instance: Instance) -> Graph:
         np.flatnonzero(instance.tensor_mask).tolist(),
     )
     backed, producer = np.asarray(instance.backed), np.asarray(instance.producer)
-    reads = np.asarray(instance.reads)
+    reads, made = np.asarray(instance.reads), dict[int, list[int]]()
+    for a in tensors:
+        if not backed[a]:
+            made.setdefault(int(producer[a]), []).append(a)
     return Graph(
         tuple(tensors),
         tuple(np.asarray(instance.size)[tensors].tolist()),
@@ -177,7 +180,7 @@ def to_graph(instance: Instance) -> Graph:
         tuple(ops),
         tuple(map(str, ops)),
         tuple(tuple(np.flatnonzero(reads[op]).tolist()) for op in ops),
-        tuple(tuple(a for a in tensors if producer[a] == op and not backed[a]) for op in ops),
+        tuple(tuple(made.get(op, ())) for op in ops),
     )
 
 
