@@ -31,7 +31,6 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 import jaxsched
-from jaxsched.core.errors import InstanceError
 from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.job_shop import flexible
 from jaxsched.envs.job_shop.blocking import interrupted, unbuffered
@@ -43,6 +42,7 @@ from jaxsched.envs.memory.mapping import rules as mapping_rules
 from jaxsched.envs.memory.replacement import rules as replacement_rules
 from jaxsched.envs.soc import rules as soc_rules
 from jaxsched.envs.soc import streams
+from jaxsched.host.errors import InstanceError
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "aot.json"
 BATCH = 4096

@@ -36,7 +36,6 @@ import numpy as np
 
 import jaxsched
 from jaxsched.core import rollout
-from jaxsched.core.deadline import Deadline
 from jaxsched.envs import memory
 from jaxsched.envs.memory.mapping import exact, rules
 from jaxsched.envs.memory.mapping import search as evolution
@@ -50,6 +49,7 @@ from jaxsched.envs.memory.mapping.relaxation import relax
 from jaxsched.envs.memory.mapping.replay import problem_of_instance
 from jaxsched.envs.memory.mapping.settings import Settings
 from jaxsched.evaluation import step_cost, throughput
+from jaxsched.host.deadline import Deadline
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.search import BeamConfig, PlanningConfig, beam_search, planning_policy

@@ -16,12 +16,12 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from jaxsched.core import chart as charts
-from jaxsched.core.chart import COLOURS, Box, Chart, Panel, round_ticks, text_width, time_span
-from jaxsched.core.picture import Picture, check_path
 from jaxsched.envs import job_shop, memory, soc
 from jaxsched.envs.job_shop import blocking, flexible
 from jaxsched.envs.soc.platforms import Job, Platform
+from jaxsched.host import chart as charts
+from jaxsched.host.chart import COLOURS, Box, Chart, Panel, round_ticks, text_width, time_span
+from jaxsched.host.picture import Picture, check_path
 
 SVG = "{http://www.w3.org/2000/svg}"
 LATEST = 2**31 - 1

@@ -115,7 +115,7 @@ def _known_options(name: str, command: Callable[..., Any], arguments: list[str])
 
 def _is_users(error: Exception) -> bool:
     """Whether the message says all that the user needs: unknown names, bad input, files, missing extras."""
-    from jaxsched.core.errors import UnknownNameError
+    from jaxsched.host.errors import UnknownNameError
 
     return isinstance(error, UnknownNameError | ValueError | OSError | ImportError)
 

@@ -111,7 +111,7 @@ def play(
 def lookup(what: str, name: str, known: Mapping[str, Any]) -> Any:
     """`known[name]`, or an error with the close matches."""
     if name not in known:
-        from jaxsched.core.errors import UnknownNameError
+        from jaxsched.host.errors import UnknownNameError
 
         raise UnknownNameError(what, name, known)
     return known[name]

@@ -13,7 +13,7 @@ from jaxsched.cli.outputs import check_writable, save_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxsched.core.picture import Picture
+    from jaxsched.host.picture import Picture
 
 
 def map_file(
@@ -62,12 +62,12 @@ def map_file(
             temporaries (buffers), or order and residency of its tensors (graph).
         force: Overwrite files that exist.
     """
-    from jaxsched.core.picture import check_path
-    from jaxsched.core.table import csv_cell
-    from jaxsched.core.text import write_text
     from jaxsched.envs import memory
     from jaxsched.evaluation import Row
     from jaxsched.evaluation.report import print_table
+    from jaxsched.host.picture import check_path
+    from jaxsched.host.table import csv_cell
+    from jaxsched.host.text import write_text
 
     if example is not None:
         check_writable(file, force)
@@ -177,8 +177,8 @@ class _Buffers:
             self.about += f", capacity {self.capacity}"
 
     def plan(self, method: str, **limits: Any) -> tuple[Any, str]:
-        from jaxsched.core.errors import Infeasible
         from jaxsched.envs import memory
+        from jaxsched.host.errors import Infeasible
 
         try:
             plan = memory.allocate(self.buffers, self.capacity, method, self.alignment, **limits)
@@ -264,8 +264,8 @@ class _Graph:
         self.about = f"{counts}, {schedule} order, {placement}, capacity {self.capacity}"
 
     def plan(self, method: str, **limits: Any) -> tuple[Any, str]:
-        from jaxsched.core.errors import Infeasible
         from jaxsched.envs import memory
+        from jaxsched.host.errors import Infeasible
 
         try:
             modes = self.capacity, self.schedule, self.placement
@@ -302,7 +302,7 @@ def _with_table(
     reason: str,
 ) -> Picture:
     """The picture with the table of methods on its page, and why no plan fits."""
-    from jaxsched.core.picture import Row
+    from jaxsched.host.picture import Row
 
     notes, rows = [reason] if reason else [], [Row(cells) for cells in body]
     return dataclasses.replace(drawn, notes=notes, columns=titles, rows=rows)

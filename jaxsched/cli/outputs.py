@@ -31,8 +31,8 @@ def check_writable(path: Path | None, force: bool) -> None:
 
 def check_chart(env: Environment, path: Path | None, force: bool) -> None:
     """Refuse a chart that the problem does not offer, or that needs what is not installed."""
-    from jaxsched.core.picture import check_path
     from jaxsched.envs.registry import offer
+    from jaxsched.host.picture import check_path
 
     if path is None:
         return

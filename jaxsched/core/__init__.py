@@ -2,7 +2,6 @@
 
 from jaxsched.core.arrays import lookup, put, put_add, take, take_column
 from jaxsched.core.environment import Environment, Policy, Scores, Source, TimeStep
-from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
 from jaxsched.core.graph import GraphObservation
 from jaxsched.core.offer import Comparison, Loaded, Offer, Preset, Summary
 from jaxsched.core.padding import bucket, pad_stack, pad_to, unstack
@@ -12,6 +11,7 @@ from jaxsched.core.rules import Rules, RulesEnvironment
 from jaxsched.core.settings import Settings
 from jaxsched.core.sources import Mixture, Pool
 from jaxsched.core.wrappers import AutoReset, EpisodeStats, TimeLimit
+from jaxsched.host.errors import Infeasible, InstanceError, UnknownNameError
 
 __all__ = [
     "AutoReset",

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from jaxsched.core.environment import Environment, Instance, Source
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Bounds, Result
+from jaxsched.host.picture import Picture
 
 
 @dataclasses.dataclass(frozen=True)

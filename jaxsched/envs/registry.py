@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxsched.core.environment import Environment
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.offer import Offer
 from jaxsched.core.rules import RulesEnvironment
+from jaxsched.host.errors import UnknownNameError
 
 EntryPoint = str | Callable[..., Environment]  # "module:attribute", or what is called with the settings
 

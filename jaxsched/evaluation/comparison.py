@@ -11,7 +11,6 @@ import jax
 from jax import random
 
 from jaxsched.core.environment import Environment, Instance, Policy, Source
-from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.offer import Loaded
 from jaxsched.core.padding import unstack
 from jaxsched.envs.registry import offer
@@ -19,6 +18,7 @@ from jaxsched.evaluation.evaluate import evaluate, evaluate_exact
 from jaxsched.evaluation.report import gap_table, print_table
 from jaxsched.evaluation.results import Report
 from jaxsched.evaluation.rules import MakePolicy, randomised_rule
+from jaxsched.host.errors import InstanceError, UnknownNameError
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.network import Apply, Params
 

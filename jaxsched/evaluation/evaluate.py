@@ -19,15 +19,15 @@ from jax import random
 
 from jaxsched.core.callables import Uncached, as_key
 from jaxsched.core.environment import Environment, Instance, Policy
-from jaxsched.core.errors import Infeasible, InstanceError
 from jaxsched.core.identity import instance_hash
 from jaxsched.core.padding import pad_stack, unstack
 from jaxsched.core.rollout import CUT_OFF, FAILED
-from jaxsched.core.settings import plain
 from jaxsched.envs.registry import offer
 from jaxsched.evaluation import batches
 from jaxsched.evaluation.results import Report, Row, validated_row
 from jaxsched.evaluation.rules import MakePolicy, rule_policy
+from jaxsched.host.errors import Infeasible, InstanceError
+from jaxsched.host.plain import plain
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxsched.core.environment import Environment, Instance
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.identity import instance_size
 from jaxsched.core.result import Bounds
 from jaxsched.envs.registry import offer
+from jaxsched.host.errors import UnknownNameError
 
 
 class InvalidSolutionError(RuntimeError):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxsched.core.environment import Environment, Policy, Scores
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.rollout import greedy, randomised
+from jaxsched.host.errors import UnknownNameError
 
 MakePolicy = Callable[[Any], Policy]  # params -> policy
 

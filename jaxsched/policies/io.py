@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxsched.core.environment import Environment
-from jaxsched.core.settings import plain_number
+from jaxsched.host.plain import plain_number
 from jaxsched.policies.network import Apply, NetworkConfig, Params, example_observation, init_network
 
 FILE_NAME = "policy.safetensors"

@@ -20,9 +20,9 @@ from flax import nnx
 from jax import Array
 
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.graph import GraphObservation
-from jaxsched.core.settings import make_plain
+from jaxsched.host.errors import UnknownNameError
+from jaxsched.host.plain import make_plain
 
 Params = Any  # a nested dict of arrays
 Apply = Callable[[Params, GraphObservation], tuple[Array, Array]]  # -> logits f32[A], value f32[]

@@ -18,7 +18,7 @@ from jax import Array, random
 
 from jaxsched.core import AutoReset, Environment, Source
 from jaxsched.core.environment import Instance
-from jaxsched.core.errors import UnknownNameError
+from jaxsched.host.errors import UnknownNameError
 from jaxsched.testing.checks import CHECKS, STREAM_CHECKS
 from jaxsched.testing.play import Subject
 

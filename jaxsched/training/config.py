@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jaxsched.core.errors import UnknownNameError
-from jaxsched.core.settings import make_plain
+from jaxsched.host.errors import UnknownNameError
+from jaxsched.host.plain import make_plain
 from jaxsched.policies.network import NetworkConfig
 
 

@@ -16,8 +16,8 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.rollout import masked_argmax, unroll
+from jaxsched.host.errors import UnknownNameError
 from jaxsched.policies.distribution import MaskedCategorical
 from jaxsched.policies.network import Apply, Params
 from jaxsched.training.common import Metrics, TrainState, Update, env_ids, episode_keys, gradient_steps, revisit

@@ -16,9 +16,9 @@ import numpy as np
 from jax import random
 from jax.sharding import Mesh
 
-from jaxsched.core.chart import COLOURS, clean, colour_of
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.settings import plain
+from jaxsched.host.chart import COLOURS, clean, colour_of
+from jaxsched.host.plain import plain
 from jaxsched.policies.io import FILE_NAME, CheckpointMismatchError, describe, difference, named, save_policy
 from jaxsched.policies.network import Apply, Params
 from jaxsched.training import expert_iteration, imitation, ppo, self_labeling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
-from jaxsched.core.errors import UnknownNameError
+from jaxsched.host.errors import UnknownNameError
 
 
 def rex(peak: float, num_steps: int) -> optax.Schedule:

@@ -12,10 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.core.identity import instance_hash
 from jaxsched.core.result import Bounds
-from jaxsched.core.text import Text, read_bytes, read_json
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import Text, read_bytes, read_json
 
 
 @functools.cache

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsched.core.chart import Box, Chart, Panel, time_span
-from jaxsched.core.picture import Picture, Row
 from jaxsched.envs.job_shop.explain import explain
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.orders import Orders
 from jaxsched.envs.job_shop.types import Instance, Schedule
+from jaxsched.host.chart import Box, Chart, Panel, time_span
+from jaxsched.host.picture import Picture, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver, producer
 from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.dispatching import WaitingOperations
 from jaxsched.envs.job_shop.lists import Jobs, check_objective, to_jobs
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import measure, validate
+from jaxsched.host.cpsat import Solver, producer
 
 START_RULES = {  # what `_greedy` is, by objective
     "makespan": "non_delay mwkr",

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders
 from jaxsched.envs.job_shop.settings import OBJECTIVES
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import measure, validate
+from jaxsched.host.errors import UnknownNameError
 
 
 @dataclasses.dataclass(frozen=True)

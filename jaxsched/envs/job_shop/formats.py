@@ -47,10 +47,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.text import Json, Text, number_fault, write_text
 from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault, Lists, check, to_jobs
 from jaxsched.envs.job_shop.types import Instance
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import Json, Text, number_fault, write_text
 
 _TAILLARD = re.compile(r"^[ \t]*(?:times|machines|nb of jobs\b.*)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSTANCE = re.compile(r"^[ \t]*instance[ \t]+\S+[ \t]*$", re.IGNORECASE | re.MULTILINE)

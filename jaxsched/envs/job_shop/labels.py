@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
-from jaxsched.core.table import read_date
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders, isoformat
 from jaxsched.envs.job_shop.types import Instance
+from jaxsched.host.table import read_date
 
 _MINUTE = datetime.timedelta(minutes=1)
 

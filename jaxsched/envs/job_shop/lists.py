@@ -11,10 +11,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.core.errors import InstanceError, PortableError, UnknownNameError
 from jaxsched.envs.job_shop.settings import OBJECTIVES
 from jaxsched.envs.job_shop.sources import INT32_MAX
 from jaxsched.envs.job_shop.types import Instance, Shop
+from jaxsched.host.errors import InstanceError, PortableError, UnknownNameError
 
 MAX_CELLS = 2**22  # jobs times the longest job: the size of the padded arrays
 MAX_MACHINES = 2**16

@@ -6,9 +6,7 @@ import os
 from collections.abc import Mapping
 
 from jaxsched.core.environment import Environment
-from jaxsched.core.errors import InstanceError
 from jaxsched.core.offer import Comparison, Loaded, Offer, Summary
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.job_shop import io
 from jaxsched.envs.job_shop.draw import gantt_html
@@ -19,6 +17,8 @@ from jaxsched.envs.job_shop.orders import Orders
 from jaxsched.envs.job_shop.preset import COMPARISON, PRESETS
 from jaxsched.envs.job_shop.schedules import write_schedule
 from jaxsched.envs.job_shop.types import Instance, Schedule
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.picture import Picture
 
 LOAD_OPTIONS = {
     "start": "start of planning, for a table of orders: a date such as 2026-11-23T08:00",

@@ -8,7 +8,7 @@ The header names the columns, in any order; `release`, `due` and `weight` may be
 of other names are ignored. Rows come in any order: `step`, an integer, orders the operations of a
 job and may have gaps. A release date, due date or weight is of the whole job: given in at least one
 of its rows, the same in all that give it. Separators, encodings and notations are those of
-spreadsheets (`core/table.py`).
+spreadsheets (`host/table.py`).
 
 Dates are all local dates in whole minutes (`2026-11-23`, which is its midnight, `2026-11-23T08:00`,
 `23.11.2026 8:00`, ...). Then time 0 is the *start of planning*, the `origin`: the one that is given;
@@ -27,10 +27,10 @@ import os
 import re
 from typing import NamedTuple
 
-from jaxsched.core.table import Row, Table, read_date, read_number, short
-from jaxsched.core.text import Text, read_bytes
 from jaxsched.envs.job_shop.lists import MAX_MACHINES, Fault, Lists, check, to_instance
 from jaxsched.envs.job_shop.types import Instance
+from jaxsched.host.table import Row, Table, read_date, read_number, short
+from jaxsched.host.text import Text, read_bytes
 
 _REQUIRED, _OPTIONAL = ("job", "step", "machine", "minutes"), ("release", "due", "weight")
 _ALIASES = {"release date": "release", "due date": "due"}

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from jax import Array, random
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.rollout import greedy, randomised, rollout
 from jaxsched.envs.job_shop.env import JobShop, schedule
 from jaxsched.envs.job_shop.heuristics import RULES
 from jaxsched.envs.job_shop.lists import check_objective
 from jaxsched.envs.job_shop.settings import Settings
 from jaxsched.envs.job_shop.types import Instance, Schedule, State
+from jaxsched.host.errors import UnknownNameError
 
 
 def replay(instance: Instance, job_sequence: Sequence[int] | np.ndarray, candidates: str = "any") -> Schedule:

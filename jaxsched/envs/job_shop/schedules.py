@@ -3,7 +3,7 @@
 Both hold one row or object `job, step, machine, start, end` per operation, in the order of the jobs and their routes.
 Jobs, steps and machines are numbers from 0 and times are ticks; with the `Orders` an instance was read with, they are
 the names, steps and dates of that file. JSON is `{"makespan": ticks, "operations": [...]}`.
-Tables are read as spreadsheets write them (`core/table.py`).
+Tables are read as spreadsheets write them (`host/table.py`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import os
 import reprlib
 from collections.abc import Callable, Iterator
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.table import Table, csv_cell
-from jaxsched.core.text import Json, Text, read_bytes, write_text
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders, isoformat
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import validate
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.table import Table, csv_cell
+from jaxsched.host.text import Json, Text, read_bytes, write_text
 
 _COLUMNS = ("job", "step", "machine", "start", "end")
 

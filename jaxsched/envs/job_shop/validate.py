@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.job_shop.types import Instance, Schedule
+from jaxsched.host.errors import UnknownNameError
 
 _TIME_LIMIT = 2**31  # times are int32 ticks
 

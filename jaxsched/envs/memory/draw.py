@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.core.chart import Box, Chart, Key, Line, Panel
-from jaxsched.core.picture import Picture
 from jaxsched.envs.memory.mapping.draw import mapping_svg
 from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.mapping.types import Instance
 from jaxsched.envs.memory.replacement.draw import replacement_svg
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.types import Buffers, Plan, live_sizes
+from jaxsched.host.chart import Box, Chart, Key, Line, Panel
+from jaxsched.host.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

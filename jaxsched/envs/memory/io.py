@@ -31,9 +31,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from jaxsched.core.errors import InstanceError, UnknownNameError
-from jaxsched.core.table import Row, Table, csv_cell, order_of_date
-from jaxsched.core.text import Json, Text, read_bytes, write_text
 from jaxsched.envs.memory.hlo.plain import read_hlo
 from jaxsched.envs.memory.mapping.plan import Plan as MapPlan
 from jaxsched.envs.memory.mapping.program import Program
@@ -42,6 +39,9 @@ from jaxsched.envs.memory.mapping.types import ACTIONS, Instance
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.types import Plan as ReplacementPlan
 from jaxsched.envs.memory.types import Buffers, Fault, Plan, check
+from jaxsched.host.errors import InstanceError, UnknownNameError
+from jaxsched.host.table import Row, Table, csv_cell, order_of_date
+from jaxsched.host.text import Json, Text, read_bytes, write_text
 
 _ALIASES = {"buffer": "id", "buffer_id": "id", "start": "lower", "begin": "lower", "end": "upper"}
 _COLUMNS = ("id", "lower", "upper", "size")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError, PortableError
+from jaxsched.host.errors import InstanceError, PortableError
 
 INT32_MAX = 2**31 - 1
 _LIMIT = 2**62  # of times and sizes: their differences and sums of a few stay within int64

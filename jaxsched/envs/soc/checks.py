@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
+from jaxsched.host.errors import InstanceError
 
 INT32_MAX = 2**31 - 1
 MAX_NAME = 200  # characters

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxsched.core.chart import Box, Chart, Key, Mark, Panel, colour_of, time_span
-from jaxsched.core.picture import Picture
 from jaxsched.envs.soc.trace import Trace
+from jaxsched.host.chart import Box, Chart, Key, Mark, Panel, colour_of, time_span
+from jaxsched.host.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

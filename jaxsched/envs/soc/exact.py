@@ -17,9 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver, producer
-from jaxsched.core.deadline import Deadline
-from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.result import Result
 from jaxsched.envs.soc.checks import INT32_MAX, array, integer, integers, rising
 from jaxsched.envs.soc.exact_graph import GRACE, WHO, Model, solve_graph
@@ -31,6 +28,9 @@ from jaxsched.envs.soc.task_graph import job_task_graph
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance
 from jaxsched.envs.soc.validate import validate
+from jaxsched.host.cpsat import Solver, producer
+from jaxsched.host.deadline import Deadline
+from jaxsched.host.errors import InstanceError, UnknownNameError
 
 MAX_STREAM = 16  # jobs; with a cap the model has a constraint for every group of cap jobs
 

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver, producer
-from jaxsched.core.deadline import Deadline
 from jaxsched.core.result import Result
 from jaxsched.envs.soc.io import load_static
 from jaxsched.envs.soc.platforms import Data, StaticGraph
 from jaxsched.envs.soc.static import StaticSchedule, list_schedule
 from jaxsched.envs.soc.task_graph import TaskGraph, static_task_graph
+from jaxsched.host.cpsat import Solver, producer
+from jaxsched.host.deadline import Deadline
 
 WHO = "an exact schedule"  # needs OR-Tools, says the message
 GRACE = 0.5  # seconds past the limit that a greedy start may look for gaps

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.soc.checks import INT32_MAX, Fault, integer, integers, number
 from jaxsched.envs.soc.platforms import Job, Platform, check
 from jaxsched.envs.soc.precedence import descendants, successors, topological
 from jaxsched.envs.soc.settings import PLANS
 from jaxsched.envs.soc.static import plan, upward_ranks
 from jaxsched.envs.soc.types import Instance, Noise, System
+from jaxsched.host.errors import InstanceError
 
 AHEAD = ("rank", "optimistic", "out_transfer", "num_descendants", "successor_bits")
 

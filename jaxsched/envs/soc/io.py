@@ -16,8 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.text import Json, Text, read_bytes
 from jaxsched.envs.soc.checks import (
     Fault,
     array,
@@ -31,6 +29,8 @@ from jaxsched.envs.soc.checks import (
     shorten,
 )
 from jaxsched.envs.soc.platforms import EDGE, MAX_CELLS, MAX_PES, Data, Job, Platform, StaticGraph
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import Json, Text, read_bytes
 
 
 def load_platform(source: Data) -> Platform:

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxsched.core.environment import Environment
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.offer import Offer
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Result
 from jaxsched.envs.soc.draw import gantt_svg
 from jaxsched.envs.soc.exact import solve_exact
@@ -17,6 +15,8 @@ from jaxsched.envs.soc.preset import PRESETS
 from jaxsched.envs.soc.sources import Streams, fitting, streams
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance
+from jaxsched.host.errors import UnknownNameError
+from jaxsched.host.picture import Picture
 
 SOURCE_OPTIONS = {
     "platform": "name or file of a platform",

@@ -11,7 +11,6 @@ import numpy as np
 from jax import Array, random
 
 from jaxsched.core.arrays import take
-from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.core.padding import bucket, pad_to
 from jaxsched.core.rollout import masked_argmax
 from jaxsched.envs.soc.checks import array, integer, number, rising
@@ -26,6 +25,7 @@ from jaxsched.envs.soc.static import StaticSchedule, list_schedule
 from jaxsched.envs.soc.task_graph import static_task_graph
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance, State
+from jaxsched.host.errors import InstanceError, UnknownNameError
 
 METHODS = ("heft", "peft", "exact")  # of `schedule_static`
 PLACES = 8  # for jobs in the system to begin with, where there is no cap

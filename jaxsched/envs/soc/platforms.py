@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.soc.checks import (
     INT32_MAX,
     Fault,
@@ -22,6 +21,7 @@ from jaxsched.envs.soc.checks import (
     number,
 )
 from jaxsched.envs.soc.precedence import successors, topological
+from jaxsched.host.errors import InstanceError
 
 MAX_PES = 1024  # the bandwidth matrix is their square
 MAX_TASKS = 4096  # of one job

@@ -18,9 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_stack
-from jaxsched.core.settings import plain_number
 from jaxsched.envs.soc import instances
 from jaxsched.envs.soc.checks import Fault, array, integer, is_array, number
 from jaxsched.envs.soc.io import load_job, load_platform
@@ -28,6 +26,8 @@ from jaxsched.envs.soc.platforms import Data, Job, Platform
 from jaxsched.envs.soc.settings import COMMUNICATION, Settings
 from jaxsched.envs.soc.task_graph import job_task_graph
 from jaxsched.envs.soc.types import LATEST, Instance, Noise, System
+from jaxsched.host.errors import UnknownNameError
+from jaxsched.host.plain import plain_number
 
 ARRIVALS = ("exponential", "fixed")
 PROFILES = tuple(f"socrates_top{i}" for i in range(1, 6))

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched.core.deadline import NO_LIMIT, Deadline
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.soc.platforms import Job, Platform
 from jaxsched.envs.soc.precedence import topological
 from jaxsched.envs.soc.task_graph import TaskGraph, job_task_graph
+from jaxsched.host.deadline import NO_LIMIT, Deadline
+from jaxsched.host.errors import UnknownNameError
 
 
 class StaticSchedule(NamedTuple):

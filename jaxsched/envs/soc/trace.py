@@ -9,9 +9,9 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxsched.core.table import csv_cell
-from jaxsched.core.text import write_text
 from jaxsched.envs.soc.platforms import Job, Platform
+from jaxsched.host.table import csv_cell
+from jaxsched.host.text import write_text
 
 
 class TaskRecord(NamedTuple):

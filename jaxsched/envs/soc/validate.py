@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.soc.platforms import Job, Platform
 from jaxsched.envs.soc.trace import Trace
+from jaxsched.host.errors import UnknownNameError
 
 MOST_FAULTS = 100  # a trace that is wrong throughout is not described in full
 _NEVER = np.iinfo(np.int64).max // 4

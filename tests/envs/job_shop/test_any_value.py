@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.text import Json, Text
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import flexible, formats, lists
 from jaxsched.envs.job_shop.flexible import io as flexible_io
 from jaxsched.envs.job_shop.orders import parse_orders
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import Json, Text
 
 SOME = settings(max_examples=150)
 MANY = settings(derandomize=False, max_examples=5_000, print_blob=True)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsched.core.chart import colour_of
 from jaxsched.envs.job_shop import Schedule, from_jobs, gantt, gantt_html, gantt_svg, read_orders, replay
+from jaxsched.host.chart import colour_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 JOBS = [[(0, 3), (1, 2)], [(1, 4), (0, 0), (0, 2)]]

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsched.core import deadline
-from jaxsched.core.cpsat import Solver
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.job_shop import Schedule, bounds, dispatch, exact, from_jobs, load, measure, solve_exact, validate
+from jaxsched.host import deadline
+from jaxsched.host.cpsat import Solver
+from jaxsched.host.errors import UnknownNameError
 from tests import shapes
 from tests.reference import job_shop as reference
 

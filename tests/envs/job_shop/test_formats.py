@@ -8,11 +8,11 @@ import json
 import jax
 import pytest
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import from_jobs, load, read_orders, read_schedule, to_jobs, write_schedule
 from jaxsched.envs.job_shop.formats import parse
 from jaxsched.envs.job_shop.orders import parse_orders
+from jaxsched.host.errors import InstanceError
 
 HEADER = b"job,step,machine,minutes\n"
 DATED = b"job,step,machine,minutes,release,due,weight\n"

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsched.core.errors import InstanceError, UnknownNameError
-from jaxsched.core.text import MAX_FILE_BYTES
 from jaxsched.envs.job_shop import (
     bounds,
     check_objective,
@@ -24,6 +22,8 @@ from jaxsched.envs.job_shop import (
     to_jobs,
     write_standard,
 )
+from jaxsched.host.errors import InstanceError, UnknownNameError
+from jaxsched.host.text import MAX_FILE_BYTES
 
 FIELDS = ("machine", "duration", "op_mask", "machine_mask", "release", "due", "due_mask", "weight")
 

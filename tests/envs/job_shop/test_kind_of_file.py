@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import flexible, read_any, to_jobs
 from jaxsched.envs.job_shop.io import CATALOGUE
 from jaxsched.envs.job_shop.orders import is_orders
+from jaxsched.host.errors import InstanceError
 
 ORDERS = "job,step,machine,minutes\nA,1,saw,5\nA,2,mill,6\n"
 STANDARD = "2 3\n0 5 1 6 2 7\n2 1 1 2 0 3\n"

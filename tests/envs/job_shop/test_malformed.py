@@ -9,12 +9,12 @@ import tracemalloc
 import jax
 import pytest
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.text import MAX_FILE_BYTES
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import from_jobs, load, read_schedule, write_schedule
 from jaxsched.envs.job_shop.formats import parse
 from jaxsched.envs.job_shop.orders import parse_orders
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import MAX_FILE_BYTES
 
 HEADER = b"job,step,machine,minutes\n"
 DATED = b"job,step,machine,minutes,release,due,weight\n"

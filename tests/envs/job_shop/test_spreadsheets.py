@@ -6,10 +6,10 @@ import datetime
 
 import pytest
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.table import Table, read_date, read_number, whole_number
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop.orders import parse_orders
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.table import Table, read_date, read_number, whole_number
 
 HEADER = "job;step;machine;minutes;release;due;weight\n"
 

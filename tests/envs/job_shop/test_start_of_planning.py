@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import from_jobs, read_any, read_orders, summary
 from jaxsched.envs.job_shop.heuristics import RULES
+from jaxsched.host.errors import InstanceError
 from tests import shapes
 
 HEADER = "job,step,machine,minutes,release,due,weight\n"

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core import Infeasible, InstanceError, UnknownNameError, deadline, greedy
-from jaxsched.core.deadline import Deadline
+from jaxsched.core import Infeasible, InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
 from jaxsched.envs.memory.allocation import exact, search
 from jaxsched.envs.memory.allocation.heuristics import stacked
+from jaxsched.host import deadline
+from jaxsched.host.deadline import Deadline
 from tests.envs.memory.cases import random_rows, small_rows, to_reference
 from tests.reference import allocation as reference
 

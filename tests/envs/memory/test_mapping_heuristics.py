@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.core.deadline import Deadline
 from jaxsched.envs import memory
 from jaxsched.envs.memory.mapping import heuristics, plain, rules
 from jaxsched.envs.memory.mapping.backup import play
@@ -17,6 +16,7 @@ from jaxsched.envs.memory.mapping.play import RULES, lower_bound, msa_plan
 from jaxsched.envs.memory.mapping.play import play as host_play
 from jaxsched.envs.memory.mapping.replay import problem_of_instance
 from jaxsched.envs.memory.mapping.settings import Settings
+from jaxsched.host.deadline import Deadline
 from tests.envs.memory.map_cases import instance_of, random_program, stacked
 from tests.reference import mapping as reference
 

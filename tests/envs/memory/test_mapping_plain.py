@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core import InstanceError, UnknownNameError, deadline, greedy
-from jaxsched.core.deadline import Deadline
+from jaxsched.core import InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
 from jaxsched.envs.memory.mapping import plain
 from jaxsched.envs.memory.mapping import search as evolution
 from jaxsched.envs.memory.mapping.relaxation import relax, relaxation
 from jaxsched.envs.memory.mapping.replay import Replay, problem_of
+from jaxsched.host import deadline
+from jaxsched.host.deadline import Deadline
 from tests.envs.memory.map_cases import random_program, small_program
 from tests.reference import mapping as reference
 

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core import Infeasible, InstanceError, UnknownNameError, deadline, greedy
-from jaxsched.core.deadline import Deadline
+from jaxsched.core import Infeasible, InstanceError, UnknownNameError, greedy
 from jaxsched.envs import memory
 from jaxsched.envs.memory.replacement import exact
 from jaxsched.envs.memory.replacement.heuristics import SCORES, play
 from jaxsched.envs.memory.replacement.plain import forced_out
 from jaxsched.envs.memory.replacement.settings import PLACEMENTS, SCHEDULES
 from jaxsched.envs.memory.replacement.types import assemble, traffic_of
+from jaxsched.host import deadline
+from jaxsched.host.deadline import Deadline
 from tests.envs.memory.replacement_cases import padded, random_capacity, random_graph, to_reference
 from tests.reference import replacement as reference
 

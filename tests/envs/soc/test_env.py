@@ -11,11 +11,11 @@ import pytest
 
 import jaxsched
 from jaxsched.core import TimeLimit
-from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs import soc
 from jaxsched.envs.registry import offer
 from jaxsched.envs.soc import offer as soc_offer
 from jaxsched.envs.soc.settings import CAP_MODES, VIEWS, WITH_BOOKS
+from jaxsched.host.errors import InstanceError, UnknownNameError
 
 KEY = jax.random.key(0)
 

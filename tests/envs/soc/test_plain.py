@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs import soc
+from jaxsched.host.errors import InstanceError, UnknownNameError
 from tests.reference import soc as reference
 
 NAMES = ("socrates_top1", "socrates_top2", "socrates_top3")

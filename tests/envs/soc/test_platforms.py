@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.text import MAX_FILE_BYTES
 from jaxsched.envs.soc.checks import INT32_MAX
 from jaxsched.envs.soc.io import load_job, load_platform, load_static
 from jaxsched.envs.soc.platforms import Job, Platform, StaticGraph, check
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import MAX_FILE_BYTES
 
 LOADERS = {"platform": load_platform, "job": load_job, "static": load_static}
 

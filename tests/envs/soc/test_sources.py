@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs import soc
 from jaxsched.envs.soc import objectives
 from jaxsched.envs.soc.precedence import successors, topological
 from jaxsched.envs.soc.types import LATEST
+from jaxsched.host.errors import InstanceError, UnknownNameError
 
 
 @functools.cache

@@ -8,7 +8,6 @@ import random
 import numpy as np
 import pytest
 
-from jaxsched.core.errors import InstanceError, UnknownNameError
 from jaxsched.envs.soc import exact, exact_graph, static
 from jaxsched.envs.soc.exact import solve_stream
 from jaxsched.envs.soc.exact_graph import solve_static
@@ -18,6 +17,7 @@ from jaxsched.envs.soc.platforms import Job, Platform
 from jaxsched.envs.soc.static import plan
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.validate import validate
+from jaxsched.host.errors import InstanceError, UnknownNameError
 from tests.envs.soc import cases
 from tests.reference import soc as reference
 

@@ -8,10 +8,10 @@ import random
 import numpy as np
 import pytest
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.soc.platforms import Job, Platform
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.validate import MOST_FAULTS, validate
+from jaxsched.host.errors import UnknownNameError
 from tests.envs.soc import cases
 from tests.reference import soc as reference
 

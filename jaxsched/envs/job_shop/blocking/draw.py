@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jaxsched.core.chart import GREY, Box, Chart, Key, Panel, time_span
-from jaxsched.core.picture import Picture
 from jaxsched.envs.job_shop.blocking.realised import work
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
 from jaxsched.envs.job_shop.lists import to_jobs
+from jaxsched.host.chart import GREY, Box, Chart, Key, Panel, time_span
+from jaxsched.host.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,6 @@ import numpy as np
 from jax import Array
 
 from jaxsched.core.environment import Scores, Source
-from jaxsched.core.errors import Infeasible
 from jaxsched.core.graph import GraphObservation
 from jaxsched.core.rules import Rules, RulesEnvironment
 from jaxsched.envs.job_shop.blocking import rules
@@ -24,6 +23,7 @@ from jaxsched.envs.job_shop.blocking.sources import unbuffered
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule, State
 from jaxsched.envs.job_shop.blocking.validate import measure, validate
 from jaxsched.envs.job_shop.sources import uniform
+from jaxsched.host.errors import Infeasible
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver, producer
 from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.blocking.sequences import instants, refuse_interruptions, route
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
 from jaxsched.envs.job_shop.blocking.validate import validate
 from jaxsched.envs.job_shop.exact import trivial_bound
 from jaxsched.envs.job_shop.lists import Jobs, to_jobs
+from jaxsched.host.cpsat import Solver, producer
 
 
 def solve_exact(

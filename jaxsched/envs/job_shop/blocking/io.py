@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable
 from importlib import resources
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.core.identity import instance_hash
 from jaxsched.core.result import Bounds
 from jaxsched.envs.job_shop import io as classic
@@ -20,6 +19,7 @@ from jaxsched.envs.job_shop.blocking.sources import without_buffers
 from jaxsched.envs.job_shop.blocking.types import Instance
 from jaxsched.envs.job_shop.catalogue import package_data
 from jaxsched.envs.job_shop.types import undated
+from jaxsched.host.errors import InstanceError
 
 
 def from_jobs(

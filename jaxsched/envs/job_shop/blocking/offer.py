@@ -7,7 +7,6 @@ from typing import Any
 
 from jaxsched.core.environment import Environment
 from jaxsched.core.offer import Loaded, Offer
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.job_shop import offer as classic
 from jaxsched.envs.job_shop.blocking import io
@@ -16,6 +15,7 @@ from jaxsched.envs.job_shop.blocking.exact import solve_exact
 from jaxsched.envs.job_shop.blocking.preset import PRESETS
 from jaxsched.envs.job_shop.blocking.sources import without_buffers
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
+from jaxsched.host.picture import Picture
 
 
 def load_shop(env: Environment, name: str, options: Mapping[str, str], /) -> Loaded:

@@ -7,13 +7,13 @@ import functools
 import jax
 from jax import Array, random
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.rollout import greedy, randomised, rollout
 from jaxsched.envs.job_shop.blocking.env import BlockingJobShop, schedule
 from jaxsched.envs.job_shop.blocking.heuristics import RULES
 from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.sources import interrupt
 from jaxsched.envs.job_shop.blocking.types import Instance, Interruptions, Schedule, State
+from jaxsched.host.errors import UnknownNameError
 
 
 def dispatch(

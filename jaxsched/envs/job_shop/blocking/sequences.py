@@ -12,9 +12,9 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.job_shop.blocking.types import Instance
 from jaxsched.envs.job_shop.lists import Jobs, to_jobs
+from jaxsched.host.errors import InstanceError
 
 Op = tuple[int, int]  # job, operation
 Arc = tuple[Op, Op, int]  # from, to, instants

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.job_shop.blocking.failures import LONGEST
 from jaxsched.envs.job_shop.blocking.types import Failures, Instance, Interruptions, Windows
 from jaxsched.envs.job_shop.sources import INT32_MAX
 from jaxsched.envs.job_shop.types import Shop
+from jaxsched.host.errors import InstanceError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxsched.core.picture import Picture
 from jaxsched.envs.job_shop import draw
 from jaxsched.envs.job_shop.flexible.lists import fixed
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.types import Schedule as FixedSchedule
+from jaxsched.host.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from jaxsched.core.cpsat import Solver, producer
 from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.dispatching import WaitingOperations
 from jaxsched.envs.job_shop.flexible.lists import Jobs, to_jobs
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.flexible.validate import validate
+from jaxsched.host.cpsat import Solver, producer
 
 
 def solve_exact(

@@ -30,9 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.core.result import Bounds
-from jaxsched.core.text import Json, Text, number_fault, read_bytes, write_text
 from jaxsched.envs.job_shop import formats
 from jaxsched.envs.job_shop.catalogue import Catalogue
 from jaxsched.envs.job_shop.flexible.lists import (
@@ -47,6 +45,8 @@ from jaxsched.envs.job_shop.flexible.lists import (
 from jaxsched.envs.job_shop.flexible.types import Instance
 from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault
 from jaxsched.envs.job_shop.orders import is_orders
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import Json, Text, number_fault, read_bytes, write_text
 
 CATALOGUE = Catalogue("jaxsched.envs.job_shop.flexible", "jobshop/fjsp", "mk01, la01_edata")
 

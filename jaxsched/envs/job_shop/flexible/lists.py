@@ -9,12 +9,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.lists import MAX_CELLS, MAX_MACHINES, Fault, integer, listed
 from jaxsched.envs.job_shop.lists import from_jobs as from_fixed_jobs
 from jaxsched.envs.job_shop.sources import INT32_MAX
 from jaxsched.envs.job_shop.types import Instance as FixedInstance
+from jaxsched.host.errors import InstanceError
 
 Operation = list[tuple[int, int]]  # alternatives: (machine, duration)
 Jobs = list[list[Operation]]

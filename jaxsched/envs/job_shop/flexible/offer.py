@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxsched.core.environment import Environment
-from jaxsched.core.errors import InstanceError
 from jaxsched.core.offer import Comparison, Loaded, Offer
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.job_shop.flexible import io
 from jaxsched.envs.job_shop.flexible.draw import gantt_svg
@@ -17,6 +15,8 @@ from jaxsched.envs.job_shop.flexible.exact import solve_exact
 from jaxsched.envs.job_shop.flexible.preset import PRESETS
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.offer import LOAD_OPTIONS, machines_from
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.picture import Picture
 
 RULES = ("fifo", "spt", "mwkr", "eft")
 

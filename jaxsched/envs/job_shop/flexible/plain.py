@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jax import Array, random
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.rollout import greedy, randomised, rollout
 from jaxsched.envs.job_shop.flexible.env import FlexibleJobShop, schedule
 from jaxsched.envs.job_shop.flexible.heuristics import RULES
 from jaxsched.envs.job_shop.flexible.settings import Settings
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule, State
+from jaxsched.host.errors import UnknownNameError
 
 
 def replay(instance: Instance, pairs: Sequence[tuple[int, int]] | np.ndarray, candidates: str = "any") -> Schedule:

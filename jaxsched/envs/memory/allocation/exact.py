@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxsched.core.cpsat import Solver
-from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.allocation.types import Instance
+from jaxsched.host.cpsat import Solver
+from jaxsched.host.deadline import Deadline
 
 
 def solve(

@@ -26,10 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.allocation import rules
 from jaxsched.envs.memory.allocation.types import State
 from jaxsched.envs.memory.types import Buffers
+from jaxsched.host.deadline import Deadline
 
 ORDERS = ("size", "duration", "area", "start")
 FITS = ("best", "first")

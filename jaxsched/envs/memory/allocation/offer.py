@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxsched.core.environment import Environment
-from jaxsched.core.errors import Infeasible, InstanceError
 from jaxsched.core.identity import instance_hash
 from jaxsched.core.offer import Comparison, Loaded, Offer, Summary
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.memory.allocation.plain import solve_exact
 from jaxsched.envs.memory.allocation.preset import PRESETS
@@ -21,6 +19,8 @@ from jaxsched.envs.memory.allocation.types import Instance, to_buffers, to_insta
 from jaxsched.envs.memory.draw import memory_map_svg
 from jaxsched.envs.memory.io import read_amount, read_kind, write_csv
 from jaxsched.envs.memory.types import INT32_MAX, Buffers, Plan, live_sizes, lower_bound
+from jaxsched.host.errors import Infeasible, InstanceError
+from jaxsched.host.picture import Picture
 
 LOAD_OPTIONS = {
     "capacity": "memory there is, in the units of the file, or such as 1MiB",

@@ -13,10 +13,7 @@ import numpy as np
 from jax import random
 
 from jaxsched.core.callables import as_key
-from jaxsched.core.cpsat import Solver
-from jaxsched.core.deadline import Deadline
 from jaxsched.core.environment import Policy
-from jaxsched.core.errors import Infeasible, InstanceError, UnknownNameError
 from jaxsched.core.padding import bucket
 from jaxsched.core.result import Result
 from jaxsched.core.rollout import rollout
@@ -25,6 +22,9 @@ from jaxsched.envs.memory.allocation.env import StaticAllocation
 from jaxsched.envs.memory.allocation.heuristics import HEURISTICS, heuristic, stacked
 from jaxsched.envs.memory.allocation.types import Instance, to_buffers, to_instance
 from jaxsched.envs.memory.types import Buffers, Plan, live_sizes, lower_bound
+from jaxsched.host.cpsat import Solver
+from jaxsched.host.deadline import Deadline
+from jaxsched.host.errors import Infeasible, InstanceError, UnknownNameError
 
 START_SECONDS = 1.0  # that the first heuristic may take whatever the time limit
 # What compilation takes, in `deadline.probe`s: the search over orders, an episode of a policy.

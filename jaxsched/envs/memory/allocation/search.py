@@ -32,11 +32,11 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from jaxsched.core.deadline import Deadline
 from jaxsched.core.padding import bucket, pad_to
 from jaxsched.envs.memory.allocation import rules
 from jaxsched.envs.memory.allocation.settings import Settings
 from jaxsched.envs.memory.allocation.types import Instance
+from jaxsched.host.deadline import Deadline
 
 NEVER = np.int32(2**30)  # the lowest offset of a buffer that is placed, or of none
 RUNNING, FOUND, EXHAUSTED = 0, 1, 2

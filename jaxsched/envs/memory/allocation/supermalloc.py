@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.types import Buffers
+from jaxsched.host.errors import InstanceError
 
 
 def solve(buffers: Buffers, *, time_limit: float, num_workers: int | None = None) -> tuple[np.ndarray, int]:

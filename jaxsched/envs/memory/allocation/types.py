@@ -15,8 +15,8 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.types import INT32_MAX, Buffers
+from jaxsched.host.errors import InstanceError
 
 MAX_CELLS = 2**26  # buffers times sections, or buffers squared
 MAX_GAPPED = 2**12  # sections among which those of buffers with gaps are compared

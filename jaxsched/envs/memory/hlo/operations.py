@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 import re
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.hlo.text import MAX_DEPTH, Instruction, Leaf, Module, fault, leaves_of
+from jaxsched.host.errors import InstanceError
 
 MAX_TAPS = 2**20  # of a convolution in one dimension, counted one by one
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d{1,18})"\}')

@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxsched.core.errors import InstanceError, UnknownNameError
-from jaxsched.core.text import read_bytes
 from jaxsched.envs.memory.hlo.flow import Flow
 from jaxsched.envs.memory.hlo.operations import Counter
 from jaxsched.envs.memory.hlo.text import MAX_TEXT, parse
 from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.types import Buffers, lower_bound
+from jaxsched.host.errors import InstanceError, UnknownNameError
+from jaxsched.host.text import read_bytes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jaxsched.core.errors import InstanceError
+from jaxsched.host.errors import InstanceError
 
 MAX_TEXT = 64 * 2**20  # characters
 MAX_DEPTH = 64  # of computations that call one another, and of tuples

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxsched.core.chart import Box, Chart, Key, Mark, Panel
-from jaxsched.core.picture import Picture
 from jaxsched.envs.memory.mapping.plan import Plan
 from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.mapping.replay import Problem, Replay, named_problem
 from jaxsched.envs.memory.mapping.types import COPY, DROP, Instance
+from jaxsched.host.chart import Box, Chart, Key, Mark, Panel
+from jaxsched.host.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

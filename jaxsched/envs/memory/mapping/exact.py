@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.mapping import rules
 from jaxsched.envs.memory.mapping.play import Mapped, lower_bound
 from jaxsched.envs.memory.mapping.replay import problem_of_instance
 from jaxsched.envs.memory.mapping.settings import Settings
 from jaxsched.envs.memory.mapping.types import Instance, State
+from jaxsched.host.deadline import Deadline
 
 CHUNK = 256  # partial mappings expanded at once
 MAX_CELLS = 2**26  # numbers in all partial mappings kept

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.mapping.types import Instance
 from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.host.errors import InstanceError
 
 MAX_ACCESSES = 2**12  # pairs of accesses are compared in every step
 

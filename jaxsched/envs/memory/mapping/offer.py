@@ -7,9 +7,7 @@ import os
 from collections.abc import Mapping
 
 from jaxsched.core.environment import Environment
-from jaxsched.core.errors import InstanceError
 from jaxsched.core.offer import Loaded, Offer, Summary
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Result
 from jaxsched.envs.memory.io import read_amount, read_kind, write_json, write_plan
 from jaxsched.envs.memory.mapping.draw import mapping_svg
@@ -21,6 +19,8 @@ from jaxsched.envs.memory.mapping.preset import PRESETS
 from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.mapping.replay import Replay, named_problem
 from jaxsched.envs.memory.mapping.types import ACTIONS, Instance
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.picture import Picture
 
 LOAD_OPTIONS = {
     "capacity": "fast memory there is, in bytes, or such as 1MiB; default: the program's own",

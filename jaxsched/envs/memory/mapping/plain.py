@@ -14,10 +14,7 @@ from jax import random
 
 from jaxsched.core.arrays import put
 from jaxsched.core.callables import as_key
-from jaxsched.core.cpsat import Solver
-from jaxsched.core.deadline import Deadline
 from jaxsched.core.environment import Policy
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.core.padding import pad_to
 from jaxsched.core.result import Result
 from jaxsched.core.rollout import rollout
@@ -41,6 +38,9 @@ from jaxsched.envs.memory.mapping.relaxation import Relaxed, relax
 from jaxsched.envs.memory.mapping.replay import Problem, Replay, problem_of, problem_of_instance
 from jaxsched.envs.memory.mapping.search import search
 from jaxsched.envs.memory.mapping.types import Instance, State
+from jaxsched.host.cpsat import Solver
+from jaxsched.host.deadline import Deadline
+from jaxsched.host.errors import UnknownNameError
 
 START_RULES = ("greedy", "belady", "msa")  # searches start from their plans with drop-backup
 # What compilation takes, in `deadline.probe`s: the evolution, one level of the exact search, an

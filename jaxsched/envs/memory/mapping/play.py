@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.mapping.replay import Effect, Problem, Replay
 from jaxsched.envs.memory.mapping.types import COPY, DROP, NEVER, NOCOPY
+from jaxsched.host.deadline import Deadline
 
 Rule = Callable[[Replay], tuple[int, int, int]]  # the actions at the current access, the best first
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
+from jaxsched.host.errors import InstanceError
 
 _LIMIT = 2**62  # of what a user gives
 _PROGRAM = (

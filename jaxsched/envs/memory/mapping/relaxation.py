@@ -12,10 +12,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jaxsched.core.cpsat import Solver
-from jaxsched.core.deadline import Deadline
 from jaxsched.envs.memory.mapping.replay import Problem
 from jaxsched.envs.memory.mapping.types import COPY, DROP, NOCOPY
+from jaxsched.host.cpsat import Solver
+from jaxsched.host.deadline import Deadline
 
 
 class Relaxed(NamedTuple):

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from jax import random
 
-from jaxsched.core.deadline import Deadline
 from jaxsched.core.evolution import EvolutionConfig, begin, evolve
 from jaxsched.envs.memory.mapping.env import MemoryMap
 from jaxsched.envs.memory.mapping.heuristics import SCORES
 from jaxsched.envs.memory.mapping.types import Instance
+from jaxsched.host.deadline import Deadline
 
 ENV, REPAIR = MemoryMap(), SCORES["greedy"]
 

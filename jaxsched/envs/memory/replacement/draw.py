@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxsched.core.chart import Box, Chart, Key, Line, Mark, Panel
-from jaxsched.core.picture import Picture
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.types import Plan
+from jaxsched.host.chart import Box, Chart, Key, Line, Mark, Panel
+from jaxsched.host.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

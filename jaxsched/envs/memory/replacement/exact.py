@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from jaxsched.core.cpsat import Solver
-from jaxsched.core.deadline import Deadline
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import Played
 from jaxsched.envs.memory.replacement.types import residency, traffic_of
+from jaxsched.host.cpsat import Solver
+from jaxsched.host.deadline import Deadline
+from jaxsched.host.errors import InstanceError
 
 MAX_MODEL = 20_000  # operators times tensors of one model
 WHOLE = 14  # operators that `search` hands to the solver at once

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.host.errors import InstanceError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

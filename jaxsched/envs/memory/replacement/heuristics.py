@@ -26,10 +26,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsched.core.arrays import lookup, take_row
-from jaxsched.core.deadline import NO_LIMIT, Deadline
 from jaxsched.envs.memory.replacement import rules
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.types import State, slots_of
+from jaxsched.host.deadline import NO_LIMIT, Deadline
 
 SEARCH_LIMIT = 200_000  # operators times sets of them that `min_peak_order` looks at before it goes on with a beam
 BEAM = 32

@@ -10,7 +10,6 @@ from typing import Any
 
 from jaxsched.core.environment import Environment
 from jaxsched.core.offer import Comparison, Loaded, Offer, Summary
-from jaxsched.core.picture import Picture
 from jaxsched.core.result import Result
 from jaxsched.envs.memory.io import read_amount, read_kind, write_json, write_plan
 from jaxsched.envs.memory.replacement.draw import replacement_svg
@@ -19,6 +18,7 @@ from jaxsched.envs.memory.replacement.heuristics import capacities
 from jaxsched.envs.memory.replacement.plain import CAPACITIES, solve_exact
 from jaxsched.envs.memory.replacement.preset import PRESETS
 from jaxsched.envs.memory.replacement.types import Instance, Plan, to_graph, to_instance
+from jaxsched.host.picture import Picture
 
 LOAD_OPTIONS = {
     "capacity": "fast memory in bytes, or such as 1MiB, M_R, M_P, or M_H, which is the default",

@@ -13,10 +13,7 @@ import numpy as np
 from jax import random
 
 from jaxsched.core.callables import as_key
-from jaxsched.core.cpsat import Solver
-from jaxsched.core.deadline import NO_LIMIT, Deadline
 from jaxsched.core.environment import Policy
-from jaxsched.core.errors import Infeasible, UnknownNameError
 from jaxsched.core.result import Result
 from jaxsched.core.rollout import rollout
 from jaxsched.envs.memory.replacement import exact
@@ -32,6 +29,9 @@ from jaxsched.envs.memory.replacement.types import (
     to_instance,
     traffic_of,
 )
+from jaxsched.host.cpsat import Solver
+from jaxsched.host.deadline import NO_LIMIT, Deadline
+from jaxsched.host.errors import Infeasible, UnknownNameError
 
 POLICY_WEIGHT = 10  # what compilation of an episode takes, in `deadline.probe`s
 REPLACEMENT_METHODS = (

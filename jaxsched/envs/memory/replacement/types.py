@@ -16,9 +16,9 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from jaxsched.core.errors import InstanceError
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.host.errors import InstanceError
 
 MAX_CELLS = 2**26  # operators times tensors, or tensors squared
 

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.text import MAX_FILE_BYTES
 from jaxsched.envs.job_shop import flexible
 from jaxsched.envs.job_shop.flexible.io import parse
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import MAX_FILE_BYTES
 from tests.envs.job_shop.flexible.cases import random_jobs
 
 JOBS = [[[(0, 3), (2, 5)], [(1, 0)]], [[(2, 7), (0, 7), (1, 1)]]]

@@ -8,9 +8,9 @@ from time import perf_counter
 
 import pytest
 
-from jaxsched.core.errors import UnknownNameError
 from jaxsched.envs.job_shop import flexible
 from jaxsched.envs.job_shop.flexible import Schedule, dispatch, exact, from_jobs, measure, replay, solve_exact, validate
+from jaxsched.host.errors import UnknownNameError
 from tests.envs.job_shop.flexible.cases import instance_of, num_machines, random_jobs
 from tests.reference import flexible as reference
 

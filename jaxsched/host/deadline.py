@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.core.settings import plain_number
+from jaxsched.host.plain import plain_number
 
 clock = time.perf_counter
 _compiled: set[Hashable] = set()  # programs that this process has compiled, or is about to

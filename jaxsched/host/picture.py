@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxsched.core import figure
-from jaxsched.core.chart import Chart
-from jaxsched.core.svg import render_svg, xml
+from jaxsched.host import figure
+from jaxsched.host.chart import Chart
+from jaxsched.host.svg import render_svg, xml
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

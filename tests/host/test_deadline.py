@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from jaxsched.core import deadline as deadlines
-from jaxsched.core.cpsat import Solver, producer
-from jaxsched.core.deadline import Deadline
+from jaxsched.host import deadline as deadlines
+from jaxsched.host.cpsat import Solver, producer
+from jaxsched.host.deadline import Deadline
 
 
 class Clock:

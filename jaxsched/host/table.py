@@ -16,8 +16,8 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from jaxsched.core.errors import InstanceError
-from jaxsched.core.text import MAX_DIGITS, Text, number_fault
+from jaxsched.host.errors import InstanceError
+from jaxsched.host.text import MAX_DIGITS, Text, number_fault
 
 MAX_COLUMNS = 1_000
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxsched.core.errors import InstanceError
+from jaxsched.host.errors import InstanceError
 
 MAX_FILE_BYTES = 4 * 2**20  # bounds the memory and time of a parser; the largest classic instance has 11 KiB
 MAX_DIGITS = 10  # of an int32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from jaxsched.core.chart import (
+from jaxsched.host.chart import (
     AXIS,
     FONT,
     GAP,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from jaxsched.core.deadline import Deadline
-from jaxsched.core.settings import plain_number
+from jaxsched.host.deadline import Deadline
+from jaxsched.host.plain import plain_number
 
 
 class Solver:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxsched.core.chart import (
+from jaxsched.host.chart import (
     AXIS,
     FONT,
     GAP,
