@@ -59,7 +59,7 @@ def plan(env: Environment, apply: Apply, params: Params, key: Array, states: Sta
         return jnp.where(observation.action_mask, logits, jnp.finfo(jnp.float32).min), value
 
     @jax.vmap
-    def look(state):
+    def judge_root(state):
         observation = env.observe(state)
         return *judge(state, observation), observation.action_mask
 
@@ -75,7 +75,7 @@ def plan(env: Environment, apply: Apply, params: Params, key: Array, states: Sta
         reward, discount, logits, value, after = advance(keys, bare, instances, action)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value), after
 
-    logits, value, mask = look(states)
+    logits, value, mask = judge_root(states)
     found = mctx.gumbel_muzero_policy(
         None,
         key,

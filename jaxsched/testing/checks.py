@@ -288,7 +288,25 @@ def checkpoint(subject: Subject) -> None:
 
 
 def x64(subject: Subject) -> None:
-    """Nothing depends on `jax_enable_x64`, dtypes included."""
+    """No shape and no dtype depends on `jax_enable_x64`; nothing is compiled."""
+    env, key, action = subject.env, subject.reset_keys[0], jax.ShapeDtypeStruct((), jnp.int32)
+
+    def traced() -> Any:
+        state, first = jax.eval_shape(env.reset, key, subject.instance)
+        scores = {name: jax.eval_shape(rule, state) for name, rule in env.heuristics.items()}
+        return state, first, jax.eval_shape(env.step, key, state, action), scores
+
+    types = traced()
+    with jax.enable_x64(True):
+        wide = traced()
+    for (path, leaf), other in zip(jax.tree_util.tree_leaves_with_path(wide), jax.tree.leaves(types), strict=True):
+        name = f"with x64: leaf {jax.tree_util.keystr(path)}"
+        expect(leaf.dtype == other.dtype, f"{name} has dtype {leaf.dtype}, not {other.dtype}")
+        expect(leaf.shape == other.shape, f"{name} has shape {leaf.shape}, not {other.shape}")
+
+
+def x64_values(subject: Subject) -> None:
+    """No value depends on `jax_enable_x64`."""
     with jax.enable_x64(True):
         episodes = subject.looped().episodes
     match(episodes, subject.loop.episodes, "with x64")
@@ -328,9 +346,10 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     padding,
     checkpoint,
     x64,
+    x64_values,
     same_world,
     optimum,
 )
 # What holds for every step of an `AutoReset`: not what is said about the end of an episode, or about all of it.
 STREAM_CHECKS = ("structure", "one_trace", "jit_equals_eager", "vmap_equals_loop", "legal_actions", "illegal_actions")
-STREAM_CHECKS += ("observation", "checkpoint", "x64")
+STREAM_CHECKS += ("observation", "checkpoint", "x64", "x64_values")
