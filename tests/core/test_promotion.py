@@ -27,6 +27,10 @@ OTHERS = [
     ("SoC-v0", {"cap_mode": "open", "communication": "shared_memory", "reward": "jobs_in_system"}),
     ("SoC-v0", {"dispatch_order": "insertion", "reward": "makespan"}),
     *[("SoC-v0", {"rule": rule}) for rule in ("heft_rt", "heft_rt_released", "heft", "peft", "etf_lb")],
+    ("MemoryMap-v0", {"reward": "memory_time"}),
+    ("StaticAllocation-v0", {"goal": "fit"}),
+    *[("TensorReplacement-v0", {"schedule": "fixed", "placement": name}) for name in ("bytes", "address")],
+    ("TensorReplacement-v0", {"placement": "address"}),
 ]
 NIGHTLY = [pytest.param(*each, marks=pytest.mark.nightly) for each in OTHERS]
 

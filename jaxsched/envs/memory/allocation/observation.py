@@ -41,11 +41,11 @@ def observe(state: State, mask: Array) -> GraphObservation:
     length, floor, most, highest, summed, around = reduce_together(
         [
             (SUM, many),  # sections of each buffer
-            (MAX, jnp.where(live, state.top, 0)),
-            (MAX, jnp.where(live, state.left, 0)),  # what is left where most is
-            (MAX, jnp.where(live, state.top + state.left, 0)),
-            (SUM, jnp.where(live, state.left, 0).astype(jnp.float32)),
-            (MAX, jnp.where(live, crowd, 0)),
+            (MAX, jnp.where(live, state.top[None], 0)),
+            (MAX, jnp.where(live, state.left[None], 0)),  # what is left where most is
+            (MAX, jnp.where(live, (state.top + state.left)[None], 0)),
+            (SUM, jnp.where(live, state.left[None], 0).astype(jnp.float32)),
+            (MAX, jnp.where(live, crowd[None], 0)),
         ],
         1,
     )
@@ -125,7 +125,7 @@ def observe(state: State, mask: Array) -> GraphObservation:
 
 def _stack(features: list[Array], mask: Array) -> Array:
     """f32[F, nodes], clipped, 0 where the node is not real."""
-    return _clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
+    return _clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask[None])
 
 
 def _clip(features: Array, mask: Array) -> Array:

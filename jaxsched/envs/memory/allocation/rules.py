@@ -52,7 +52,7 @@ def offsets(state: State, floor: Array | None = None) -> Array:
     """
     instance = state.instance
     if floor is None:
-        floor = jnp.where(instance.live, state.top, 0).max(-1)
+        floor = jnp.where(instance.live, state.top[None], 0).max(-1)
     return jax.vmap(clear, (None, 0, 0, 0, 0))(instance, floor, instance.size, instance.alignment, instance.live)
 
 

@@ -131,7 +131,7 @@ def observe(state: State) -> GraphObservation:
             lookup(gain, instance.following),
         ]
     )
-    lost = jnp.where(out, lost, 0).sum(-1, dtype=jnp.int32)
+    lost = jnp.where(out[None], lost, 0).sum(-1, dtype=jnp.int32)
     pair = [
         (is_fast * choices.gain).astype(jnp.float32) * tick,
         (is_fast * take(saved, position)).astype(jnp.float32) * tick,
@@ -177,4 +177,4 @@ def observe(state: State) -> GraphObservation:
 def _stack(features: list[Array], mask: Array) -> Array:
     """f32[F, nodes], clipped, 0 where the node is not real."""
     features = [feature.astype(jnp.float32) for feature in features]
-    return jnp.where(mask, lax.clamp(-LIMIT, jnp.stack(features), LIMIT), 0.0)
+    return jnp.where(mask[None], lax.clamp(-LIMIT, jnp.stack(features), LIMIT), 0.0)

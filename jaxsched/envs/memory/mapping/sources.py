@@ -77,7 +77,7 @@ class RandomPrograms:
         reads = (value[None] == ids[:, None]) & (~is_write)[None]  # [V, A]
         is_output = ~reads.any(-1) & (ids >= self.num_inputs)
         birth = jnp.maximum(ids - self.num_inputs, 0)
-        death = jnp.maximum(jnp.where(reads, time, 0).max(-1), birth)
+        death = jnp.maximum(jnp.where(reads, time[None], 0).max(-1), birth)
         slots = jnp.arange(num, dtype=jnp.int32)
         live = (birth[:, None] <= slots[None]) & (slots[None] <= death[:, None]) & (is_output | reads.any(-1))[:, None]
         most = jnp.where(live, size[:, None], 0).sum(0, dtype=jnp.int32).max()
@@ -101,8 +101,8 @@ class RandomPrograms:
             demand=slow,
             width=jnp.minimum(width, capacity + 1),
             is_output=is_output[value],
-            previous=jnp.where(before.any(-1), jnp.where(before, index, 0).max(-1), index),
-            following=jnp.where(after.any(-1), jnp.where(after, index, 3 * num).min(-1), index),
+            previous=jnp.where(before.any(-1), jnp.where(before, index[None], 0).max(-1), index),
+            following=jnp.where(after.any(-1), jnp.where(after, index[None], 3 * num).min(-1), index),
             leader=jnp.where(grouped[value] & ~is_write, first_read, index),
             access_mask=jnp.ones((3 * num,), jnp.bool_),
             is_input=ids < self.num_inputs,

@@ -145,8 +145,8 @@ def _gaps_beside(state: State) -> tuple[Array, Array]:
     """Free units directly below and above each resident tensor, i32[A] each; 0 for the others."""
     instance, resident = state.instance, state.resident
     high = state.offset + instance.size
-    below = resident & (high <= state.offset[:, None])
-    floor = jnp.where(below, high, 0).max(-1, initial=0)
+    below = resident[None] & (high[None] <= state.offset[:, None])
+    floor = jnp.where(below, high[None], 0).max(-1, initial=0)
     above = rules.gaps(instance, resident, state.offset)[1][:-1]
     return jnp.where(resident, state.offset - floor, 0), jnp.where(resident, above, 0)
 

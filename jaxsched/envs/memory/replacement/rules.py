@@ -145,7 +145,9 @@ def gaps(instance: Instance, resident: Array, offset: Array) -> tuple[Array, Arr
     begin = jnp.append(jnp.where(resident, offset + instance.size, 0), 0)
     # The first block that does not end at or below `begin`: it lies above, or it covers the
     # beginning of the gap.
-    above = jnp.where(resident & (offset + instance.size > begin[:, None]), low, instance.capacity).min(-1)
+    above = jnp.where(
+        resident[None] & ((offset + instance.size)[None] > begin[:, None]), low[None], instance.capacity
+    ).min(-1)
     return begin, jnp.maximum(jnp.minimum(above, instance.capacity) - begin, 0)
 
 
@@ -169,9 +171,10 @@ def lower_bound(instance: Instance, settings: Settings) -> Array:
     first = jnp.where(reads, step, instance.num_ops).min(0, initial=instance.num_ops)
     last = jnp.where(reads, step, -1).max(0, initial=-1)
     begin = jnp.where(instance.backed, first, instance.producer)
-    across = instance.tensor_mask & (begin < step) & (step < last) & ~reads  # [N, A]
+    across = (begin[None] < step) & (step < last[None]) & ~reads  # [N, A]
+    across &= instance.tensor_mask[None]
     loose, held = (
-        jnp.where(across & which, instance.size, 0).sum(-1, dtype=jnp.int32)
+        jnp.where(across & which[None], instance.size[None], 0).sum(-1, dtype=jnp.int32)
         for which in (instance.backed, ~instance.backed)
     )
     excess = loose + held + working_sets(instance) - instance.capacity
