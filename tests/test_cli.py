@@ -101,6 +101,17 @@ def test_solve_by_rule_and_draw(capsys):
     assert Path("chart.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_advice_for_a_stream_can_be_followed(capsys):
+    """Issue 16, row 17: "try generated-0" led to the exact solver, which refused it."""
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    _, _, error = run(capsys, "solve ft06 --env SoC-v0")
+    assert "try generated-0 by a rule such as cpu" in error
+    assert run(capsys, "solve generated-0 --env SoC-v0 --rule cpu")[0] == 0
+    _, _, error = run(capsys, "solve generated-0 --env SoC-v0 --time-limit 1")
+    assert "streams of 1 to 16 jobs, this one has 30: play a rule, or draw shorter streams (num_jobs=8)" in error
+    assert run(capsys, "solve generated-0 --env SoC-v0 --source num_jobs=8 --time-limit 1")[0] == 0
+
+
 ORDERS = """job,step,machine,minutes,release,due,weight
 A,1,saw,60,2026-11-23T08:00,2026-11-23T10:00,2
 A,2,drill,30,,,

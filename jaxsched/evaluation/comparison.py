@@ -93,7 +93,8 @@ def load_one(
         drawn = generate(source or env.default_source, int(number[1]) + 1, seed)
         return Loaded(drawn[name])
     if offered.load is None:
-        raise _no_names(env, name, "generated-0")
+        rule = next(iter(env.heuristics), None)
+        raise _no_names(env, name, "generated-0" + (f" by a rule such as {rule}" if rule else ""))
     return offered.load(env, name, options or {})
 
 

@@ -231,7 +231,10 @@ class _Stream:
         if cap_mode not in CAP_MODES:
             raise UnknownNameError("cap_mode", cap_mode, CAP_MODES)
         if not 0 < len(array(jobs, "jobs")) <= MAX_STREAM:
-            raise InstanceError(f"{len(jobs)} jobs, expected 1 to {MAX_STREAM}")
+            raise InstanceError(
+                f"the exact solver takes streams of 1 to {MAX_STREAM} jobs, this one has {len(jobs)}: play a rule, or"
+                f" draw shorter streams (num_jobs={MAX_STREAM // 2})"
+            )
         check(platform, jobs)
         times = rising(arrivals, "arrivals")
         if len(times) != len(jobs):

@@ -244,7 +244,7 @@ def test_bad_arguments():
     ):
         with pytest.raises(InstanceError, match=message):
             solve_stream(ONE_PE, [job, job], arrivals)
-    with pytest.raises(InstanceError, match="17 jobs, expected 1 to 16"):
+    with pytest.raises(InstanceError, match="streams of 1 to 16 jobs, this one has 17: play a rule"):
         solve_stream(ONE_PE, [job] * 17, [0] * 17)
     with pytest.raises(InstanceError, match="needs one `redraw` per job"):
         solve_stream(ONE_PE, [job], [0], cap_mode="socrates")
