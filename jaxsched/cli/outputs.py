@@ -75,7 +75,7 @@ def save_solution(env: Environment, loaded: Loaded, row: Row, path: Path, force:
         assert write is not None
         write(env, loaded.instance, row.solution, path, names=loaded.names, overwrite=force)
     else:
-        data = row.to_dict() | {"solution": plain_data(row.solution)}
+        data = row.to_dict() | {"unit": loaded.unit, "solution": plain_data(row.solution)}
         write_text(path, json.dumps(data) + "\n", overwrite=force)
 
 

@@ -133,7 +133,7 @@ def solve(
         row = report[instance]
         if polish:
             first = row
-            print(f"{report.label}: {first.objective} in {first.seconds:.2f} s")
+            print(f"{report.label}: {first.objective * loaded.unit} in {first.seconds:.2f} s")
             hints = {instance: first.solution}
             label = f"{report.label}, polished"
             row = evaluation.evaluate_exact(environment, problem, hints=hints, label=label, **exactly)[instance]
@@ -144,10 +144,12 @@ def solve(
     gap = 100 * (row.objective / reference - 1) if reference else 0.0
     what = environment.settings.get("objective", "objective").replace("_", " ")
     print(f"{row.instance} ({row.size}) by {row.method} in {row.seconds:.2f} s")
-    print(f"{what:<11} {row.objective}")
-    print(f"lower bound {row.lower_bound}{' (the optimum is reached)' if row.objective == row.lower_bound else ''}")
+    print(f"{what:<11} {row.objective * loaded.unit}")
+    proof = " (the optimum is reached)" if row.objective == row.lower_bound else ""
+    print(f"lower bound {row.lower_bound * loaded.unit}{proof}")
     if reference:
-        print(f"gap         {gap:.2f} % to the {f'best known {reference}' if row.upper_bound else 'lower bound'}")
+        what = f"best known {reference * loaded.unit}" if row.upper_bound else "lower bound"
+        print(f"gap         {gap:.2f} % to the {what}")
     if explain and offered.explain is not None:
         for line in offered.explain(environment, loaded.instance, row.solution, names=loaded.names):
             print(f"- {line}")

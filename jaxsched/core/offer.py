@@ -45,6 +45,7 @@ class Loaded(NamedTuple):
     # The names and dates of the problem in the user's words, for drawings, explanations and tables;
     # None where there are none.
     names: Any = None
+    unit: int = 1  # of the objective: so many of what the file counts in, such as bytes
 
 
 class Load(Protocol):

@@ -134,6 +134,16 @@ def test_the_command_line_solves_draws_and_writes(id: str, capsys):
     assert "minimalloc" in capsys.readouterr().out
 
 
+def test_the_command_line_prints_the_units_of_the_file(capsys):
+    """Sizes of whole KiB are units of 1,024 bytes inside."""
+    pytest.importorskip("ortools", reason="the exact solver is an extra")
+    Path("kib.csv").write_text("id,lower,upper,size\na,0,4,4096\nb,2,6,3072\n")
+    assert cli.main(["solve", "kib.csv", "--env", "StaticAllocation-v0", "--time-limit", "5", "--out", "s.json"]) == 0
+    assert "objective   7168\nlower bound 7168 (the optimum is reached)\n" in capsys.readouterr().out
+    saved = json.loads(Path("s.json").read_text())
+    assert (saved["objective"], saved["unit"]) == (7, 1024)
+
+
 @pytest.mark.parametrize("id", IDS)
 def test_a_file_of_another_problem_is_refused_with_the_right_environment(id: str, capsys):
     for other, file in FILES.items():

@@ -63,7 +63,7 @@ def load_buffers(env: Environment, name: str, options: Mapping[str, str], /) -> 
     alignment = read_amount(options.get("alignment", "1"), "alignment")
     capacity = read_amount(options["capacity"]) if "capacity" in options else None
     buffers = read_kind(_path(name), Buffers, env.id).aligned(alignment)
-    return Loaded(to_instance(buffers, capacity), buffers)
+    return Loaded(to_instance(buffers, capacity), buffers, buffers.unit)
 
 
 def _path(name: str) -> str:

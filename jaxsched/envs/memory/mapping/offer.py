@@ -47,7 +47,8 @@ def load_program(env: Environment, name: str, options: Mapping[str, str], /) -> 
     program = read_kind(name, Program, env.id)
     if "capacity" in options:
         program = dataclasses.replace(program, capacity=read_amount(options["capacity"]))
-    return Loaded(to_instance(program)[0], program)
+    loaded, units = to_instance(program)
+    return Loaded(loaded, program, units.time)
 
 
 def solve_mapping(

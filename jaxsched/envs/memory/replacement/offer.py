@@ -53,7 +53,7 @@ def load_graph(env: Environment, name: str, options: Mapping[str, str], /) -> Lo
         limit = getattr(capacities(graph), capacity)
     else:
         limit = read_amount(capacity)
-    return Loaded(to_instance(graph, limit), graph)
+    return Loaded(to_instance(graph, limit), graph, graph.unit)
 
 
 def compare_rules(env: Environment) -> Comparison:
