@@ -23,8 +23,7 @@ import hypothesis
 import jax
 import pytest
 
-# Compiling makes first examples slow, so no deadline. CI draws the same examples each time: it fails for a change only.
-hypothesis.settings.register_profile("local", deadline=None)
+# Compiling makes first examples slow, so no deadline. Everybody draws the same examples: a failure is of a change.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci")
 
