@@ -43,6 +43,25 @@ class Infeasible(PortableError, ValueError):
         super().__init__(reason)
 
 
+def did_you_mean(
+    name: Any,
+    known: Iterable[str],
+    otherwise: str | None = None,
+    *,
+    cutoff: float = 0.6,
+) -> str:
+    """What a message says of an unknown name: up to three of those `known` that are close to it.
+
+    Where none is, `otherwise`, by default all that are known. Capitals do not count.
+    """
+    known = list(known)
+    plain = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(str(name)[:100].lower(), plain, n=3, cutoff=cutoff)
+    if close:
+        return f"did you mean {' or '.join(plain[each] for each in close)}?"
+    return f"known: {', '.join(known)}" if otherwise is None else otherwise
+
+
 class UnknownNameError(PortableError, KeyError):
     """An unknown environment, rule, preset or option, with the close matches.
 
@@ -51,9 +70,7 @@ class UnknownNameError(PortableError, KeyError):
 
     def __init__(self, what: str, name: Any, known: Iterable[Any]):
         self.name, self.known = name, sorted(map(str, known))
-        close = difflib.get_close_matches(str(name), self.known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(self.known)}"
-        self.message = f"unknown {what} {name!r}; {hint}"
+        self.message = f"unknown {what} {name!r}; {did_you_mean(name, self.known)}"
         super().__init__(self.message)
 
     def __str__(self) -> str:  # KeyError would print the repr of its message

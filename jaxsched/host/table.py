@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import difflib
 import fractions
 import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from jaxsched.host.errors import InstanceError
+from jaxsched.host.errors import InstanceError, did_you_mean
 from jaxsched.host.text import MAX_DIGITS, Text, number_fault
 
 MAX_COLUMNS = 1_000
@@ -374,9 +373,8 @@ def _plain(name: str) -> str:
 def _misnamed(cell: str, missing: Sequence[str], known: Sequence[str] | None) -> str | None:
     """What to say of an unknown column: which missing one it may be, else the `known` if given."""
     cutoff = 0.6 if known else 0.8  # where any name may be meant, only a slip is a slip
-    close = difflib.get_close_matches(_plain(cell)[:50], missing, n=1, cutoff=cutoff)
-    words = _plain(cell).split()
-    close = close or [name for name in missing if name in words]
-    if close:
-        return f"did you mean {close[0]}?"
+    words = [(word, 1.0) for word in _plain(cell).split()]
+    for text, least in ((_plain(cell), cutoff), *words):
+        if hint := did_you_mean(text, missing, "", cutoff=least):
+            return hint
     return f"known: {', '.join(known)}" if known else None

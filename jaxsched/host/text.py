@@ -5,7 +5,6 @@ Readers build nothing but lists, numbers and texts, and raise `InstanceError` on
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import os
@@ -15,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jaxsched.host.checks import Fault, mapping
 from jaxsched.host.errors import InstanceError
 
 MAX_FILE_BYTES = 4 * 2**20  # bounds the memory and time of a parser; the largest classic instance has 11 KiB
@@ -169,20 +169,10 @@ class Json:
 
     def known(self, keys: Iterable[str]) -> None:
         """Refuse keys other than `keys`: what is not understood is not dropped silently."""
-        keys = list(keys)
-        for key in self.entry:
-            if key not in keys:
-                close = difflib.get_close_matches(key[:50], keys, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(keys)}"
-                raise self.fail(f"unknown key {reprlib.repr(key)}; {hint}", key)
-
-    def integer(self, value: Any, what: str, *path: str | int, signed: bool = False) -> int:
-        """`value` as an integer, >= 0 unless `signed`."""
-        if type(value) is not int:
-            raise self.fail(f"{what} {reprlib.repr(value)} is not an integer", *path)
-        if value < 0 and not signed:
-            raise self.fail(f"{what} {value} is negative", *path)
-        return value
+        try:
+            mapping(self.entry, known=list(keys))
+        except Fault as fault:
+            raise self.fail(fault.reason, *fault.keys) from None
 
     def _find(self, path: Iterable[str | int]) -> int:
         text, decoder = self.text.text, json.JSONDecoder(parse_int=_json_integer)

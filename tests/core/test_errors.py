@@ -14,11 +14,8 @@ import pytest
 
 import jaxsched
 from jaxsched.core import Infeasible, InstanceError, UnknownNameError
-from jaxsched.envs.job_shop import lists
-from jaxsched.envs.job_shop.flexible.lists import AlternativeFault
-from jaxsched.envs.memory import types
-from jaxsched.envs.soc import checks
 from jaxsched.evaluation import InvalidSolutionError
+from jaxsched.host import checks
 from jaxsched.policies.io import CheckpointMismatchError
 
 
@@ -39,9 +36,7 @@ ERRORS = [
     Infeasible("16 bytes are missing", missing=16, plan={"offsets": [0, 4]}, proved=True),
     InvalidSolutionError("spt on ft06: job 0 overlaps"),
     CheckpointMismatchError("other widths"),
-    lists.Fault("is no machine", job=2, op=1, item=0),
-    AlternativeFault("is no duration", 2, 1, 0, item=1),
-    types.Fault("is no size", index=3, field="size"),
+    checks.Fault("is no duration", ("job", 2), ("operation", 1), ("", 0), field="duration"),
     checks.Fault("expected an array", "clusters", 0, "opp"),
     Nested("orders.csv", 4),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 from jaxsched.core.identity import instance_hash
 from jaxsched.core.result import Bounds
-from jaxsched.host.errors import InstanceError
+from jaxsched.host.errors import InstanceError, did_you_mean
 from jaxsched.host.text import Text, read_bytes, read_json
 
 
@@ -132,10 +131,8 @@ class Catalogue:
 
     def close(self, name: str, known: Iterable[str]) -> str:
         """What the user may have meant, for a message."""
-        close = difflib.get_close_matches(name.lower(), known, n=3)
-        if close:
-            return f"did you mean {' or '.join(close)}?"
-        return f"known are the families {', '.join(self.families)} ({self.example}, ...) and paths of files"
+        known_are = f"known are the families {', '.join(self.families)} ({self.example}, ...)"
+        return did_you_mean(name, known, f"{known_are} and paths of files")
 
 
 @functools.lru_cache(maxsize=64)

@@ -47,8 +47,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault, Lists, check, to_jobs
+from jaxsched.envs.job_shop.lists import MAX_CELLS, Lists, check, place, to_jobs
 from jaxsched.envs.job_shop.types import Instance
+from jaxsched.host.checks import INT32_MAX, Fault, integer
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.text import Json, Text, number_fault, write_text
 
@@ -394,9 +395,11 @@ def _checked(
     try:
         return check(jobs, num_machines=num_machines)
     except Fault as fault:
-        if fault.job is None or fault.op is None:
-            raise text.fail(str(fault), first, 1) from None
-        raise text.fail(str(fault), *position(fault.job, fault.op, fault.item or 0)) from None
+        where = place(fault)
+        if len(where) < 2:
+            raise text.fail(fault.reason, first, 1) from None
+        job, op, item = (*where, 0)[:3]
+        raise text.fail(fault.reason, *position(job, op, item)) from None
 
 
 # ------------------------------------------------------------------------------------------------------------ JSON
@@ -420,13 +423,14 @@ def _data_entry(source: Json) -> Lists:
     try:
         lists = check(entry["operations"], num_machines=entry.get("machines"))
     except Fault as fault:
-        path = [part for part in (fault.job, fault.op, fault.item) if part is not None]
-        if fault.job is not None and fault.op is not None:
-            alternatives = entry["operations"][fault.job][fault.op]
+        if fault.field == "number of machines":
+            raise source.fail(fault.reason, "machines") from None
+        path = place(fault)
+        if len(path) >= 2:
+            alternatives = entry["operations"][path[0]][path[1]]
             if isinstance(alternatives, list) and any(isinstance(a, list) for a in alternatives):
-                raise source.fail(_FLEXIBLE, "operations", fault.job, fault.op) from None
-        key = "machines" if "machines" in fault.reason and not path else "operations"
-        raise source.fail(str(fault), key, *path) from None
+                raise source.fail(_FLEXIBLE, "operations", *path[:2]) from None
+        raise source.fail(fault.reason, "operations", *path) from None
     check_count(source, len(lists.jobs))
     return lists
 
@@ -475,12 +479,18 @@ def _job_shop_lib(source: Json) -> Lists:
         check(jobs)  # first, so that no date is blamed for a duration that it does not follow from
         return check(jobs, release=_releases(source, durations), due=_due_dates(source, durations))
     except Fault as fault:
-        fields = {"release": "release_dates_matrix", "due": "due_dates_matrix"}
-        key = "duration_matrix" if fault.item else "machines_matrix"
-        if fault.job is not None and fault.op is None:  # of a date the reason begins with its field
-            key = fields.get(fault.reason.split()[0], key)
-        path = [part for part in (fault.job, fault.op) if part is not None]
-        raise source.fail(str(fault), key, *path) from None
+        raise source.fail(fault.reason, matrix_key(fault), *place(fault)[:2]) from None
+
+
+def matrix_key(fault: Fault) -> str:
+    """The matrix of job-shop-lib that a fault is in."""
+    matrices = {
+        "duration": "duration_matrix",
+        "release": "release_dates_matrix",
+        "release date": "release_dates_matrix",
+        "due date": "due_dates_matrix",
+    }
+    return matrices.get(fault.field, "machines_matrix")
 
 
 def _matrix(source: Json, key: str, like: list[list[Any]] | None = None) -> list[list[Any]]:
@@ -505,12 +515,13 @@ def _releases(source: Json, durations: list[list[Any]]) -> list[int]:
     for j, row in enumerate(rows):
         earliest = 0
         for k, date in enumerate(row):
-            what = f"job {j}, operation {k}: release date"
-            source.integer(date, what, key, j, k)
+            at = ("job", j), ("operation", k)
+            integer(date, *at, field="release date")
             if k == 0:
                 releases[j] = earliest = date
             elif date > earliest:
-                raise source.fail(f"{what} {date} is not supported, only that of the first operation", key, j, k)
+                reason = f"release date {date} is not supported, only that of the first operation"
+                raise Fault(reason, *at, field="release date")
             earliest += durations[j][k]
     return releases
 
@@ -522,11 +533,12 @@ def _due_dates(source: Json, durations: list[list[Any]]) -> list[int | None]:
     rows = _matrix(source, key, durations) if source.entry.get(key) is not None else []
     for j, row in enumerate(rows):
         for k, date in enumerate(row):
-            what = f"job {j}, operation {k}: due date"
             if date is None:
                 continue
-            source.integer(date, what, key, j, k, signed=True)
+            at = ("job", j), ("operation", k)
+            integer(date, *at, least=-INT32_MAX, field="due date")
             if date != row[-1]:
-                raise source.fail(f"{what} {date} is not supported, only that of the last operation", key, j, k)
+                reason = f"due date {date} is not supported, only that of the last operation"
+                raise Fault(reason, *at, field="due date")
             dues[j] = date
     return dues

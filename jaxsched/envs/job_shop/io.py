@@ -9,10 +9,11 @@ import numpy as np
 from jaxsched.core.result import Bounds
 from jaxsched.envs.job_shop.catalogue import Catalogue, package_data
 from jaxsched.envs.job_shop.formats import parse
-from jaxsched.envs.job_shop.lists import Fault, check, from_jobs, to_instance
+from jaxsched.envs.job_shop.lists import check, from_jobs, to_instance
 from jaxsched.envs.job_shop.orders import Orders, Start, is_orders, read_orders
 from jaxsched.envs.job_shop.sources import taillard
 from jaxsched.envs.job_shop.types import Instance
+from jaxsched.host.checks import Fault
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.text import read_bytes
 

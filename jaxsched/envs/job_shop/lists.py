@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
-import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.envs.job_shop.settings import OBJECTIVES
-from jaxsched.envs.job_shop.sources import INT32_MAX
 from jaxsched.envs.job_shop.types import Instance, Shop
-from jaxsched.host.errors import InstanceError, PortableError, UnknownNameError
+from jaxsched.host.checks import INT32_MAX, Fault, array, integer
+from jaxsched.host.errors import InstanceError, UnknownNameError
 
 MAX_CELLS = 2**22  # jobs times the longest job: the size of the padded arrays
 MAX_MACHINES = 2**16
+ITEMS = ("machine", "duration")  # of an operation, in order
 
 Jobs = list[list[tuple[int, int]]]
 
@@ -33,17 +32,14 @@ class Lists:
     num_machines: int
 
 
-class Fault(PortableError, ValueError):
-    """What `check` found: `reason`, and the job, operation and item at fault where there are such.
+def place(fault: Fault) -> list[int]:
+    """Where in the jobs a fault of `check` is: job, operation and item, as far as it has them.
 
-    `item` is 0 for the machine and 1 for the duration of an operation. Callers turn it into an `InstanceError`, adding
-    what they know: the file, the line, the names of jobs.
+    The item is 0 for the machine of an operation and 1 for its duration. In a flexible job shop the
+    alternative comes before it.
     """
-
-    def __init__(self, reason: str, job: int | None = None, op: int | None = None, item: int | None = None):
-        self.reason, self.job, self.op, self.item = reason, job, op, item
-        what = "" if job is None else f"job {job}: " if op is None else f"job {job}, operation {op}: "
-        super().__init__(what + reason)
+    numbers = [part[1] for part in fault.path if isinstance(part, tuple)]
+    return numbers + [i for i, item in enumerate(ITEMS) if item == fault.field]
 
 
 def from_jobs(
@@ -63,10 +59,8 @@ def from_jobs(
     also where the latest release plus all durations exceeds int32, or the lateness of a job that
     ends then, so that no schedule built by dispatching can overflow.
     """
-    try:
-        return to_instance(check(jobs, release=release, due=due, weight=weight, num_machines=num_machines))
-    except Fault as fault:
-        raise InstanceError(str(fault)) from None
+    given = {"release": release, "due": due, "weight": weight}
+    return to_instance(check(jobs, **given, num_machines=num_machines))
 
 
 def to_jobs(instance: Shop) -> Jobs:
@@ -116,24 +110,26 @@ def check(
 ) -> Lists:
     """The arguments of `from_jobs` as plain lists; raises `Fault` for what it refuses."""
     if num_machines is not None:
-        num_machines = integer(num_machines, "number of machines ")
-        if num_machines > MAX_MACHINES:
-            raise Fault(f"{num_machines} machines: more than {MAX_MACHINES}")
+        num_machines = check_machines(num_machines)
     limit = MAX_MACHINES if num_machines is None else num_machines
     rows: Jobs = []
-    for j, job in enumerate(listed(jobs, "jobs: ")):
+    for j, job in enumerate(array(jobs, "jobs")):
         row: list[tuple[int, int]] = []
-        for k, pair in enumerate(listed(job, "", j)):
-            numbers = listed(pair, "", j, k)
+        at_job = ("job", j)
+        for k, pair in enumerate(array(job, at_job)):
+            at = ("operation", k)
+            numbers = array(pair, at_job, at)
             if len(numbers) != 2:
-                raise Fault(f"expected (machine, duration), got {len(numbers)} values", j, k)
-            machine, duration = integer(numbers[0], "machine ", j, k, 0), integer(numbers[1], "duration ", j, k, 1)
+                raise Fault(f"expected (machine, duration), got {len(numbers)} values", at_job, at)
+            machine = integer(numbers[0], at_job, at, field="machine")
+            duration = integer(numbers[1], at_job, at, field="duration")
             if machine >= limit:
                 most = f"at most {limit}" if num_machines is None else limit
-                raise Fault(f"machine {machine} is out of range, there are {most}, counted from 0", j, k, 0)
+                reason = f"machine {machine} is out of range, there are {most}, counted from 0"
+                raise Fault(reason, at_job, at, field="machine")
             row.append((machine, duration))
         if not row:
-            raise Fault("no operations", j)
+            raise Fault("no operations", at_job)
         rows.append(row)
     if not rows:
         raise Fault("there are no jobs")
@@ -151,15 +147,24 @@ def check(
         for k, (_, duration) in enumerate(row):
             work += duration
             if work > INT32_MAX:
-                raise Fault("the durations so far exceed int32", j, k, 1)
+                reason = "the durations so far exceed int32"
+                raise Fault(reason, ("job", j), ("operation", k), field="duration")
     if latest + work > INT32_MAX:
         reason = f"release {latest} and all durations, {work}, exceed int32"
-        raise Fault(reason, releases.index(latest))
+        raise Fault(reason, ("job", releases.index(latest)), field="release")
     for j, date in enumerate(dues):
         if date is not None and latest + work - date > INT32_MAX:
             reason = f"due date {date} is too long before the end of all work, {latest + work}"
-            raise Fault(reason, j)
+            raise Fault(reason, ("job", j), field="due date")
     return Lists(rows, releases, dues, weights, num_machines)
+
+
+def check_machines(num_machines: Any) -> int:
+    """A number of machines that is given; raises `Fault`."""
+    number = integer(num_machines, field="number of machines")
+    if number > MAX_MACHINES:
+        raise Fault(f"{number} machines: more than {MAX_MACHINES}", field="number of machines")
+    return number
 
 
 def to_instance(lists: Lists) -> Instance:
@@ -183,44 +188,13 @@ def to_instance(lists: Lists) -> Instance:
 def _per_job(values: Iterable[Any] | None, what: str, num_jobs: int, default: Any) -> list[Any]:
     if values is None:
         return [default] * num_jobs
-    entries = listed(values, f"{what}: ")
+    entries = array(values, what)
     if len(entries) != num_jobs:
         raise Fault(f"{what} has {len(entries)} entries for {num_jobs} jobs")
-    is_date = default is None  # a due date may be missing, or negative
-    numbers = []
-    for j, value in enumerate(entries):
-        missing = is_date and value is None
-        numbers.append(None if missing else integer(value, f"{what} ", j, signed=is_date))
-    return numbers
-
-
-def integer(value: Any, what: str, *where: int, signed: bool = False) -> int:
-    """`value` as an integer in [0, 2**31), or a `Fault`; `what` and `where` are for messages.
-
-    With `signed` in (-2**31, 2**31).
-    """
-    if type(value) is int and 0 <= value <= INT32_MAX:  # almost always
-        return value
-    try:
-        # operator.index refuses floats and strings, but takes booleans
-        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise Fault(f"{what}{reprlib.repr(value)} is not an integer", *where)
-    if abs(number) > INT32_MAX:
-        raise Fault(f"{what}does not fit int32", *where)
-    if number < 0 and not signed:
-        raise Fault(f"{what}{number} is negative", *where)
-    return number
-
-
-def listed(values: Any, what: str, *where: int) -> Sequence[Any]:
-    """`values` as a sequence, or a `Fault`."""
-    if isinstance(values, list | tuple):
-        return values
-    if hasattr(values, "tolist"):  # NumPy and JAX arrays, at once instead of element by element
-        values = values.tolist()
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise Fault(f"{what}expected a sequence, got {reprlib.repr(values)}", *where)
-    return list(values)
+    if default is not None:
+        return [integer(value, ("job", j), field=what) for j, value in enumerate(entries)]
+    dates = []  # a due date may be missing, or negative
+    for j, date in enumerate(entries):
+        signed = None if date is None else integer(date, ("job", j), least=-INT32_MAX, field=what)
+        dates.append(signed)
+    return dates

@@ -27,8 +27,9 @@ import os
 import re
 from typing import NamedTuple
 
-from jaxsched.envs.job_shop.lists import MAX_MACHINES, Fault, Lists, check, to_instance
+from jaxsched.envs.job_shop.lists import MAX_MACHINES, Lists, check, place, to_instance
 from jaxsched.envs.job_shop.types import Instance
+from jaxsched.host.checks import Fault
 from jaxsched.host.table import Row, Table, read_date, read_number, short
 from jaxsched.host.text import Text, read_bytes
 
@@ -214,14 +215,14 @@ def _checked(
             num_machines=num_machines,
         )
     except Fault as fault:
-        if fault.job is None:
+        where = place(fault)
+        if not where:
             raise table.text.fail(fault.reason) from None
-        if fault.op is None:  # its reason begins with the column
-            column = fault.reason.split()[0]
-            row = table.row(given[column][fault.job][1])
-        else:
-            column, row = "minutes", table.row(rows[fault.job][fault.op].line)
-        raise row.fail(f"job {short(row.cell('job'))}: {fault.reason}", column) from None
+        job, *op = where
+        column = _ALIASES.get(fault.field, fault.field)
+        row = table.row(rows[job][op[0]].line if op else given[column][job][1])
+        column = "minutes" if op else column
+        raise row.fail(f"job {short(row.cell('job'))}: {fault.what}", column) from None
 
 
 def _minutes(row: Row) -> int:

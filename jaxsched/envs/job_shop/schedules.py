@@ -19,6 +19,7 @@ from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.envs.job_shop.orders import Orders, isoformat
 from jaxsched.envs.job_shop.types import Instance, Schedule
 from jaxsched.envs.job_shop.validate import validate
+from jaxsched.host.checks import Fault, integer
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.table import Table, csv_cell
 from jaxsched.host.text import Json, Text, read_bytes, write_text
@@ -82,7 +83,10 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
         text.known(["makespan", "operations"])
         if "makespan" not in text.entry or "operations" not in text.entry:
             raise text.fail("needs `makespan` and `operations`")
-        makespan = text.integer(text.entry["makespan"], "makespan", "makespan")
+        try:
+            makespan = integer(text.entry["makespan"], field="makespan")
+        except Fault as fault:
+            raise text.fail(fault.reason, fault.field) from None
         entries = _json_entries(text)
     end = 0
     for entry, fail in entries:

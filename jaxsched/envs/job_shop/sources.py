@@ -15,8 +15,7 @@ import numpy as np
 from jax import Array
 
 from jaxsched.envs.job_shop.types import Instance
-
-INT32_MAX = 2**31 - 1
+from jaxsched.host.checks import INT32_MAX
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@
 
 Columns and rows come in any order, as spreadsheets write them: separated by commas, semicolons or
 tabs, numbers as `35`, `35.0`, `35,0` or `1 200`, in any usual encoding; columns of other names are
-ignored (`core.table`). Nothing in a file is run, opened or looked up.
+ignored (`host/table.py`). Nothing in a file is run, opened or looked up.
 
 Programs and graphs are JSON, what `Program.to_dict` and `Graph.to_dict` give; plans of theirs are
 written as CSV.
@@ -38,7 +38,8 @@ from jaxsched.envs.memory.mapping.replay import Replay, named_problem
 from jaxsched.envs.memory.mapping.types import ACTIONS, Instance
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.types import Plan as ReplacementPlan
-from jaxsched.envs.memory.types import Buffers, Fault, Plan, check
+from jaxsched.envs.memory.types import Buffers, Plan, check
+from jaxsched.host.checks import Fault
 from jaxsched.host.errors import InstanceError, UnknownNameError
 from jaxsched.host.table import Row, Table, csv_cell, order_of_date
 from jaxsched.host.text import Json, Text, read_bytes, write_text
@@ -79,8 +80,8 @@ def parse(content: bytes, file: str) -> Buffers:
     try:
         return Buffers._from_fields(**check(rows), notes=tuple(table.notes))
     except Fault as fault:
-        row = table.row(lines[fault.index or 0])
-        raise row.fail(fault.reason, {"start": "lower", "end": "upper"}.get(fault.field, fault.field)) from None
+        row = table.row(lines[fault.keys[0]])
+        raise row.fail(fault.what, _ALIASES.get(fault.field, fault.field or "id")) from None
 
 
 def _buffer(row: Row, inclusive: int) -> dict[str, Any]:

@@ -8,29 +8,19 @@ intervals are half-open.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
-import reprlib
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxsched.host.errors import InstanceError, PortableError
+from jaxsched.host.checks import INT32_MAX, Fault, Part, array, integer, mapping, shorten
 
-INT32_MAX = 2**31 - 1
-_LIMIT = 2**62  # of times and sizes: their differences and sums of a few stay within int64
+LIMIT = 2**62 - 1  # of times and sizes: their differences and sums of a few stay within int64
+_time = functools.partial(integer, least=-LIMIT, most=LIMIT)
 _FIELDS = ("id", "start", "end", "size", "alignment", "offset", "gaps")
-
-
-class Fault(PortableError, ValueError):
-    """What is wrong with a list of buffers: `reason`, the buffer's position and the field at
-    fault.
-    """
-
-    def __init__(self, reason: str, index: int | None = None, field: str = "id"):
-        self.reason, self.index, self.field = reason, index, field
-        super().__init__(reason)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False)  # arrays have no truth value
@@ -57,15 +47,7 @@ class Buffers:
     notes: tuple[str, ...] = ()  # of how a file was read, such as columns that were ignored
 
     def __init__(self, buffers: Iterable[Mapping[str, Any]]):
-        if isinstance(buffers, str | bytes | Mapping) or not isinstance(buffers, Iterable):
-            raise InstanceError(f"buffers must be a list of dicts, got {reprlib.repr(buffers)}")
-        rows = list(buffers)
-        try:
-            fields = check(rows)
-        except Fault as fault:
-            where = "" if fault.index is None else f"buffer {_name(rows[fault.index], fault.index)}: "
-            raise InstanceError(f"{where}{fault.reason}") from None
-        self._set(**fields)
+        self._set(**check(array(buffers, "buffers")))
 
     @classmethod
     def _from_fields(cls, **fields: Any) -> Buffers:
@@ -200,50 +182,33 @@ def lower_bound(buffers: Buffers) -> int:
     return max(int(live_sizes(buffers)[1].max(initial=0)), int(pinned.max(initial=0)))
 
 
-def check(rows: list[Any]) -> dict[str, Any]:
-    """The fields of `Buffers` from rows of dicts; raises `Fault` at the first thing wrong."""
+def check(rows: Sequence[Any]) -> dict[str, Any]:
+    """The fields of `Buffers` from rows of dicts; raises `Fault` at the first thing wrong.
+
+    The first key of its path is the position of the row.
+    """
     table: dict[str, list[Any]] = {name: [] for name in _FIELDS}
-    seen: set[Hashable] = set()
+    index: dict[Hashable, int] = {}
     for i, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise Fault(f"expected a dict with {', '.join(_FIELDS[:4])}, got {reprlib.repr(row)}", i)
-        for name in row:
-            if name not in _FIELDS:
-                raise Fault(f"unknown field {reprlib.repr(name)}; known: {', '.join(_FIELDS)}", i)
-        for name in _FIELDS[:4]:
-            if name not in row:
-                raise Fault(f"no field {name!r}", i, name)
-        id = row["id"]
-        if not isinstance(id, Hashable):
-            raise Fault(f"the id {reprlib.repr(id)} is not hashable", i)
-        if id in seen:
-            raise Fault("another buffer has the same id", i)
-        seen.add(id)
-        start, end, size, alignment = (
-            _integer(row.get(name, 1), i, name) for name in ("start", "end", "size", "alignment")
-        )
+        named = isinstance(row, Mapping) and "id" in row
+        at = ("", i), ("buffer", row["id"]) if named else ("buffer number", i)
+        mapping(row, *at, known=_FIELDS[4:], required=_FIELDS[:4])
+        new_id(row["id"], index, *at)
+        start, end = (_time(row[name], *at, field=name) for name in ("start", "end"))
         if end < start:
-            raise Fault(f"it ends at {end}, before it starts at {start}", i, "end")
+            raise Fault(f"it ends at {end}, before it starts at {start}", *at, field="end")
         if end == start:
-            raise Fault(f"it ends at {end} as it starts, so it is never live", i, "end")
-        if size < 1:
-            raise Fault(f"size must be at least 1, got {size}", i, "size")
-        if not 1 <= alignment <= INT32_MAX:
-            raise Fault(f"alignment must be in [1, 2**31), got {alignment}", i, "alignment")
+            raise Fault(f"it ends at {end} as it starts, so it is never live", *at, field="end")
+        size = integer(row["size"], *at, least=1, most=LIMIT, field="size")
+        alignment = integer(row.get("alignment", 1), *at, least=1, field="alignment")
         offset = row.get("offset")
         if offset is not None:
-            offset = _integer(offset, i, "offset")
-            if offset < 0 or offset % alignment:
-                raise Fault(f"offset {offset} is not a multiple of {alignment} from 0 on", i, "offset")
-        values = (
-            id,
-            start,
-            end,
-            size,
-            alignment,
-            offset,
-            _gaps(row.get("gaps") or (), i, start, end),
-        )
+            offset = integer(offset, *at, most=LIMIT, field="offset")
+            if offset % alignment:
+                reason = f"offset {offset} is not a multiple of {alignment}"
+                raise Fault(reason, *at, field="offset")
+        gaps = _gaps(row.get("gaps"), start, end, *at)
+        values = row["id"], start, end, size, alignment, offset, gaps
         for name, value in zip(_FIELDS, values, strict=True):
             table[name].append(value)
     pinned = np.array([offset is not None for offset in table["offset"]], np.bool_)
@@ -258,46 +223,46 @@ def check(rows: list[Any]) -> dict[str, Any]:
     buffers = Buffers._from_fields(**fields)
     over = np.flatnonzero((offset + fields["size"]) // buffers.unit > INT32_MAX)
     if over.size:
-        field = "offset" if pinned[over[0]] else "size"
-        raise Fault(
-            f"{field} exceeds int32 in units of the greatest common divisor, {buffers.unit}",
-            over[0],
-            field,
-        )
+        i = int(over[0])
+        field = "offset" if pinned[i] else "size"
+        reason = f"{field} exceeds int32 in units of the greatest common divisor, {buffers.unit}"
+        raise Fault(reason, ("", i), ("buffer", buffers.ids[i]), field=field)
     _check_pinned(buffers)
     return fields
 
 
-def _integer(value: Any, index: int, field: str) -> int:
+def new_id(id: Any, index: dict[Hashable, int], *path: Part) -> None:
+    """Give `id` the next position in `index`; raises `Fault` where it cannot have one, or has."""
     try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
+        known = id in index
     except TypeError:
-        raise Fault(f"{field} {reprlib.repr(value)} is not an integer", index, field) from None
-    if abs(number) >= _LIMIT:
-        raise Fault(f"{field} is beyond 2**62", index, field)
-    return number
+        raise Fault(f"the id {shorten(id)} is not hashable", *path) from None
+    if known:
+        raise Fault("another one has the same id", *path)
+    index[id] = len(index)
 
 
-def _gaps(gaps: Any, index: int, start: int, end: int) -> tuple[tuple[int, int], ...]:
+def position_of(id: Any, index: Mapping[Hashable, int]) -> int | None:
+    """The position of `id` in `index`, None for what is no id."""
     try:
-        pairs = [(_integer(begin, index, "gaps"), _integer(over, index, "gaps")) for begin, over in gaps]
-    except (TypeError, ValueError) as error:
-        if isinstance(error, Fault):
-            raise
-        raise Fault("gaps must be pairs (start, end)", index, "gaps") from None
-    last = start
-    for begin, over in pairs:
-        if not last <= begin < over <= end:
-            raise Fault(
-                f"the gap {begin} to {over} is not within its life, or not after the gap before",
-                index,
-                "gaps",
-            )
-        last = over
+        return index.get(id)
+    except TypeError:  # not hashable
+        return None
+
+
+def _gaps(gaps: Any, start: int, end: int, *path: Part) -> tuple[tuple[int, int], ...]:
+    pairs = []
+    for pair in array(() if gaps is None else gaps, *path, "gaps"):
+        values = array(pair, *path, "gaps")
+        if len(values) != 2:
+            raise Fault("gaps must be pairs (start, end)", *path, field="gaps")
+        begin, over = (_time(value, *path, field="gaps") for value in values)
+        if not (pairs[-1][1] if pairs else start) <= begin < over <= end:
+            reason = "is not within its life, or not after the gap before"
+            raise Fault(f"the gap {begin} to {over} {reason}", *path, field="gaps")
+        pairs.append((begin, over))
     if sum(over - begin for begin, over in pairs) == end - start:
-        raise Fault("its gaps leave nothing of its life", index, "gaps")
+        raise Fault("its gaps leave nothing of its life", *path, field="gaps")
     return tuple(pairs)
 
 
@@ -311,10 +276,7 @@ def _check_pinned(buffers: Buffers) -> None:
         clash = (start[:k] < end[k]) & (start[k] < end[:k]) & (low[:k] < high[k]) & (low[k] < high[:k])
         if clash.any():
             other = buffer[int(np.argmax(clash))]
-            name = reprlib.repr(buffers.ids[other])
+            name = shorten(buffers.ids[other])
             reason = f"its offset {low[k]} makes it overlap buffer {name}, pinned at {buffers.offset[other]}"
-            raise Fault(reason, int(buffer[k]), "offset")
-
-
-def _name(row: Any, index: int) -> str:
-    return reprlib.repr(row["id"]) if isinstance(row, Mapping) and "id" in row else f"number {index}"
+            i = int(buffer[k])
+            raise Fault(reason, ("", i), ("buffer", buffers.ids[i]), field="offset")

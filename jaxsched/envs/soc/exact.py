@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.result import Result
-from jaxsched.envs.soc.checks import INT32_MAX, array, integer, integers, rising
 from jaxsched.envs.soc.exact_graph import GRACE, WHO, Model, solve_graph
 from jaxsched.envs.soc.instances import to_host
 from jaxsched.envs.soc.platforms import Job, Platform, check
@@ -28,6 +27,7 @@ from jaxsched.envs.soc.task_graph import job_task_graph
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance
 from jaxsched.envs.soc.validate import validate
+from jaxsched.host.checks import INT32_MAX, array, integer, integers, rising
 from jaxsched.host.cpsat import Solver, producer
 from jaxsched.host.deadline import Deadline
 from jaxsched.host.errors import InstanceError, UnknownNameError
@@ -230,7 +230,8 @@ class _Stream:
     ):
         if cap_mode not in CAP_MODES:
             raise UnknownNameError("cap_mode", cap_mode, CAP_MODES)
-        if not 0 < len(array(jobs, "jobs")) <= MAX_STREAM:
+        jobs = array(jobs, "jobs")
+        if not 0 < len(jobs) <= MAX_STREAM:
             raise InstanceError(
                 f"the exact solver takes streams of 1 to {MAX_STREAM} jobs, this one has {len(jobs)}: play a rule, or"
                 f" draw shorter streams (num_jobs={MAX_STREAM // 2})"
@@ -240,7 +241,9 @@ class _Stream:
         if len(times) != len(jobs):
             raise InstanceError(f"{len(times)} arrivals for {len(jobs)} jobs")
         self.gap = [time - before for before, time in zip([0, *times], times, strict=False)]
-        self.cap = None if cap is None or cap_mode == "open" else integer(cap, 1, "max_jobs_in_system")
+        self.cap = None
+        if cap is not None and cap_mode != "open":
+            self.cap = integer(cap, "max_jobs_in_system", least=1)
         self.redraw = None
         if cap_mode == "socrates":
             self.redraw = None if redraw is None else integers(redraw, "redraw")

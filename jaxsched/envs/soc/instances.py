@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxsched.envs.soc.checks import INT32_MAX, Fault, integer, integers, number
 from jaxsched.envs.soc.platforms import Job, Platform, check
 from jaxsched.envs.soc.precedence import descendants, successors, topological
 from jaxsched.envs.soc.settings import PLANS
 from jaxsched.envs.soc.static import plan, upward_ranks
 from jaxsched.envs.soc.types import Instance, Noise, System
+from jaxsched.host.checks import INT32_MAX, Fault, integer, integers, number
 from jaxsched.host.errors import InstanceError
 
 AHEAD = ("rank", "optimistic", "out_transfer", "num_descendants", "successor_bits")
@@ -208,8 +208,8 @@ def make_instance(
         if each >= num_profiles:
             reason = f"{each} is no profile, there are {num_profiles}, counted from 0"
             raise Fault(reason, "profile", i)
-    cap = integer(cap, 1, "cap")
-    horizon = INT32_MAX if horizon is None else integer(horizon, 1, "horizon")
+    cap = integer(cap, "cap", least=1)
+    horizon = INT32_MAX if horizon is None else integer(horizon, "horizon", least=1)
     slowest = int(_serial(system)[profiles].sum()) + sum(gaps)
     if slowest > INT32_MAX:
         raise InstanceError(f"the stream may take {slowest} us, which exceeds int32: use a coarser unit of time")
@@ -227,7 +227,7 @@ def make_instance(
         "slot_mask": np.ones(cap, np.bool_),
         "entry_mask": np.ones(cap * width, np.bool_),
         "horizon": np.int32(horizon),
-        "warm_up": np.int32(integer(warm_up, 0, "warm_up")),
+        "warm_up": np.int32(integer(warm_up, "warm_up")),
     }
     return Instance(system=system, noise=noise, **arrays)
 

@@ -6,7 +6,6 @@ this folder. A platform file is written by clusters; a `Platform` is flat, one e
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxsched.envs.soc.checks import (
+from jaxsched.envs.soc.platforms import EDGE, MAX_CELLS, MAX_PES, Data, Job, Platform, StaticGraph
+from jaxsched.host.checks import (
     Fault,
     array,
+    boolean,
     check_name,
     check_unique,
     integer,
@@ -28,8 +29,7 @@ from jaxsched.envs.soc.checks import (
     number,
     shorten,
 )
-from jaxsched.envs.soc.platforms import EDGE, MAX_CELLS, MAX_PES, Data, Job, Platform, StaticGraph
-from jaxsched.host.errors import InstanceError
+from jaxsched.host.errors import InstanceError, did_you_mean
 from jaxsched.host.text import Json, Text, read_bytes
 
 
@@ -71,7 +71,7 @@ class _Reader:
         self.entry, self.json = entry, json
 
     def fail(self, fault: Fault) -> InstanceError:
-        return fault if self.json is None else self.json.fail(fault.reason, *fault.path)
+        return fault if self.json is None else self.json.fail(fault.reason, *fault.keys)
 
     def get(self, *path: str | int) -> Any:
         """The value at `path`; raises `Fault` where it is missing or in no container."""
@@ -97,7 +97,7 @@ class _Reader:
         return array(self.get(*path), *path)
 
     def integer(self, *path: str | int, least: int = 0) -> int:
-        return integer(self.get(*path), least, *path)
+        return integer(self.get(*path), *path, least=least)
 
     def integers(self, *path: str | int) -> list[int]:
         return integers(self.get(*path), *path)
@@ -140,15 +140,13 @@ def _platform(reader: _Reader) -> Platform:
         names.append(check_name(reader.get(*at, "name"), *at, "name"))
         if reader.integer(*at, "num_pes", least=1) != num_pes[c]:
             raise Fault(f"{cluster['num_pes']}, but `pes` lists {num_pes[c]}", *at, "num_pes")
-        is_memory = cluster.get("is_memory", False)
-        if not isinstance(is_memory, bool):
-            raise Fault(f"{shorten(is_memory)} is not true or false", *at, "is_memory")
+        is_memory = boolean(cluster.get("is_memory", False), *at, "is_memory")
         if is_memory:
             if memory is not None or num_pes[c] != 1:
                 raise Fault("there is at most one memory node", *at, "is_memory")
             memory = c
         stated = reader.object(*at, "exec_time")
-        times.append({task: integer(us, 0, *at, "exec_time", task) for task, us in stated.items()})
+        times.append({task: integer(us, *at, "exec_time", task) for task, us in stated.items()})
         if is_memory and times[c]:
             raise Fault("the memory node runs no tasks", *at, "exec_time")
         power.append(_power(reader, c, times[c]))
@@ -294,8 +292,7 @@ def _path(text: str, prefix: str, what: str) -> Path:
         named = {**_names(folder, prefix), **named}  # the package first
         if text in named:
             return named[text]
-    close = difflib.get_close_matches(text.lower()[:100], named, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(named))}"
+    hint = did_you_mean(text, sorted(named))
     remedy = "more may be in a data folder: set JAXSCHED_DATA"
     if data := os.environ.get("JAXSCHED_DATA"):
         remedy = f"JAXSCHED_DATA={data} has no soc/{prefix}_*.json with it"

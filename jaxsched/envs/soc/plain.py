@@ -13,7 +13,6 @@ from jax import Array, random
 from jaxsched.core.arrays import take
 from jaxsched.core.padding import bucket, pad_to
 from jaxsched.core.rollout import masked_argmax
-from jaxsched.envs.soc.checks import array, integer, number, rising
 from jaxsched.envs.soc.env import SoC, make_trace
 from jaxsched.envs.soc.exact_graph import solve_static
 from jaxsched.envs.soc.heuristics import RULES
@@ -25,6 +24,7 @@ from jaxsched.envs.soc.static import StaticSchedule, list_schedule
 from jaxsched.envs.soc.task_graph import static_task_graph
 from jaxsched.envs.soc.trace import Trace
 from jaxsched.envs.soc.types import Instance, State
+from jaxsched.host.checks import array, integer, number, rising
 from jaxsched.host.errors import InstanceError, UnknownNameError
 
 METHODS = ("heft", "peft", "exact")  # of `schedule_static`
@@ -67,7 +67,7 @@ def simulate(
     if len(stream) != len(times) or not stream:
         raise InstanceError(f"{len(stream)} jobs and {len(times)} arrivals: one job per arrival, and at least one")
     if max_jobs_in_system is not None:
-        max_jobs_in_system = integer(max_jobs_in_system, 1, "max_jobs_in_system")
+        max_jobs_in_system = integer(max_jobs_in_system, "max_jobs_in_system", least=1)
     noise_std = number(noise_std, "noise_std", below=100)
     settings = Settings(
         view="fifo" if scheduler == "random" else "joint",

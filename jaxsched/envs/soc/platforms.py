@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.envs.soc.checks import (
+from jaxsched.envs.soc.precedence import successors, topological
+from jaxsched.host.checks import (
     INT32_MAX,
     Fault,
     array,
@@ -20,7 +21,6 @@ from jaxsched.envs.soc.checks import (
     mapping,
     number,
 )
-from jaxsched.envs.soc.precedence import successors, topological
 from jaxsched.host.errors import InstanceError
 
 MAX_PES = 1024  # the bandwidth matrix is their square
@@ -52,17 +52,18 @@ class Platform:
 
     def __post_init__(self):
         check_name(self.name, "name")
-        num_pes = len(array(self.pes, "pes"))
+        pes = tuple(array(self.pes, "pes"))
+        num_pes = len(pes)
         if not 0 < num_pes <= MAX_PES:
             raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}", "pes")
-        check_unique(self.pes, "pes")
+        check_unique(pes, "pes")
         if len(mapping(self.exec_time, "exec_time")) * num_pes > MAX_CELLS:
             raise Fault(f"{len(self.exec_time)} tasks on {num_pes} PEs: more than {MAX_CELLS} times", "exec_time")
         times = {}
         for task, row in self.exec_time.items():
             times[check_name(task, "exec_time")] = _times(row, num_pes, "exec_time", task)
         set_ = functools.partial(object.__setattr__, self)
-        set_("pes", tuple(self.pes))
+        set_("pes", pes)
         set_("exec_time", times)
         set_("bandwidth", _bandwidth(self.bandwidth, num_pes))
         if (self.to_memory is None) != (self.from_memory is None):
@@ -122,11 +123,12 @@ class Job:
 
     def __post_init__(self):
         check_name(self.name, "name")
-        if not 0 < len(array(self.tasks, "tasks")) <= MAX_TASKS:
-            raise Fault(f"{len(self.tasks)} tasks, expected 1 to {MAX_TASKS}", "tasks")
-        check_unique(self.tasks, "tasks", "name")
-        object.__setattr__(self, "tasks", tuple(self.tasks))
-        object.__setattr__(self, "edges", check_edges(self.edges, len(self.tasks)))
+        tasks = tuple(array(self.tasks, "tasks"))
+        if not 0 < len(tasks) <= MAX_TASKS:
+            raise Fault(f"{len(tasks)} tasks, expected 1 to {MAX_TASKS}", "tasks")
+        check_unique(tasks, "tasks", "name")
+        object.__setattr__(self, "tasks", tasks)
+        object.__setattr__(self, "edges", check_edges(self.edges, len(tasks)))
 
     @property
     def num_tasks(self) -> int:
@@ -145,14 +147,16 @@ class StaticGraph:
 
     def __post_init__(self):
         check_name(self.name, "name")
-        num_tasks = len(array(self.exec_time, "exec_time"))
+        given = array(self.exec_time, "exec_time")
+        times = [array(row, "exec_time", k) for k, row in enumerate(given)]
+        num_tasks = len(times)
         if not 0 < num_tasks <= MAX_TASKS:
             raise Fault(f"{num_tasks} tasks, expected 1 to {MAX_TASKS}", "exec_time")
-        num_pes = len(array(self.exec_time[0], "exec_time", 0))
+        num_pes = len(times[0])
         if not 0 < num_pes <= MAX_PES or num_pes * num_tasks > MAX_CELLS:
             raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}, times tasks at most {MAX_CELLS}", "exec_time", 0)
         rows = []
-        for k, row in enumerate(self.exec_time):
+        for k, row in enumerate(times):
             rows.append(_times(row, num_pes, "exec_time", k))
             if all(time is None for time in rows[-1]):
                 raise Fault("no PE can run this task", "exec_time", k)
@@ -200,9 +204,11 @@ def check_edges(
     """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a cycle."""
     checked, seen = [], set()
     for i, edge in enumerate(array(edges, "edges")):
-        if len(array(edge, "edges", i)) != 3:
-            raise Fault(f"expected (src, dst, volume), got {len(edge)} values", "edges", i)
-        src, dst, volume = (integer(value, 0, "edges", i, key) for value, key in zip(edge, EDGE, strict=True))
+        values = array(edge, "edges", i)
+        if len(values) != 3:
+            raise Fault(f"expected (src, dst, volume), got {len(values)} values", "edges", i)
+        named = zip(values, EDGE, strict=True)
+        src, dst, volume = (integer(value, "edges", i, key) for value, key in named)
         for key, task in (("src", src), ("dst", dst)):
             if task >= num_tasks:
                 raise Fault(f"{task} is no task, there are {num_tasks}, counted from 0", "edges", i, key)
@@ -229,7 +235,7 @@ def _times(values: Any, num_pes: int, *path: str | int) -> Times:
     row = array(values, *path)
     if len(row) != num_pes:
         raise Fault(f"{len(row)} times for {num_pes} PEs", *path)
-    return tuple(None if us is None else integer(us, 0, *path, q) for q, us in enumerate(row))
+    return tuple(None if us is None else integer(us, *path, q) for q, us in enumerate(row))
 
 
 def _speeds(values: Any, num_pes: int, *path: str | int, unused: int | None = None) -> list[int]:
@@ -237,7 +243,7 @@ def _speeds(values: Any, num_pes: int, *path: str | int, unused: int | None = No
     row = array(values, *path)
     if len(row) != num_pes:
         raise Fault(f"{len(row)} numbers for {num_pes} PEs", *path)
-    return [integer(speed, int(q != unused), *path, q) for q, speed in enumerate(row)]
+    return [integer(speed, *path, q, least=int(q != unused)) for q, speed in enumerate(row)]
 
 
 def _bandwidth(values: Any, num_pes: int, diagonal: bool = True) -> np.ndarray:

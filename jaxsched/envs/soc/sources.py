@@ -20,12 +20,12 @@ from jax import Array, random
 
 from jaxsched.core.padding import pad_stack
 from jaxsched.envs.soc import instances
-from jaxsched.envs.soc.checks import Fault, array, integer, is_array, number
 from jaxsched.envs.soc.io import load_job, load_platform
 from jaxsched.envs.soc.platforms import Data, Job, Platform
 from jaxsched.envs.soc.settings import COMMUNICATION, Settings
 from jaxsched.envs.soc.task_graph import job_task_graph
 from jaxsched.envs.soc.types import LATEST, Instance, Noise, System
+from jaxsched.host.checks import Fault, array, integer, is_array, number
 from jaxsched.host.errors import UnknownNameError
 from jaxsched.host.plain import plain_number
 
@@ -150,13 +150,13 @@ def streams(
         if value not in known:
             raise UnknownNameError(name, str(value), map(str, known))
     scales = _numbers(scale, "scale", below=1e6)
-    caps = tuple(integer(value, 1, *path) for value, path in _each(cap, "cap"))
+    caps = tuple(integer(value, *path, least=1) for value, path in _each(cap, "cap"))
     noises = None if noise_std is None else _numbers(noise_std, "noise_std", below=100)
     weights = None if probabilities is None else _numbers(probabilities, "probabilities")
     fewest = min(len(jobs) for _, jobs in given)
     if weights is not None and (len(weights) != fewest or sum(weights) <= 0):
         raise Fault("expected one number per profile, not all of them zero", "probabilities")
-    horizon = None if horizon is None else integer(horizon, 1, "horizon")
+    horizon = None if horizon is None else integer(horizon, "horizon", least=1)
     if num_jobs is None and horizon is None:
         num_jobs = 30
     elif num_jobs is None and horizon is not None:
@@ -166,14 +166,14 @@ def streams(
     return Streams(
         systems=given,
         probabilities=weights,
-        num_jobs=integer(num_jobs, 1, "num_jobs"),
+        num_jobs=integer(num_jobs, "num_jobs", least=1),
         scale=scales,
         cap=caps,
         noise_std=noises,
         arrivals=arrivals,
         steady=bool(steady),
         horizon=horizon,
-        warm_up=integer(warm_up, 0, "warm_up"),
+        warm_up=integer(warm_up, "warm_up"),
         communication=communication,
     )
 

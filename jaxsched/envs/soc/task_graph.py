@@ -9,10 +9,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from jaxsched.envs.soc.checks import INT32_MAX
 from jaxsched.envs.soc.platforms import Job, Platform, StaticGraph, Times
 from jaxsched.envs.soc.precedence import successors, topological
 from jaxsched.envs.soc.settings import COMMUNICATION
+from jaxsched.host.checks import INT32_MAX
 from jaxsched.host.errors import InstanceError, UnknownNameError
 
 

@@ -20,6 +20,7 @@ from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import flexible, formats, lists
 from jaxsched.envs.job_shop.flexible import io as flexible_io
 from jaxsched.envs.job_shop.orders import parse_orders
+from jaxsched.host.checks import Fault
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.text import Json, Text
 
@@ -114,10 +115,10 @@ def test_any_value_in_a_json_file_at_night(document):
 def check_lists(value):
     """As `from_jobs` without the arrays, which take most of its time."""
     for check in (lists.check, flexible.lists.check):
-        with contextlib.suppress(lists.Fault):
+        with contextlib.suppress(Fault):
             check(value)
     for field in ("release", "due", "weight"):
-        with contextlib.suppress(lists.Fault):
+        with contextlib.suppress(Fault):
             lists.check([[(0, 1)], [(0, 2)]], **{field: value})
 
 

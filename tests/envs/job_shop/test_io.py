@@ -83,12 +83,12 @@ def test_to_jobs_is_the_inverse(jobs):
 
 MALFORMED_LISTS = {
     "no jobs": ({"jobs": []}, "there are no jobs"),
-    "not a list": ({"jobs": 3}, "jobs: expected a sequence, got 3"),
+    "not a list": ({"jobs": 3}, "jobs: expected an array, got 3"),
     "empty job": ({"jobs": [[(0, 1)], []]}, "job 1: no operations"),
-    "job not a list": ({"jobs": [7]}, "job 0: expected a sequence, got 7"),
-    "text": ({"jobs": ["ab"]}, "job 0: expected a sequence, got 'ab'"),
+    "job not a list": ({"jobs": [7]}, "job 0: expected an array, got 7"),
+    "text": ({"jobs": ["ab"]}, "job 0: expected an array, got 'ab'"),
     "triple": ({"jobs": [[(0, 1, 2)]]}, "job 0, operation 0: expected (machine, duration), got 3 values"),
-    "bare number": ({"jobs": [[0, 1]]}, "job 0, operation 0: expected a sequence, got 0"),
+    "bare number": ({"jobs": [[0, 1]]}, "job 0, operation 0: expected an array, got 0"),
     "negative duration": ({"jobs": [[(0, 1), (0, -4)]]}, "job 0, operation 1: duration -4 is negative"),
     "negative machine": ({"jobs": [[(-1, 1)]]}, "job 0, operation 0: machine -1 is negative"),
     "float": ({"jobs": [[(0, 1.0)]]}, "job 0, operation 0: duration 1.0 is not an integer"),

@@ -185,7 +185,7 @@ MALFORMED = {
         ),
         "machines": (b'{"machines": "1", "operations": [[[0, 1]]]}', ":1:14: number of machines '1' is not an integer"),
         "jobs": (b'{"jobs": 2, "operations": [[[0, 1]]]}', ":1:10: jobs is 2, but there are 1"),
-        "object as a job": (b'{"operations": [{"a": 1}]}', ":1:17: job 0: expected a sequence, got {'a': 1}"),
+        "object as a job": (b'{"operations": [{"a": 1}]}', ":1:17: job 0: expected an array, got {'a': 1}"),
         "flexible": (
             job_shop_lib(machines_matrix=[[0, [1, 2]], [1]]),
             ":1:73: job 0, operation 1 has 2 machines to choose from: a flexible job shop, whose "

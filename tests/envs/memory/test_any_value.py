@@ -95,5 +95,5 @@ def test_any_value_in_a_file(document, tmp_path):
 
 @pytest.mark.parametrize("value", [None, 3, True, {}, "x", b"x"])
 def test_buffers_are_a_list(value):
-    with pytest.raises(InstanceError, match="buffers must be a list of dicts, got"):
+    with pytest.raises(InstanceError, match="buffers: expected an array, got"):
         memory.Buffers(value)

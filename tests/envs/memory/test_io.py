@@ -89,9 +89,9 @@ MALFORMED = {
     "inverted": (HEADER + b"a,0,1,2\nb,5,3,2\n", ":3:5: it ends at 3, before it starts at 5"),
     "never live": (HEADER + b"a,5,5,2\n", ":2:5: it ends at 5 as it starts, so it is never live"),
     "size 0": (HEADER + b"a,0,1,0\n", ":2:7: size must be at least 1, got 0"),
-    "duplicate": (HEADER + b"a,0,1,2\na,1,2,2\n", ":3:1: another buffer has the same id"),
+    "duplicate": (HEADER + b"a,0,1,2\na,1,2,2\n", ":3:1: another one has the same id"),
     "beyond int32": (HEADER + b"a,0,1,4294967296\nb,0,1,1\n", ":2:7: size exceeds int32 in units of"),
-    "alignment 0": (b"id,lower,upper,size,alignment\na,0,1,2,0\n", ":2:9: alignment must be in [1, 2**31), got 0"),
+    "alignment 0": (b"id,lower,upper,size,alignment\na,0,1,2,0\n", ":2:9: alignment must be at least 1, got 0"),
     "offset": (b"id,lower,upper,size,alignment,offset\na,0,1,2,4,6\n", ":2:11: offset 6 is not a multiple of 4"),
     "pinned overlap": (
         b"id,lower,upper,size,offset\na,0,2,4,0\nb,1,3,4,3\n",
@@ -131,14 +131,20 @@ def test_a_fault_is_named(name):
 
 
 BUFFERS = {
-    "not a dict": ([3], "buffer number 0: expected a dict with id, start, end, size, got 3"),
-    "no end": ([{"id": "a", "start": 0, "size": 1}], "buffer 'a': no field 'end'"),
-    "unknown": ([{"id": 1, "start": 0, "end": 1, "size": 1, "x": 2}], "buffer 1: unknown field 'x'"),
+    "not a dict": ([3], "buffer number 0: expected an object with id, start, end, size, got 3"),
+    "no end": ([{"id": "a", "start": 0, "size": 1}], "buffer 'a': 'end' is missing"),
+    "unknown": ([{"id": 1, "start": 0, "end": 1, "size": 1, "x": 2}], "buffer 1: unknown key 'x'"),
     "float": ([{"id": 1, "start": 0, "end": 1.5, "size": 1}], "buffer 1: end 1.5 is not an integer"),
     "bool": ([{"id": 1, "start": 0, "end": True, "size": 1}], "buffer 1: end True is not an integer"),
     "huge": ([{"id": 1, "start": 0, "end": 2**70, "size": 1}], "buffer 1: end is beyond 2**62"),
     "list id": ([{"id": [], "start": 0, "end": 1, "size": 1}], "buffer []: the id [] is not hashable"),
-    "gaps": ([{"id": 1, "start": 0, "end": 9, "size": 1, "gaps": [3]}], "buffer 1: gaps must be pairs (start, end)"),
+    "gaps": ([{"id": 1, "start": 0, "end": 9, "size": 1, "gaps": [3]}], "buffer 1.gaps: expected an array, got 3"),
+    "gap of three": (
+        [{"id": 1, "start": 0, "end": 9, "size": 1, "gaps": np.array([[3, 4, 5]])}],
+        "buffer 1: gaps must be pairs (start, end)",
+    ),
+    # Of the kind of the list id: a tuple says that it is hashable until it is asked.
+    "tuple id": ([{"id": ([],), "start": 0, "end": 1, "size": 1}], "buffer ([],): the id ([],) is not hashable"),
     "inverted": ([{"id": 1, "start": 4, "end": 2, "size": 1}], "buffer 1: it ends at 2, before it starts at 4"),
 }
 

@@ -70,7 +70,7 @@ def test_noise_and_random_depend_on_the_seed_alone():
         ({"arrivals": [0, -1]}, "arrivals[1]: -1 is negative"),
         ({"arrivals": [0, 1.5]}, "arrivals[1]: 1.5 is not an integer"),
         ({"arrivals": [0, 2**31 - 1]}, "exceeds int32"),
-        ({"max_jobs_in_system": 0}, "max_jobs_in_system: 0, expected at least 1"),
+        ({"max_jobs_in_system": 0}, "max_jobs_in_system: must be at least 1, got 0"),
         ({"noise_std": -1.0}, "noise_std: -1.0 is not a number from 0"),
         # Issue 16, row 0: what is no container.
         ({"jobs": "socrates_top1"}, "jobs: expected an array, got 'socrates_top1'"),

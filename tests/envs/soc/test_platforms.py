@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsched.envs.soc.checks import INT32_MAX
 from jaxsched.envs.soc.io import load_job, load_platform, load_static
 from jaxsched.envs.soc.platforms import Job, Platform, StaticGraph, check
+from jaxsched.host.checks import INT32_MAX
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.text import MAX_FILE_BYTES
 
@@ -196,14 +196,14 @@ MALFORMED = [
     ("platform", ("name",), 7, "name: 7 is not a name"),
     ("platform", ("schema",), "jaxsched-soc-job/1", "schema: 'jaxsched-soc-job/1' is not a platform"),
     ("platform", ("schema",), 1, "schema: 1 is not a platform"),
-    ("platform", ("cluster",), [], r"cluster: unknown key 'cluster'; did you mean clusters\?"),
+    ("platform", ("cluster",), [], r"unknown key 'cluster'; did you mean clusters\?"),
     ("platform", ("clusters",), {}, r"clusters: expected an array, got {}"),
     ("platform", ("clusters", 0), 3, r"clusters\[0\]: expected an object, got 3"),
-    ("platform", ("clusters", 0, "exec_times"), {}, r"clusters\[0\].exec_times: unknown key .*did you mean exec_time"),
+    ("platform", ("clusters", 0, "exec_times"), {}, r"clusters\[0\]: unknown key .*did you mean exec_time"),
     ("platform", ("clusters", 0, "id"), 1, r"clusters\[0\].id: 1, expected 0"),
     ("platform", ("clusters", 1, "name"), "cpu", r"clusters\[1\].name: 'cpu' is also the name of clusters\[0\]"),
     ("platform", ("clusters", 0, "num_pes"), 3, r"clusters\[0\].num_pes: 3, but `pes` lists 2"),
-    ("platform", ("clusters", 0, "num_pes"), 0, r"clusters\[0\].num_pes: 0, expected at least 1"),
+    ("platform", ("clusters", 0, "num_pes"), 0, r"clusters\[0\].num_pes: must be at least 1, got 0"),
     ("platform", ("clusters", 1, "is_memory"), 1, r"clusters\[1\].is_memory: 1 is not true or false"),
     ("platform", ("clusters", 1, "is_memory"), True, r"clusters\[1\].exec_time: the memory node runs no tasks"),
     ("platform", ("clusters", 2, "exec_time"), {"a": 1}, r"clusters\[2\].exec_time: the memory node runs no tasks"),
@@ -225,14 +225,14 @@ MALFORMED = [
     ("platform", ("pes", 1, "cluster"), -1, r"pes\[1\].cluster: -1 is negative"),
     ("platform", ("pes", 1, "id"), 0, r"pes\[1\].id: 0, expected 1"),
     ("platform", ("pes", 4), {"cluster": 2}, r"clusters\[2\].num_pes: 1, but `pes` lists 2"),
-    ("platform", ("cluster_bandwidth", 0, 1), 0, r"cluster_bandwidth\[0\]\[1\]: 0, expected at least 1"),
-    ("platform", ("cluster_bandwidth", 0, 2), 0, r"cluster_bandwidth\[0\]\[2\]: 0, expected at least 1"),
-    ("platform", ("cluster_bandwidth", 0, 0), 0, r"cluster_bandwidth\[0\]\[0\]: 0, expected at least 1"),
-    ("platform", ("cluster_bandwidth", 1, 0), -3, r"cluster_bandwidth\[1\]\[0\]: -3 is negative"),
+    ("platform", ("cluster_bandwidth", 0, 1), 0, r"cluster_bandwidth\[0\]\[1\]: must be at least 1, got 0"),
+    ("platform", ("cluster_bandwidth", 0, 2), 0, r"cluster_bandwidth\[0\]\[2\]: must be at least 1, got 0"),
+    ("platform", ("cluster_bandwidth", 0, 0), 0, r"cluster_bandwidth\[0\]\[0\]: must be at least 1, got 0"),
+    ("platform", ("cluster_bandwidth", 1, 0), -3, r"cluster_bandwidth\[1\]\[0\]: must be at least 1, got -3"),
     ("platform", ("cluster_bandwidth", 1, 0), None, r"cluster_bandwidth\[1\]\[0\]: None is not an integer"),
     ("platform", ("cluster_bandwidth", 1), [1, 2], r"cluster_bandwidth\[1\]: 2 entries, expected 3"),
     ("platform", ("cluster_bandwidth", 3), [1, 2, 3], "cluster_bandwidth: 4 rows, expected 3"),
-    ("platform", ("self_bandwidth",), 0, "self_bandwidth: 0, expected at least 1"),
+    ("platform", ("self_bandwidth",), 0, "self_bandwidth: must be at least 1, got 0"),
     ("job", ("tasks",), [], "tasks: 0 tasks, expected 1"),
     ("job", ("tasks",), None, "tasks: expected an array, got None"),
     ("job", ("tasks", 1, "name"), "a", r"tasks\[1\].name: 'a' is also the name of tasks\[0\]"),
@@ -248,7 +248,7 @@ MALFORMED = [
     ("job", ("edges", 0, "volume"), -12, r"edges\[0\].volume: -12 is negative"),
     ("job", ("edges", 0, "volume"), 1e3, r"edges\[0\].volume: 1000.0 is not an integer"),
     ("job", ("edges", 0, "volume"), GONE, r"edges\[0\]: 'volume' is missing"),
-    ("job", ("edges", 0, "data"), 1, r"edges\[0\].data: unknown key 'data'; known: src, dst, volume"),
+    ("job", ("edges", 0, "data"), 1, r"edges\[0\]: unknown key 'data'; known: src, dst, volume"),
     ("job", ("edges", 0, "src"), 1, r"edges\[0\]: task 1 cannot precede itself"),
     ("job", ("edges", 1, "dst"), 1, r"edges\[1\]: a second edge from task 0 to task 1"),
     ("job", ("edges", 2), {"src": 1, "dst": 0, "volume": 1}, "edges: the tasks (0 -> 1 -> 0|1 -> 0 -> 1) are a cycle"),
@@ -257,7 +257,7 @@ MALFORMED = [
     ("static", ("exec_time", 1), [1], r"exec_time\[1\]: 1 times for 2 PEs"),
     ("static", ("exec_time", 1, 0), -1, r"exec_time\[1\]\[0\]: -1 is negative"),
     ("static", ("exec_time", 0, 0), None, r"exec_time\[0\]: no PE can run this task"),
-    ("static", ("bandwidth", 0, 1), 0, r"bandwidth\[0\]\[1\]: 0, expected at least 1"),
+    ("static", ("bandwidth", 0, 1), 0, r"bandwidth\[0\]\[1\]: must be at least 1, got 0"),
     ("static", ("bandwidth", 0), [0], r"bandwidth\[0\]: 1 numbers for 2 PEs"),
     ("static", ("bandwidth",), [[0]], r"bandwidth: 1 rows for 2 PEs"),
     ("static", ("edges", 0, "dst"), 2, r"edges\[0\].dst: 2 is no task"),
@@ -525,7 +525,7 @@ def test_no_damaged_byte_crashes_a_loader(tmp_path_factory, position, byte, cut)
 
 
 def test_objects_check_themselves():
-    with pytest.raises(InstanceError, match=r"bandwidth\[1\]\[0\]: 0, expected at least 1"):
+    with pytest.raises(InstanceError, match=r"bandwidth\[1\]\[0\]: must be at least 1, got 0"):
         Platform("p", ("x", "y"), {"a": (1, 2)}, np.array([[1, 1], [0, 1]]))
     with pytest.raises(InstanceError, match=r"exec_time.a: 1 times for 2 PEs"):
         Platform("p", ("x", "y"), {"a": (1,)}, np.ones((2, 2), int))

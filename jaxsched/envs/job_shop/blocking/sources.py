@@ -11,8 +11,8 @@ from jax import Array, random
 
 from jaxsched.envs.job_shop.blocking.failures import LONGEST
 from jaxsched.envs.job_shop.blocking.types import Failures, Instance, Interruptions, Windows
-from jaxsched.envs.job_shop.sources import INT32_MAX
 from jaxsched.envs.job_shop.types import Shop
+from jaxsched.host.checks import INT32_MAX, Fault, array, integer
 from jaxsched.host.errors import InstanceError
 
 
@@ -118,14 +118,18 @@ def _windows(instance: Instance, windows: Sequence[tuple[int, int, int]]) -> Win
         return None
     num_machines = instance.num_machines
     rows: list[list[tuple[int, int]]] = [[] for _ in range(num_machines)]
-    for i, window in enumerate(windows):
-        if len(window) != 3 or not all(isinstance(value, int | np.integer) for value in window):
-            raise InstanceError(f"window {i}: expected (machine, start, end) in integers, got {window!r}")
-        machine, start, end = (int(value) for value in window)
-        if not 0 <= machine < num_machines:
-            raise InstanceError(f"window {i}: machine {machine} is out of range, there are {num_machines}")
-        if not 0 <= start < end <= INT32_MAX:
-            raise InstanceError(f"window {i}: needs 0 <= start < end < 2**31, got {start} and {end}")
+    names = "machine", "start", "end"
+    for i, window in enumerate(array(windows, "windows")):
+        at = ("window", i)
+        values = array(window, at)
+        if len(values) != 3:
+            raise Fault(f"expected (machine, start, end), got {len(values)} values", at)
+        named = zip(names, values, strict=True)
+        machine, start, end = (integer(value, at, field=name) for name, value in named)
+        if machine >= num_machines:
+            raise Fault(f"machine {machine} is out of range, there are {num_machines}", at)
+        if start >= end:
+            raise Fault(f"needs start < end, got {start} and {end}", at)
         rows[machine].append((start, end))
     joined: list[list[list[int]]] = []
     for row in rows:

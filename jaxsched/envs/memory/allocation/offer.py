@@ -18,7 +18,8 @@ from jaxsched.envs.memory.allocation.preset import PRESETS
 from jaxsched.envs.memory.allocation.types import Instance, to_buffers, to_instance
 from jaxsched.envs.memory.draw import memory_map_svg
 from jaxsched.envs.memory.io import read_amount, read_kind, write_csv
-from jaxsched.envs.memory.types import INT32_MAX, Buffers, Plan, live_sizes, lower_bound
+from jaxsched.envs.memory.types import Buffers, Plan, live_sizes, lower_bound
+from jaxsched.host.checks import INT32_MAX
 from jaxsched.host.errors import Infeasible, InstanceError
 from jaxsched.host.picture import Picture
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsched.envs.memory.allocation.types import Instance
-from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.host.checks import INT32_MAX
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from jaxsched.envs.memory.types import INT32_MAX, Buffers
+from jaxsched.envs.memory.types import Buffers
+from jaxsched.host.checks import INT32_MAX
 from jaxsched.host.errors import InstanceError
 
 MAX_CELLS = 2**26  # buffers times sections, or buffers squared

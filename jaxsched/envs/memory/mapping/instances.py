@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.mapping.types import Instance
-from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.host.checks import INT32_MAX
 from jaxsched.host.errors import InstanceError
 
 MAX_ACCESSES = 2**12  # pairs of accesses are compared in every step

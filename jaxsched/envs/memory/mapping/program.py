@@ -5,16 +5,14 @@ passes.
 from __future__ import annotations
 
 import dataclasses
-import operator
 import reprlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from jaxsched.envs.memory.types import LIMIT, new_id, position_of
+from jaxsched.host.checks import Fault, Part, array, boolean, integer, mapping, shorten
 from jaxsched.host.errors import InstanceError
 
-_LIMIT = 2**62  # of what a user gives
 _PROGRAM = (
     "values",
     "instructions",
@@ -24,8 +22,6 @@ _PROGRAM = (
     "fast_cost",
     "copy_cost",
 )
-_VALUE, _INSTRUCTION = ("id", "size", "input", "output"), ("id", "compute", "accesses")
-_ACCESS = ("value", "kind", "alias")
 
 
 class Access(NamedTuple):
@@ -75,25 +71,27 @@ class Program:
         written or written twice, inputs that are written, reads after a write of the same
         instruction, and outputs that nobody writes.
         """
-        _fields(program, _PROGRAM, ("alignment",), "the program")
-        numbers = {name: _integer(program.get(name, 1), name, least=int(name == "alignment")) for name in _PROGRAM[2:]}
+        required = [name for name in _PROGRAM if name != "alignment"]
+        mapping(program, "the program", known=("alignment",), required=required)
+        numbers = {}
+        for name in _PROGRAM[2:]:
+            least = int(name == "alignment")
+            numbers[name] = integer(program.get(name, 1), least=least, most=LIMIT, field=name)
         if numbers["fast_cost"] > numbers["slow_cost"]:
             raise InstanceError(f"fast_cost {numbers['fast_cost']} is above slow_cost {numbers['slow_cost']}")
-        values = [_value(row, f"value number {i}") for i, row in enumerate(_rows(program["values"], "values"))]
+        values = [_value(row, i) for i, row in enumerate(array(program["values"], "values"))]
         position: dict[Hashable, int] = {}
-        for i, (id, *_) in enumerate(values):
-            if id in position:
-                raise InstanceError(f"value {reprlib.repr(id)}: another value has the same id")
-            position[id] = i
+        for id, *_ in values:
+            new_id(id, position, ("value", id))
         ids, compute, accesses = [], [], []
-        for time, row in enumerate(_rows(program["instructions"], "instructions")):
-            where = f"instruction number {time}"
-            _fields(row, _INSTRUCTION, ("id",), where)
+        for time, row in enumerate(array(program["instructions"], "instructions")):
+            at = ("instruction number", time)
+            mapping(row, at, known=("id",), required=("compute", "accesses"))
             ids.append(row.get("id", time))
-            where = f"instruction {reprlib.repr(ids[-1])}"
-            compute.append(_integer(row["compute"], f"{where}: compute"))
-            for k, access in enumerate(_rows(row["accesses"], f"{where}: accesses")):
-                accesses.append(_access(access, time, position, f"{where}, access {k}"))
+            at = ("instruction", ids[-1])
+            compute.append(integer(row["compute"], at, most=LIMIT, field="compute"))
+            for k, access in enumerate(array(row["accesses"], at, "accesses")):
+                accesses.append(_access(access, time, position, at, ("access", k)))
         ids_of_values, sizes, inputs, outputs = zip(*values, strict=True) if values else ((), (), (), ())
         made = cls(
             ids_of_values,
@@ -166,59 +164,21 @@ def _check_order(program: Program) -> None:
             raise InstanceError(f"value {reprlib.repr(name)}: an output that no instruction writes")
 
 
-def _value(row: Any, where: str) -> tuple[Hashable, int, bool, bool]:
-    _fields(row, _VALUE, ("input", "output"), where)
-    id = row["id"]
-    if not isinstance(id, Hashable):
-        raise InstanceError(f"{where}: the id {reprlib.repr(id)} is not hashable")
-    where = f"value {reprlib.repr(id)}"
-    flags = []
-    for name in ("input", "output"):
-        flag = row.get(name, False)
-        if not isinstance(flag, bool | np.bool_):
-            raise InstanceError(f"{where}: {name} is true or false, got {reprlib.repr(flag)}")
-        flags.append(bool(flag))
-    return id, _integer(row["size"], f"{where}: size", least=1), *flags
+def _value(row: Any, i: int) -> tuple[Hashable, int, bool, bool]:
+    mapping(row, ("value number", i), known=("input", "output"), required=("id", "size"))
+    at = ("value", row["id"])
+    size = integer(row["size"], at, least=1, most=LIMIT, field="size")
+    is_input, is_output = (boolean(row.get(name, False), at, field=name) for name in ("input", "output"))
+    return row["id"], size, is_input, is_output
 
 
-def _access(row: Any, time: int, position: Mapping[Hashable, int], where: str) -> Access:
-    _fields(row, _ACCESS, ("alias",), where)
-    value, kind, alias = row["value"], row["kind"], row.get("alias")
-    if not isinstance(value, Hashable) or value not in position:
-        raise InstanceError(f"{where}: unknown value {reprlib.repr(value)}")
+def _access(row: Any, time: int, position: Mapping[Hashable, int], *path: Part) -> Access:
+    mapping(row, *path, known=("alias",), required=("value", "kind"))
+    value, kind, alias = position_of(row["value"], position), row["kind"], row.get("alias")
+    if value is None:
+        raise Fault(f"unknown value {shorten(row['value'])}", *path)
     if not isinstance(kind, str) or kind not in ("read", "write"):
-        raise InstanceError(f"{where}: kind is 'read' or 'write', got {reprlib.repr(kind)}")
+        raise Fault(f"kind is 'read' or 'write', got {shorten(kind)}", *path)
     if alias is not None:
-        alias = _integer(alias, f"{where}: alias", least=-_LIMIT)
-    return Access(position[value], time, kind == "write", alias)
-
-
-def _fields(row: Any, known: Sequence[str], optional: Sequence[str], where: str) -> None:
-    if not isinstance(row, Mapping):
-        raise InstanceError(f"{where}: expected a dict with {', '.join(known)}, got {reprlib.repr(row)}")
-    for name in row:
-        if name not in known:
-            raise InstanceError(f"{where}: unknown field {reprlib.repr(name)}; known: {', '.join(known)}")
-    for name in known:
-        if name not in row and name not in optional:
-            raise InstanceError(f"{where}: no field {name!r}")
-
-
-def _rows(rows: Any, where: str) -> Iterator[Any]:
-    if isinstance(rows, str | bytes | Mapping) or not hasattr(rows, "__iter__"):
-        raise InstanceError(f"{where}: expected a list, got {reprlib.repr(rows)}")
-    return iter(rows)
-
-
-def _integer(value: Any, where: str, least: int = 0) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise InstanceError(f"{where} {reprlib.repr(value)} is not an integer") from None
-    if number < least:
-        raise InstanceError(f"{where} must be at least {least}, got {number}")
-    if abs(number) >= _LIMIT:
-        raise InstanceError(f"{where} is beyond 2**62")
-    return number
+        alias = integer(alias, *path, least=-LIMIT, most=LIMIT, field="alias")
+    return Access(value, time, kind == "write", alias)

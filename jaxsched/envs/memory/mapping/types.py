@@ -10,7 +10,7 @@ from __future__ import annotations
 from flax import struct
 from jax import Array
 
-from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.host.checks import INT32_MAX
 
 COPY, NOCOPY, DROP = 0, 1, 2  # the actions
 ACTIONS = ("COPY", "NOCOPY", "DROP")

@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 import reprlib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.envs.memory.types import LIMIT, new_id, position_of
+from jaxsched.host.checks import INT32_MAX, Fault, Part, array, boolean, integer, mapping, shorten
 from jaxsched.host.errors import InstanceError
 
 
@@ -44,33 +42,29 @@ class Graph:
         sizes below 1 or beyond int32 in units of their greatest common divisor, unknown tensors,
         tensors made twice, made though backed, or never, cycles, and reads before writes.
         """
-        _fields(graph, "the graph", ("tensors", "ops"))
-        tensors, ops = (_rows(graph[name], name) for name in ("tensors", "ops"))
+        mapping(graph, "the graph", required=("tensors", "ops"))
+        tensors, ops = (array(graph[name], name) for name in ("tensors", "ops"))
         index: dict[Hashable, int] = {}
         size, backed = [], []
         for row in tensors:
-            what = _named("tensor", row)
-            _fields(row, what, ("id", "size"), ("backed",))
-            _new(row["id"], what, index)
-            size.append(_size(row["size"], what))
-            if not isinstance(row.get("backed", False), bool | np.bool_):
-                raise InstanceError(f"{what}: backed {reprlib.repr(row['backed'])} is not True or False")
-            backed.append(bool(row.get("backed", False)))
+            at = _place("tensor", row)
+            mapping(row, at, known=("backed",), required=("id", "size"))
+            new_id(row["id"], index, at)
+            size.append(integer(row["size"], at, least=1, most=LIMIT, field="size"))
+            backed.append(boolean(row.get("backed", False), at, field="backed"))
         unit = math.gcd(*size)
-        for row, bytes_ in zip(tensors, size, strict=True):
+        for id, bytes_ in zip(index, size, strict=True):
             if bytes_ // unit > INT32_MAX:
-                raise InstanceError(
-                    f"{_named('tensor', row)}: size {bytes_} exceeds int32 in units of the greatest common divisor, "
-                    f"{unit}"
-                )
+                reason = f"exceeds int32 in units of the greatest common divisor, {unit}"
+                raise Fault(f"size {bytes_} {reason}", ("tensor", id))
         names: dict[Hashable, int] = {}
         lists: dict[str, list[tuple[int, ...]]] = {"inputs": [], "outputs": []}
         for row in ops:
-            what = _named("operator", row)
-            _fields(row, what, ("id", "inputs", "outputs"), ("name",))
-            _new(row["id"], what, names)
+            at = _place("operator", row)
+            mapping(row, at, known=("name",), required=("id", "inputs", "outputs"))
+            new_id(row["id"], names, at)
             for field, found in lists.items():
-                found.append(_tensors(row[field], what, field, index))
+                found.append(_tensors(row[field], field, index, at))
         for name, found in (("operators", ops), ("tensors", tensors)):
             if not found:
                 raise InstanceError(f"the graph has no {name}")
@@ -139,57 +133,20 @@ class Graph:
 # --------------------------------------------------------------------------------------------- checks of a dict
 
 
-def _fields(row: Any, what: str, needed: Sequence[str], optional: Sequence[str] = ()) -> None:
-    if not isinstance(row, Mapping):
-        raise InstanceError(f"{what}: expected a dict with {', '.join(needed)}, got {reprlib.repr(row)}")
-    for name in row:
-        if name not in (*needed, *optional):
-            raise InstanceError(f"{what}: unknown field {reprlib.repr(name)}; known: {', '.join((*needed, *optional))}")
-    for name in needed:
-        if name not in row:
-            raise InstanceError(f"{what}: no field {name!r}")
+def _place(kind: str, row: Any) -> tuple[str, Any]:
+    """The part of a path that names a tensor or operator, by its id where it has one."""
+    return kind, row["id"] if isinstance(row, Mapping) and "id" in row else row
 
 
-def _rows(value: Any, name: str) -> list[Any]:
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        raise InstanceError(f"{name} must be a list of dicts, got {reprlib.repr(value)}")
-    return list(value)
-
-
-def _named(kind: str, row: Any) -> str:
-    return f"{kind} {reprlib.repr(row['id']) if isinstance(row, Mapping) and 'id' in row else reprlib.repr(row)}"
-
-
-def _new(id: Any, what: str, index: dict[Hashable, int]) -> None:
-    if not isinstance(id, Hashable):
-        raise InstanceError(f"{what}: the id is not hashable")
-    if id in index:
-        raise InstanceError(f"{what}: another one has the same id")
-    index[id] = len(index)
-
-
-def _size(value: Any, what: str) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise InstanceError(f"{what}: size {reprlib.repr(value)} is not an integer") from None
-    if number < 1:
-        raise InstanceError(f"{what}: size must be at least 1, got {number}")
-    return number
-
-
-def _tensors(value: Any, what: str, field: str, index: dict[Hashable, int]) -> tuple[int, ...]:
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        raise InstanceError(f"{what}: {field} must be a list of ids, got {reprlib.repr(value)}")
-    found = []
-    for id in value:
-        if not isinstance(id, Hashable) or id not in index:
-            raise InstanceError(f"{what}: {field} has the unknown tensor {reprlib.repr(id)}")
-        if index[id] in found:
-            raise InstanceError(f"{what}: {field} has tensor {reprlib.repr(id)} twice")
-        found.append(index[id])
+def _tensors(value: Any, field: str, index: dict[Hashable, int], at: Part) -> tuple[int, ...]:
+    found: list[int] = []
+    for id in array(value, at, field):
+        tensor = position_of(id, index)
+        if tensor is None:
+            raise Fault(f"{field} has the unknown tensor {shorten(id)}", at)
+        if tensor in found:
+            raise Fault(f"{field} has tensor {shorten(id)} twice", at)
+        found.append(tensor)
     return tuple(found)
 
 

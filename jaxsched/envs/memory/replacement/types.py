@@ -17,7 +17,7 @@ from flax import struct
 from jax import Array
 
 from jaxsched.envs.memory.replacement.graph import Graph
-from jaxsched.envs.memory.types import INT32_MAX
+from jaxsched.host.checks import INT32_MAX
 from jaxsched.host.errors import InstanceError
 
 MAX_CELLS = 2**26  # operators times tensors, or tensors squared

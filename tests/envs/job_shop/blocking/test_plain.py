@@ -278,8 +278,12 @@ def test_a_source_draws_failures():
     ("interruptions", "message"),
     [
         ({"windows": [(5, 0, 1)]}, "window 0: machine 5 is out of range, there are 2"),
-        ({"windows": [(0, 3, 3)]}, "window 0: needs 0 <= start < end"),
+        ({"windows": [(0, 3, 3)]}, "window 0: needs start < end, got 3 and 3"),
         ({"windows": [(0, 0, 1), (0, 1)]}, "window 1: expected"),
+        # Of its kind: True was machine 1, and a number in place of a window no InstanceError.
+        ({"windows": [(True, 0, 1)]}, "window 0: machine True is not an integer"),
+        ({"windows": [(0, 0, 2**31)]}, "window 0: end does not fit int32"),
+        ({"windows": [7]}, "window 0: expected an array, got 7"),
         ({"windows": [(0, 0, 2**31 - 1)]}, "beyond int32"),
     ],
 )
