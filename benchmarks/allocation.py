@@ -1,11 +1,14 @@
-"""Static allocation: heuristics against a table, the search on MiniMalloc's challenging instances, throughput.
+"""Static allocation: heuristics against a table, the search on MiniMalloc's challenging instances,
+throughput.
 
-    python benchmarks/allocation.py heuristics | search | throughput [--data FOLDER] [--time-limit 60] [--only A,B]
+    python benchmarks/allocation.py heuristics | search | throughput [--data FOLDER] [--time-limit
+    60] [--only A,B]
 
-`heuristics`: peak / largest live size of A to K, checked against an independent run in plain Python; the exit status is
-1 where a figure differs by more than 0.0005. `search`: `allocate(method="search")` twice on each instance, to fit the
-capacity in its name and to minimise the peak, one after the other; every plan passes `verify`. `throughput`: random
-orders at batch 1024 beside plain Python on one core, with the memory traffic and the operations of one step. Each
+`heuristics`: peak / largest live size of A to K, checked against an independent run in plain
+Python; the exit status is 1 where a figure differs by more than 0.0005. `search`:
+`allocate(method="search")` twice on each instance, to fit the capacity in its name and to minimise
+the peak, one after the other; every plan passes `verify`. `throughput`: random orders at batch 1024
+beside plain Python on one core, with the memory traffic and the operations of one step. Each
 command rewrites its part of `results/allocation.json`.
 """
 
@@ -31,7 +34,13 @@ from jaxsched.evaluation import step_cost, throughput
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "allocation.json"
 CAPACITY = 2**20
-RULES = ("best_fit_size", "best_fit_duration", "first_fit_size", "first_fit_area", "first_fit_start")
+RULES = (
+    "best_fit_size",
+    "best_fit_duration",
+    "first_fit_size",
+    "first_fit_area",
+    "first_fit_start",
+)
 EXPECTED = {  # the same rules in plain Python, an independent run
     "A": (1.311, 1.456, 1.290, 1.669, 1.707),
     "B": (1.347, 1.503, 1.347, 1.889, 1.604),
@@ -49,7 +58,9 @@ SIZES = (64, 154)  # buffers of the throughput measurement
 
 
 def load(data: pathlib.Path, name: str) -> memory.Buffers:
-    return memory.read_csv(data / "memory" / "minimalloc" / "challenging" / f"{name}.{CAPACITY}.csv")
+    return memory.read_csv(
+        data / "memory" / "minimalloc" / "challenging" / f"{name}.{CAPACITY}.csv"
+    )
 
 
 def heuristics(data: pathlib.Path, names: list[str]) -> tuple[dict[str, Any], bool]:
@@ -62,9 +73,15 @@ def heuristics(data: pathlib.Path, names: list[str]) -> tuple[dict[str, Any], bo
             assert memory.verify(buffers, plan) == [], (name, rule)
         table[name] = {rule: round(plan.peak / plan.lower_bound, 4) for rule, plan in plans.items()}
         figures = [plans[rule].peak / plans[rule].lower_bound for rule in RULES]
-        right = all(abs(a - b) <= 0.0005 + 1e-9 for a, b in zip(figures, EXPECTED[name], strict=True))
+        right = all(
+            abs(a - b) <= 0.0005 + 1e-9 for a, b in zip(figures, EXPECTED[name], strict=True)
+        )
         good &= right
-        print(f"{name:8}  " + "  ".join(f"{value:17.3f}" for value in figures) + ("" if right else "  differs"))
+        print(
+            f"{name:8}  "
+            + "  ".join(f"{value:17.3f}" for value in figures)
+            + ("" if right else "  differs")
+        )
     return table, good
 
 
@@ -82,8 +99,15 @@ def search(data: pathlib.Path, names: list[str], time_limit: float) -> dict[str,
                 plan = error.plan
             assert memory.verify(buffers, plan) == [], name
             assert plan.peak < best_rule, (name, plan.peak, best_rule)
-            row[what] = {"peak": plan.peak, "lower_bound": plan.lower_bound, "seconds": round(plan.seconds, 1)}
-            print(f"{name} {what:8} {'1 MiB' if plan.peak <= CAPACITY else 'above'}: {plan}", flush=True)
+            row[what] = {
+                "peak": plan.peak,
+                "lower_bound": plan.lower_bound,
+                "seconds": round(plan.seconds, 1),
+            }
+            print(
+                f"{name} {what:8} {'1 MiB' if plan.peak <= CAPACITY else 'above'}: {plan}",
+                flush=True,
+            )
         rows[name] = row
     for what in ("fit", "minimise"):
         reached = sum(row[what]["peak"] <= CAPACITY for row in rows.values())
@@ -114,7 +138,9 @@ def measure() -> dict[str, Any]:
             name: {
                 "steps_per_second": round(rows[name].decisions_per_second),
                 "steps_per_cpu_second": round(
-                    rows[name].decisions_per_second * rows[name].wall_seconds / rows[name].cpu_seconds
+                    rows[name].decisions_per_second
+                    * rows[name].wall_seconds
+                    / rows[name].cpu_seconds
                 ),
             }
             for name in ("episodes, rules only", "episodes with observation")
@@ -135,11 +161,17 @@ def measure() -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=("heuristics", "search", "throughput"))
-    parser.add_argument("--data", default=os.environ.get("JAXSCHED_DATA"), help="instead of $JAXSCHED_DATA")
+    parser.add_argument(
+        "--data", default=os.environ.get("JAXSCHED_DATA"), help="instead of $JAXSCHED_DATA"
+    )
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds per search")
-    parser.add_argument("--only", default=",".join(EXPECTED), help="instances; results are not written then")
+    parser.add_argument(
+        "--only", default=",".join(EXPECTED), help="instances; results are not written then"
+    )
     arguments = parser.parse_args()
     if arguments.command != "throughput" and not arguments.data:
         parser.error("set JAXSCHED_DATA or pass --data: the folder of benchmark instances")
@@ -153,9 +185,16 @@ def main() -> int:
     if set(names) == set(EXPECTED):
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         packages = {name: metadata.version(name) for name in ("jax", "jaxlib", "numpy", "ortools")}
-        machine = f"{os.cpu_count()} CPU cores, {platform.machine()}, python {platform.python_version()}"
+        machine = (
+            f"{os.cpu_count()} CPU cores, {platform.machine()}, python {platform.python_version()}"
+        )
         load = round(os.getloadavg()[2], 1)  # of the last 15 minutes: what else ran, and this
-        results[arguments.command] = {"machine": machine, "load": load, "versions": packages, "results": part}
+        results[arguments.command] = {
+            "machine": machine,
+            "load": load,
+            "versions": packages,
+            "results": part,
+        }
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0 if good else 1
 

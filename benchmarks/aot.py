@@ -1,11 +1,12 @@
-"""Kernels that one step compiles to on an H100 and a TPU v5e, by the vendors' own compilers, without an accelerator.
+"""Kernels that one step compiles to on an H100 and a TPU v5e, by the vendors' own compilers,
+without an accelerator.
 
     pip install jax==0.10.2 jax-cuda12-plugin==0.10.2 jax-cuda12-pjrt==0.10.2    # the H100 compiler, or
     pip install "jax[tpu]==0.10.2"                                               # the TPU compiler
     python benchmarks/aot.py
 
-Each run counts for the compilers it finds and rewrites their part of `results/aot.json`. `estimated_cycles` are the TPU
-compiler's own estimates, not run times, and leave out copies.
+Each run counts for the compilers it finds and rewrites their part of `results/aot.json`.
+`estimated_cycles` are the TPU compiler's own estimates, not run times, and leave out copies.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import re
 from collections.abc import Callable, Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU whose metadata could be asked for
+os.environ.setdefault(
+    "TPU_SKIP_MDS_QUERY", "1"
+)  # there is no TPU whose metadata could be asked for
 os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")  # nor a driver
 
 import jax
@@ -54,7 +57,11 @@ INSTRUCTIONS = (20,)
 OPERATORS = (12, 24)  # least and most of the programs of tensor replacement
 SYSTEMS = {
     "3 PEs": {"cap": 3},
-    "16 PEs": {"platform": "ds3_multiple_bal", "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"), "cap": 12},  # data folder
+    "16 PEs": {
+        "platform": "ds3_multiple_bal",
+        "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"),
+        "cap": 12,
+    },  # data folder
 }
 
 # GpuTargetConfig of XLA, in proto text format.
@@ -69,7 +76,12 @@ gpu_device_info {
 platform_name: "CUDA" dnn_version_info { major: 9 minor: 1 patch: 0 } device_description_str: "NVIDIA H100 80GB HBM3"
 """
 TARGETS = {
-    "h100": {"platform": "cuda", "topology_name": "h100", "topology": "1x1x1", "target_config": H100},
+    "h100": {
+        "platform": "cuda",
+        "topology_name": "h100",
+        "topology": "1x1x1",
+        "target_config": H100,
+    },
     "tpu-v5e": {"platform": "tpu", "topology_name": "v5e:2x2"},
 }
 COMPILERS = {
@@ -78,22 +90,39 @@ COMPILERS = {
 }
 
 # What does not launch: names and views of buffers, and the ends of what a start has launched.
-SILENT = {"after-all", "bitcast", "constant", "get-tuple-element", "parameter", "partition-id", "replica-id", "tuple"}
-INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.-]+) = .*? (?P<opcode>[a-z][a-z0-9-]*)\((?P<operands>[^)]*)")
+SILENT = {
+    "after-all",
+    "bitcast",
+    "constant",
+    "get-tuple-element",
+    "parameter",
+    "partition-id",
+    "replica-id",
+    "tuple",
+}
+INSTRUCTION = re.compile(
+    r"^\s+(?:ROOT )?%?(?P<name>[\w.-]+) = .*? (?P<opcode>[a-z][a-z0-9-]*)\((?P<operands>[^)]*)"
+)
 
 
 def compile_text(fn: Callable, *args, target: str) -> str:
-    """Optimised HLO of `fn` for one device of `target`; `args` are arrays or `jax.ShapeDtypeStruct`s."""
+    """Optimised HLO of `fn` for one device of `target`; `args` are arrays or
+    `jax.ShapeDtypeStruct`s.
+    """
     sharding = SingleDeviceSharding(topologies.get_topology_desc(**TARGETS[target]).devices[0])
-    return jax.jit(fn, in_shardings=sharding, out_shardings=sharding).lower(*args).compile().as_text() or ""
+    return (
+        jax.jit(fn, in_shardings=sharding, out_shardings=sharding).lower(*args).compile().as_text()
+        or ""
+    )
 
 
 def count_text(text: str) -> dict:
     """What optimised HLO launches.
 
-    `kernels` and their `kinds` (opcodes) in the entry computation, calls entered; of these, `constant` have no input
-    but constants, so that a loop around the step hoists them. `loops` (absent if none) holds for each `while` its
-    `known_trip_count`, or None, and the counts of its `body`. `estimated_cycles` if the compiler gives them.
+    `kernels` and their `kinds` (opcodes) in the entry computation, calls entered; of these,
+    `constant` have no input but constants, so that a loop around the step hoists them. `loops`
+    (absent if none) holds for each `while` its `known_trip_count`, or None, and the counts of its
+    `body`. `estimated_cycles` if the compiler gives them.
     """
     entry, name, found = "", "", collections.defaultdict(list)
     for line in text.splitlines():
@@ -118,15 +147,25 @@ def count_text(text: str) -> dict:
                 elif opcode == "while":
                     trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
                     body = count(attribute("body", line))
-                    loops.append({"known_trip_count": int(trips[1]) if trips else None, "body": body})
+                    loops.append(
+                        {"known_trip_count": int(trips[1]) if trips else None, "body": body}
+                    )
                 elif opcode not in SILENT and not opcode.endswith("-done"):
                     kinds[opcode] += 1
                     constant += reads_nothing
                     cycles.extend(int(n) for n in re.findall(r'"estimated_cycles":"(\d+)"', line))
 
         walk(name)
-        result = {"kernels": kinds.total(), "constant": constant, "kinds": dict(kinds.most_common())}
-        return result | ({"estimated_cycles": sum(cycles)} if cycles else {}) | ({"loops": loops} if loops else {})
+        result = {
+            "kernels": kinds.total(),
+            "constant": constant,
+            "kinds": dict(kinds.most_common()),
+        }
+        return (
+            result
+            | ({"estimated_cycles": sum(cycles)} if cycles else {})
+            | ({"loops": loops} if loops else {})
+        )
 
     return count(entry)
 
@@ -139,19 +178,25 @@ def attribute(name: str, line: str) -> str:
 
 
 def count_kernels(fn: Callable, *args, target: str = "h100") -> dict:
-    """Compiles `fn` for `target` (`h100` or `tpu-v5e`) and counts what it launches, see `count_text`."""
+    """Compiles `fn` for `target` (`h100` or `tpu-v5e`) and counts what it launches, see
+    `count_text`.
+    """
     return count_text(compile_text(fn, *args, target=target))
 
 
 def changing(fn: Callable, *args) -> Callable:
-    """`fn` with a flat list of results, without those that merely hand an argument back: a loop need not copy them."""
+    """`fn` with a flat list of results, without those that merely hand an argument back: a loop
+    need not copy them.
+    """
     jaxpr = jax.make_jaxpr(fn)(*args).jaxpr
     keep = [out not in jaxpr.invars for out in jaxpr.outvars]
     return lambda *args: list(itertools.compress(jax.tree.leaves(fn(*args)), keep))
 
 
 def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, tuple]]:
-    """Name, function and abstract arguments of every program that is counted; nothing is computed."""
+    """Name, function and abstract arguments of every program that is counted; nothing is
+    computed.
+    """
     source = uniform(num_jobs, num_machines)
     env = jaxsched.make("JobShop-v0")
 
@@ -159,7 +204,9 @@ def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, 
         def arguments(key):
             return key, env.reset(key, source(key))[0], jnp.int32(0)
 
-        return jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
+        return jax.eval_shape(
+            lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH))
+        )
 
     def observed(key, state, action):
         state = env.apply(key, state, action, jnp.bool_(True))
@@ -168,7 +215,11 @@ def programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, Callable, 
     def dispatched(key, state, action):
         return env.apply(key, state, action, jnp.bool_(True))
 
-    steps = {"rules, action given": dispatched, "rules and observation": observed, "env.step": env.step}
+    steps = {
+        "rules, action given": dispatched,
+        "rules and observation": observed,
+        "env.step": env.step,
+    }
     args = abstract(env)
     for name, step in steps.items():
         yield name, changing(jax.vmap(step), *args), args
@@ -189,7 +240,10 @@ def flexible_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, C
         return env.apply(key, state, action, jnp.bool_(True))
 
     args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
-    for name, step in {"flexible: rules, action given": given, "flexible: env.step": env.step}.items():
+    for name, step in {
+        "flexible: rules, action given": given,
+        "flexible: env.step": env.step,
+    }.items():
         yield name, changing(jax.vmap(step), *args), args
 
 
@@ -210,7 +264,9 @@ def blocking_programs(num_jobs: int, num_machines: int) -> Iterator[tuple[str, C
             return env.apply(key, state, action, jnp.bool_(True))
 
         args = jax.eval_shape(
-            lambda arguments=arguments: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH))
+            lambda arguments=arguments: jax.vmap(arguments)(
+                jax.random.split(jax.random.key(0), BATCH)
+            )
         )
         note = ", failures" if failing else ""
         for name, step in {"rules, action given": given, "env.step": env.step}.items():
@@ -224,7 +280,9 @@ def soc_programs(settings: dict) -> Iterator[tuple[str, Callable, tuple]]:
     def arguments(key):
         return key, env.reset(key, source(key))[0], jnp.int32(0)
 
-    args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), SOC_BATCH)))
+    args = jax.eval_shape(
+        lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), SOC_BATCH))
+    )
 
     def given(key, state, action):
         legal = soc_rules.legal(state, env.settings).any()
@@ -234,7 +292,11 @@ def soc_programs(settings: dict) -> Iterator[tuple[str, Callable, tuple]]:
         mask = env.action_mask(state)
         return env.apply(key, state, masked_argmax(env.heuristics["etf"](state), mask), mask.any())
 
-    steps = {"SoC: rules, action given": given, "SoC: rules, ETF inside": by_etf, "SoC: env.step": env.step}
+    steps = {
+        "SoC: rules, action given": given,
+        "SoC: rules, ETF inside": by_etf,
+        "SoC: env.step": env.step,
+    }
     for name, step in steps.items():
         yield name, changing(jax.vmap(step), *args), args
 
@@ -250,7 +312,10 @@ def allocation_programs(num_buffers: int) -> Iterator[tuple[str, Callable, tuple
         return allocation_rules.apply(state, env.settings, action, action >= 0)
 
     args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
-    for name, step in {"allocation: rules, action given": given, "allocation: env.step": env.step}.items():
+    for name, step in {
+        "allocation: rules, action given": given,
+        "allocation: env.step": env.step,
+    }.items():
         yield name, changing(jax.vmap(step), *args), args
 
 
@@ -265,7 +330,10 @@ def mapping_programs(num_instructions: int) -> Iterator[tuple[str, Callable, tup
         return mapping_rules.apply(state, env.settings, action, jnp.ones((), jnp.bool_))
 
     args = jax.eval_shape(lambda: jax.vmap(arguments)(jax.random.split(jax.random.key(0), BATCH)))
-    for name, step in {"mapping: rules, action given": given, "mapping: env.step": env.step}.items():
+    for name, step in {
+        "mapping: rules, action given": given,
+        "mapping: env.step": env.step,
+    }.items():
         yield name, changing(jax.vmap(step), *args), args
 
 
@@ -281,7 +349,9 @@ def replacement_programs() -> Iterator[tuple[str, Callable, tuple]]:
         def given(key, state, action, env=env):
             return replacement_rules.apply(state, env.settings, action, action >= 0)
 
-        args = jax.eval_shape(lambda one=arguments: jax.vmap(one)(jax.random.split(jax.random.key(0), BATCH)))
+        args = jax.eval_shape(
+            lambda one=arguments: jax.vmap(one)(jax.random.split(jax.random.key(0), BATCH))
+        )
         for name, step in {"rules, action given": given, "env.step": env.step}.items():
             yield f"replacement, {placement}: {name}", changing(jax.vmap(step), *args), args
 
@@ -313,18 +383,28 @@ def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dump", type=pathlib.Path, help="folder for the optimised HLO of every program")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--only", default="", help="count the programs with this text in their names, keep the other rows"
+        "--dump", type=pathlib.Path, help="folder for the optimised HLO of every program"
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="count the programs with this text in their names, keep the other rows",
     )
     arguments = parser.parse_args()
     dump, only = arguments.dump, arguments.only
-    targets = [target for target, (module, _) in COMPILERS.items() if importlib.util.find_spec(module)]
+    targets = [
+        target for target, (module, _) in COMPILERS.items() if importlib.util.find_spec(module)
+    ]
     if not targets:
         parser.error("no compiler is installed; see the head of this file")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    print(f"{'target':8} {'size':6} {'program':28} {'kernels':>7} {'constant':>8} {'est. cycles':>11}  kinds")
+    print(
+        f"{'target':8} {'size':6} {'program':28} {'kernels':>7} {'constant':>8} {'est. cycles':>11}  kinds"
+    )
     for target in targets:
         counted = results.get(target, {}).get("programs", [])
         rows = [row for row in counted if only not in row["program"]]
@@ -342,8 +422,15 @@ def main() -> None:
                 f"{row.get('estimated_cycles', '-'):>11}  {kinds}",
                 flush=True,
             )
-        versions = {package: importlib.metadata.version(package) for package in COMPILERS[target][1]}
-        results[target] = {"versions": versions, "batch": BATCH, "soc_batch": SOC_BATCH, "programs": rows}
+        versions = {
+            package: importlib.metadata.version(package) for package in COMPILERS[target][1]
+        }
+        results[target] = {
+            "versions": versions,
+            "batch": BATCH,
+            "soc_batch": SOC_BATCH,
+            "programs": rows,
+        }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

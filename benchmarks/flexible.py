@@ -1,4 +1,5 @@
-"""The flexible job shop on published sets: rules beside the published ones, a policy trained on small random shops.
+"""The flexible job shop on published sets: rules beside the published ones, a policy trained on
+small random shops.
 
     python benchmarks/flexible.py rules              # rules on Brandimarte and Hurink, a few minutes
     python benchmarks/flexible.py train              # the `standard` preset, resumable; --updates for less or more
@@ -6,9 +7,9 @@
     python benchmarks/flexible.py compare            # the trained policy, greedy and best of 100
     python benchmarks/flexible.py throughput         # schedules per second beside plain Python
 
-A cell is the mean over a set of makespan / best known upper bound - 1, in per cent; every schedule is validated. The
-sets are mk01-mk10 and Hurink's la01-la40, as in the publications; they need `JAXSCHED_DATA`. Results:
-benchmarks/results/flexible/.
+A cell is the mean over a set of makespan / best known upper bound - 1, in per cent; every schedule
+is validated. The sets are mk01-mk10 and Hurink's la01-la40, as in the publications; they need
+`JAXSCHED_DATA`. Results: benchmarks/results/flexible/.
 """
 
 from __future__ import annotations
@@ -44,12 +45,15 @@ from jaxsched.training.loop import train
 from tests.reference.flexible import Simulator
 
 RESULTS = Path(__file__).parent / "results" / "flexible"
-SETS = {"brandimarte": "mk01-mk10"} | {name: f"la01_{name}-la40_{name}" for name in ("edata", "rdata", "vdata")}
+SETS = {"brandimarte": "mk01-mk10"} | {
+    name: f"la01_{name}-la40_{name}" for name in ("edata", "rdata", "vdata")
+}
 RULES = ("fifo", "spt", "mor", "mwkr", "est", "eft")
 SEEDS = 10  # of the published definitions, which break ties at random
 SAMPLES = 100
-# Mean gap in per cent in the order of SETS: per-instance makespans published with DANIEL (Wang et al., IEEE TNNLS 2023)
-# over the bounds of 2026, and Residual Scheduling (Ho et al. 2023) over its own.
+# Mean gap in per cent in the order of SETS: per-instance makespans published with DANIEL (Wang et
+# al., IEEE TNNLS 2023) over the bounds of 2026, and Residual Scheduling (Ho et al. 2023) over its
+# own.
 PUBLISHED = {
     "fifo": (32.1, 21.1, 17.8, 7.7),
     "spt": (45.1, 27.1, 30.0, 18.3),
@@ -64,16 +68,18 @@ PUBLISHED = {
 }
 
 
-# --------------------------------------------------------------------------------------------------------- rules
+# -------------------------------------------------------------------------------------------- rules
 
 
 def as_published(rule: str) -> Callable[..., jax.Array]:
-    """A rule as DANIEL's released code plays it in its comparison, stated in our words; ties at random.
+    """A rule as DANIEL's released code plays it in its comparison, stated in our words; ties at
+    random.
 
-    `spt` takes the shortest of the pairs that can start now. The others take a job that is ready now, even where none
-    of its machines is free: the first ready, the most operations left, the most work left at mean durations. Then a
-    machine: `fifo` the one that is free first; the others any that is free when the job is ready, else the one that is
-    free first. So three of the four are not non-delay, and none but `spt` looks at the durations of the alternatives.
+    `spt` takes the shortest of the pairs that can start now. The others take a job that is ready
+    now, even where none of its machines is free: the first ready, the most operations left, the
+    most work left at mean durations. Then a machine: `fifo` the one that is free first; the others
+    any that is free when the job is ready, else the one that is free first. So three of the four
+    are not non-delay, and none but `spt` looks at the durations of the alternatives.
     """
 
     def policy(key: jax.Array, state: Any, observation: Any) -> jax.Array:
@@ -88,10 +94,15 @@ def as_published(rule: str) -> Callable[..., jax.Array]:
         count = jnp.maximum(instance.eligible_mask.sum(-1), 1)
         ahead = jnp.arange(instance.num_ops) >= state.next_op[:, None]
         mean = jnp.where(ahead, instance.duration.sum(-1) / count, 0).sum(-1)
-        priority = {"fifo": -state.job_ready, "mor": state.ops_left, "mwkr": mean}[rule].astype(jnp.float32)
+        priority = {"fifo": -state.job_ready, "mor": state.ops_left, "mwkr": mean}[rule].astype(
+            jnp.float32
+        )
         best = jnp.where(here, priority, -jnp.inf)
         job = _any_of(job_key, best == best.max())
-        able, ready = front.eligible[job], jnp.where(front.eligible[job], state.machine_ready, LATEST)
+        able, ready = (
+            front.eligible[job],
+            jnp.where(front.eligible[job], state.machine_ready, LATEST),
+        )
         first, free = able & (ready == ready.min()), able & (ready <= state.job_ready[job])
         machines = first if rule == "fifo" else jnp.where(free.any(), free, first)
         return job * instance.num_machines + _any_of(machine_key, machines)
@@ -116,16 +127,23 @@ def rules() -> None:
         @jax.jit
         def play(key: jax.Array, stacked: flexible.Instance) -> Any:
             ids = jnp.arange(len(instances), dtype=jnp.uint32)
-            played = lambda i, instance: jaxsched.rollout(env, random.fold_in(key, i), instance, policy)  # noqa: E731
+
+            def played(i: jax.Array, instance: flexible.Instance) -> Any:
+                return jaxsched.rollout(env, random.fold_in(key, i), instance, policy)
+
             return jax.vmap(played)(ids, stacked).state
 
         began, makespans = time.perf_counter(), []
         for seed in range(seeds):
             states = unstack(jax.device_get(play(random.key(seed), stacked)))
-            makespans.append([validated(env, *pair) for pair in zip(instances.items(), states, strict=True)])
+            makespans.append(
+                [validated(env, *pair) for pair in zip(instances.items(), states, strict=True)]
+            )
         mean = np.mean(makespans, 0)
         rows[label] = {"candidates": mode, "gap": gaps(dict(zip(instances, mean, strict=True)))}
-        rows[label]["makespan"] = {name: round(float(value), 2) for name, value in zip(instances, mean, strict=True)}
+        rows[label]["makespan"] = {
+            name: round(float(value), 2) for name, value in zip(instances, mean, strict=True)
+        }
         print(f"{label:32} {rows[label]['gap']}  {time.perf_counter() - began:.0f} s", flush=True)
 
     for mode in ("non_delay", "any"):
@@ -134,7 +152,10 @@ def rules() -> None:
             add(f"{rule}, {mode}", mode, greedy(heuristics[rule]))
     for rule in ("fifo", "spt", "mor", "mwkr"):
         add(f"{rule}, as published", "any", as_published(rule), SEEDS)
-    write("rules", {"seeds of the published definitions": SEEDS, "published": published(), "rows": rows})
+    write(
+        "rules",
+        {"seeds of the published definitions": SEEDS, "published": published(), "rows": rows},
+    )
 
 
 def validated(env: jaxsched.Environment, named: tuple[str, Any], state: Any) -> int:
@@ -146,7 +167,7 @@ def validated(env: jaxsched.Environment, named: tuple[str, Any], state: Any) -> 
     return schedule.makespan
 
 
-# -------------------------------------------------------------------------------------------------------- policy
+# ------------------------------------------------------------------------------------------- policy
 
 
 def learn(preset_name: str, updates: int | None, work: Path) -> None:
@@ -159,7 +180,9 @@ def learn(preset_name: str, updates: int | None, work: Path) -> None:
     @functools.partial(jax.jit, static_argnums=0)
     def play(apply: Any, params: Any) -> Any:
         policy = greedy_policy(apply, params)
-        return jax.vmap(lambda instance: jaxsched.rollout(env, random.key(0), instance, policy).objective)(pool)
+        return jax.vmap(
+            lambda instance: jaxsched.rollout(env, random.key(0), instance, policy).objective
+        )(pool)
 
     def evaluate(apply: Any, params: Any) -> dict[str, float]:
         makespans = dict(zip(tracked, np.asarray(play(apply, params)).tolist(), strict=True))
@@ -169,7 +192,15 @@ def learn(preset_name: str, updates: int | None, work: Path) -> None:
     config = replace(config, num_updates=updates or config.num_updates)
     began, resume = time.perf_counter(), (work / "config.json").exists()
     every = max(config.num_updates // 8, 1)
-    train(env, preset.source, config, run_dir=work, resume=resume, evaluate=evaluate, evaluate_every=every)
+    train(
+        env,
+        preset.source,
+        config,
+        run_dir=work,
+        resume=resume,
+        evaluate=evaluate,
+        evaluate_every=every,
+    )
     print(f"{time.perf_counter() - began:.0f} s with compilation", flush=True)
     target = RESULTS / work.name
     target.mkdir(parents=True, exist_ok=True)
@@ -200,20 +231,27 @@ def compare(name: str) -> None:
     add("greedy, Hurink", ("edata", "rdata", "vdata"), functools.partial(greedy_policy, apply), 1)
 
 
-# ---------------------------------------------------------------------------------------------------- throughput
+# --------------------------------------------------------------------------------------- throughput
 
 
 def throughput(batch: int, seconds: float) -> None:
-    """Random play of SD1: reset, step and observe beside the tests' plain-Python simulator; what a step costs."""
+    """Random play of SD1: reset, step and observe beside the tests' plain-Python simulator; what
+    a step costs.
+    """
     rows: dict[str, Any] = {}
     env, before = jaxsched.make("FlexibleJobShop-v0"), os.getloadavg()[0]
     for size in ((10, 5), (20, 10)):
         source, label = flexible.sd1(*size), "{} x {}".format(*size)
         for result in evaluation.throughput(env, source, batch=batch, seconds=seconds, seed=0):
             row = dataclasses.asdict(result)
-            row["schedules_per_cpu_second"] = row["schedules_per_second"] * row["wall_seconds"] / row["cpu_seconds"]
+            row["schedules_per_cpu_second"] = (
+                row["schedules_per_second"] * row["wall_seconds"] / row["cpu_seconds"]
+            )
             rows[f"{label}, {result.what}"] = row
-        rng, instances = Random(0), [flexible.to_jobs(source(random.key(seed))) for seed in range(8)]
+        rng, instances = (
+            Random(0),
+            [flexible.to_jobs(source(random.key(seed))) for seed in range(8)],
+        )
         wall, cpu, schedules = time.perf_counter(), time.process_time(), 0
         while time.process_time() < cpu + seconds:
             sim = Simulator(instances[schedules % len(instances)], size[1])
@@ -221,26 +259,41 @@ def throughput(batch: int, seconds: float) -> None:
                 sim.apply(rng.choice(pairs))
             schedules += 1
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        rates = {"schedules_per_second": schedules / wall, "schedules_per_cpu_second": schedules / cpu}
+        rates = {
+            "schedules_per_second": schedules / wall,
+            "schedules_per_cpu_second": schedules / cpu,
+        }
         rows[f"{label}, plain Python"] = rates
         keys = random.split(random.key(0), gates.BATCH)
-        states, actions = jax.vmap(lambda key: env.reset(key, source(key))[0])(keys), jnp.zeros(gates.BATCH, jnp.int32)  # noqa: B023
-        programs = {"one step, rules only": lambda *args: env.step(*args)[0], "one step with observation": env.step}
+        states = jax.vmap(lambda key: env.reset(key, source(key))[0])(keys)  # noqa: B023
+        actions = jnp.zeros(gates.BATCH, jnp.int32)
+        programs = {
+            "one step, rules only": lambda *args: env.step(*args)[0],
+            "one step with observation": env.step,
+        }
         for what, program in programs.items():
-            rows[f"{label}, {what}"] = {"batch": gates.BATCH, **gates.cost(jax.vmap(program), keys, states, actions)}
+            rows[f"{label}, {what}"] = {
+                "batch": gates.BATCH,
+                **gates.cost(jax.vmap(program), keys, states, actions),
+            }
         for name in [name for name in rows if name.startswith(label)]:
-            row = {key: round(value, 1) if isinstance(value, float) else value for key, value in rows[name].items()}
+            row = {
+                key: round(value, 1) if isinstance(value, float) else value
+                for key, value in rows[name].items()
+            }
             print(f"{name:32} {row}", flush=True)
     loads = {"before": before, "after": os.getloadavg()[0]}
     write("throughput", {"batch": batch, "load": loads, "rows": rows})
 
 
-# ------------------------------------------------------------------------------------------------------- helpers
+# ------------------------------------------------------------------------------------------ helpers
 
 
 def load(*columns: str) -> dict[str, flexible.Instance]:
     """The instances of some sets, by name."""
-    return {name: flexible.load(name) for column in columns for name in flexible.expand(SETS[column])}
+    return {
+        name: flexible.load(name) for column in columns for name in flexible.expand(SETS[column])
+    }
 
 
 def gaps(makespans: Mapping[str, float]) -> dict[str, float]:
@@ -272,7 +325,9 @@ def write(name: str, data: dict[str, Any]) -> None:
     lines = []
     for key, value in (header | data).items():
         if key in ("rows", "published"):
-            rows = ",\n".join(f"  {json.dumps(label)}: {json.dumps(row)}" for label, row in value.items())
+            rows = ",\n".join(
+                f"  {json.dumps(label)}: {json.dumps(row)}" for label, row in value.items()
+            )
             lines.append(f" {json.dumps(key)}: {{\n{rows}\n }}")
         else:
             lines.append(f" {json.dumps(key)}: {json.dumps(value)}")
@@ -280,20 +335,26 @@ def write(name: str, data: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("rules")
     training = commands.add_parser("train")
     training.add_argument("--preset", default="standard", choices=flexible.PRESETS)
     training.add_argument("--updates", type=int, help="default: those of the preset")
-    training.add_argument("--work", type=Path, default=Path("runs/flexible/standard"), help="run folder")
+    training.add_argument(
+        "--work", type=Path, default=Path("runs/flexible/standard"), help="run folder"
+    )
     smoke = commands.add_parser("smoke")
     smoke.add_argument("--work", type=Path, default=Path("runs/flexible/smoke"), help="run folder")
     measuring = commands.add_parser("throughput")
     measuring.add_argument("--batch", type=int, default=1024)
     measuring.add_argument("--seconds", type=float, default=2.0)
     comparing = commands.add_parser("compare")
-    comparing.add_argument("--policy", default="standard", help="folder of the results with its weights")
+    comparing.add_argument(
+        "--policy", default="standard", help="folder of the results with its weights"
+    )
     arguments = parser.parse_args()
     if arguments.command == "rules":
         rules()

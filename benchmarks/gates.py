@@ -1,9 +1,11 @@
-"""Exact costs of the hot path, gated in CI: HLO instructions and bytes of one compiled step, traces per shape.
+"""Exact costs of the hot path, gated in CI: HLO instructions and bytes of one compiled step, traces
+per shape.
 
     python benchmarks/gates.py            print the numbers beside the committed ones
     python benchmarks/gates.py --update   write benchmarks/results/gates.json, after a change that is meant
 
-Counts depend on the XLA version, not on the machine, so the committed numbers bind for the JAX version they name.
+Counts depend on the XLA version, not on the machine, so the committed numbers bind for the JAX
+version they name.
 """
 
 from __future__ import annotations
@@ -25,13 +27,20 @@ from jaxsched.envs.job_shop import blocking, flexible
 
 PATH = Path(__file__).parent / "results" / "gates.json"
 BATCH = 64
-# The tests may switch XLA's emitters of fusions off to compile sooner; here programs are compiled as users do.
-OPTIONS = {"xla_cpu_use_fusion_emitters": True} if "fusion_emitters" in os.environ.get("XLA_FLAGS", "") else None
+# The tests may switch XLA's emitters of fusions off to compile sooner; here programs are compiled
+# as users do.
+OPTIONS = (
+    {"xla_cpu_use_fusion_emitters": True}
+    if "fusion_emitters" in os.environ.get("XLA_FLAGS", "")
+    else None
+)
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = ", re.MULTILINE)
 
 
 def cost(function: Any, *args: Any) -> dict[str, int]:
-    """HLO instructions (all computations) and bytes accessed, of `function` compiled for this backend."""
+    """HLO instructions (all computations) and bytes accessed, of `function` compiled for this
+    backend.
+    """
     compiled = jax.jit(function).lower(*args).compile(OPTIONS)
     analysis = compiled.cost_analysis()
     return {
@@ -41,7 +50,9 @@ def cost(function: Any, *args: Any) -> dict[str, int]:
 
 
 def measure() -> dict[str, dict[str, int]]:
-    """The gated programs: a vmapped batch of 64 shops of 10 x 10, flexible ones of 10 x 5; blocking ones fail."""
+    """The gated programs: a vmapped batch of 64 shops of 10 x 10, flexible ones of 10 x 5;
+    blocking ones fail.
+    """
     env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(10, 10)
     keys = random.split(random.key(0), BATCH)
 
@@ -65,7 +76,9 @@ def measure() -> dict[str, dict[str, int]]:
         "apply": cost(given(env), state, action),
         "apply, insert": cost(given(insert), first(insert), action),
         "apply, event": cost(given(event), first(event), action),
-        "step without observation": cost(jax.vmap(lambda k, s, a: env.step(k, s, a)[0]), keys, state, action),
+        "step without observation": cost(
+            jax.vmap(lambda k, s, a: env.step(k, s, a)[0]), keys, state, action
+        ),
         "step": cost(jax.vmap(env.step), keys, state, action),
         "reset": cost(jax.vmap(env.reset), keys, state.instance),
         "flexible: apply": cost(given(choice), choices, action),
@@ -80,12 +93,19 @@ def committed() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--update", action="store_true")
     arguments = parser.parse_args()
     programs = measure()
     if arguments.update:
-        data = {"jax": jax.__version__, "backend": jax.default_backend(), "batch": BATCH, "programs": programs}
+        data = {
+            "jax": jax.__version__,
+            "backend": jax.default_backend(),
+            "batch": BATCH,
+            "programs": programs,
+        }
         PATH.write_text(json.dumps(data, indent=1) + "\n")
     before = committed()["programs"]
     assert before.keys() == programs.keys(), "the programs changed: --update"

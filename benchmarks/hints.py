@@ -3,9 +3,10 @@
     python benchmarks/hints.py run --share 1/2 & python benchmarks/hints.py run --share 2/2    # a worker per core
     python benchmarks/hints.py summary
 
-Cold means `solve_exact` without a hint: it then starts from a greedy non-delay schedule of its own. The hint is the
-best of 64 samples of the policy (seed 0 of ppo_seeds.py). Both have the same time limit and one worker, and take turns
-instance by instance. Resumable: every finished solve is kept, one file per instance, in benchmarks/results/hints/.
+Cold means `solve_exact` without a hint: it then starts from a greedy non-delay schedule of its own.
+The hint is the best of 64 samples of the policy (seed 0 of ppo_seeds.py). Both have the same time
+limit and one worker, and take turns instance by instance. Resumable: every finished solve is kept,
+one file per instance, in benchmarks/results/hints/.
 """
 
 from __future__ import annotations
@@ -55,8 +56,14 @@ def run(share: str, time_limit: float) -> None:
     for seed, (name, instance) in itertools.product(SEEDS, instances.items()):
         path = RESULTS / f"{name}.json"
         row = report[name]
-        data = json.loads(path.read_text()) if path.exists() else {"limit": time_limit, "hint": row.objective}
-        assert (data["limit"], data["hint"]) == (time_limit, row.objective), f"{path}: of another run"
+        data = (
+            json.loads(path.read_text())
+            if path.exists()
+            else {"limit": time_limit, "hint": row.objective}
+        )
+        assert (data["limit"], data["hint"]) == (time_limit, row.objective), (
+            f"{path}: of another run"
+        )
         for arm, start in (("cold", None), ("hint", row.solution)):
             if f"{arm} {seed}" not in data:
                 result = job_shop.solve_exact(instance, time_limit, start, num_workers=1, seed=seed)
@@ -68,13 +75,18 @@ def run(share: str, time_limit: float) -> None:
 
 
 def summary() -> None:
-    """Mean gaps to the best known makespan in per cent, per arm: each seed, their mean and spread."""
+    """Mean gaps to the best known makespan in per cent, per arm: each seed, their mean and
+    spread.
+    """
     solved = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in NAMES}
     best_known = {name: job_shop.bounds(name).upper for name in NAMES}
 
     def gap(key: str) -> float:
         values = [data[key] if key == "hint" else data[key][0] for data in solved.values()]
-        return 100 * (statistics.mean(value / best_known[n] for n, value in zip(NAMES, values, strict=True)) - 1)
+        return 100 * (
+            statistics.mean(value / best_known[n] for n, value in zip(NAMES, values, strict=True))
+            - 1
+        )
 
     result: dict[str, Any] = {"policy, best of 64, %": round(gap("hint"), 3)}
     for arm in ("cold", "hint"):
@@ -85,7 +97,11 @@ def summary() -> None:
             "deviation": round(statistics.stdev(gaps), 3),
         }
     result["proved"] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in PROVED}
-    result["settings"] = {"seconds": solved["ta21"]["limit"], "workers": 1, "ortools": version("ortools")}
+    result["settings"] = {
+        "seconds": solved["ta21"]["limit"],
+        "workers": 1,
+        "ortools": version("ortools"),
+    }
     result["machine"] = f"{os.cpu_count()} CPU cores, {platform.machine()}"
     _write("summary", result)
     print(json.dumps(result, indent=1))
@@ -96,10 +112,14 @@ def _write(name: str, data: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run")
-    running.add_argument("--share", default="1/1", help="i/n: every n-th instance, to run n processes side by side")
+    running.add_argument(
+        "--share", default="1/1", help="i/n: every n-th instance, to run n processes side by side"
+    )
     running.add_argument("--time-limit", type=float, default=30.0)
     commands.add_parser("summary")
     arguments = parser.parse_args()

@@ -1,13 +1,15 @@
-"""One table for the candidate modes and observations of the job shop: rules and policies on la and ta, by size.
+"""One table for the candidate modes and observations of the job shop: rules and policies on la and
+ta, by size.
 
     python benchmarks/modes.py train l2d --updates 170      # L2D's observation, candidates insert
     python benchmarks/modes.py train tassel --updates 440   # Tassel's observation, candidates event
     python benchmarks/modes.py table                        # every rule under every mode, and the policies
     python benchmarks/modes.py show                         # that table as Markdown, from the results
 
-Both are trained by the `quick` preset's self-labelling with the same network width; the committed runs took 85 and 27
-minutes, the first on cores that other work shared. Resumable. The third policy is seed 0 of ppo_seeds.py
-(frontier observation, candidates any, 35 minutes). la needs `JAXSCHED_DATA`. Results: benchmarks/results/modes/.
+Both are trained by the `quick` preset's self-labelling with the same network width; the committed
+runs took 85 and 27 minutes, the first on cores that other work shared. Resumable. The third policy
+is seed 0 of ppo_seeds.py (frontier observation, candidates any, 35 minutes). la needs
+`JAXSCHED_DATA`. Results: benchmarks/results/modes/.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ POLICIES = {
     "l2d": {"candidates": "insert", "observation": "l2d", "max_visits": 1},
     "tassel": {"candidates": "event", "observation": "tassel"},
 }
-# Attention along edges where nodes are many and edges few: twice as fast for L2D's graph, equal results.
+# Attention along edges where nodes are many and edges few: twice as fast for L2D's graph, equal
+# results.
 NETWORKS = {"l2d": {"backend": "segment"}, "tassel": {}}
 MODES = {"any": {}, "non_delay": {}, "insert": {"max_visits": 1}, "event": {}}
 RULES = ("spt", "mwkr", "mopnr", "fifo", "fdd_mwkr")
@@ -57,7 +60,9 @@ def learn(name: str, updates: int, work: Path) -> None:
     @functools.partial(jax.jit, static_argnums=0)
     def play(apply: Any, params: Any) -> Any:
         policy = greedy_policy(apply, params)
-        return jax.vmap(lambda instance: jaxsched.rollout(env, random.key(0), instance, policy).objective)(pool)
+        return jax.vmap(
+            lambda instance: jaxsched.rollout(env, random.key(0), instance, policy).objective
+        )(pool)
 
     def evaluate(apply: Any, params: Any) -> dict[str, float]:
         gaps = np.asarray(play(apply, params)) / best_known - 1
@@ -66,7 +71,15 @@ def learn(name: str, updates: int, work: Path) -> None:
     config = replace(from_dict({**preset.training, "network": NETWORKS[name]}), num_updates=updates)
     every = max(updates // 8, 1)
     resume = (work / "config.json").exists()
-    train(env, preset.source, config, run_dir=work, resume=resume, evaluate=evaluate, evaluate_every=every)
+    train(
+        env,
+        preset.source,
+        config,
+        run_dir=work,
+        resume=resume,
+        evaluate=evaluate,
+        evaluate_every=every,
+    )
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
     for file in ("config.json", "log.jsonl", "curve.png", "policy.safetensors"):
@@ -74,7 +87,8 @@ def learn(name: str, updates: int, work: Path) -> None:
 
 
 def table() -> None:
-    """Rules under every mode, and the policies: mean gap to the best known makespan in per cent, by size.
+    """Rules under every mode, and the policies: mean gap to the best known makespan in per cent, by
+    size.
 
     Resumable: rows that the results hold already are kept.
     """
@@ -95,7 +109,9 @@ def table() -> None:
             return
         report = play()
         by_set = {
-            family: evaluation.mean_gap([row for row in report.rows if row.instance.startswith(family)])
+            family: evaluation.mean_gap(
+                [row for row in report.rows if row.instance.startswith(family)]
+            )
             for family in ("la", "ta")
         }
         by_size = {
@@ -103,13 +119,22 @@ def table() -> None:
                 [row for row in report.rows if row.instance.startswith(family) and row.size == size]
             )
             for family in ("la", "ta")
-            for size in dict.fromkeys(row.size for row in report.rows if row.instance.startswith(family))
+            for size in dict.fromkeys(
+                row.size for row in report.rows if row.instance.startswith(family)
+            )
         }
-        gaps = {column: round(gap, 2) for column, gap in (by_set | by_size).items() if gap is not None}
+        gaps = {
+            column: round(gap, 2) for column, gap in (by_set | by_size).items() if gap is not None
+        }
         makespans = {row.instance: row.objective for row in report.rows}
-        result["rows"].append({"method": method, "candidates": mode, "gap": gaps, "makespan": makespans})
+        result["rows"].append(
+            {"method": method, "candidates": mode, "gap": gaps, "makespan": makespans}
+        )
         path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"{method:28} {mode:10} la {gaps['la']:6.2f}  ta {gaps.get('ta', float('nan')):6.2f}", flush=True)
+        print(
+            f"{method:28} {mode:10} la {gaps['la']:6.2f}  ta {gaps.get('ta', float('nan')):6.2f}",
+            flush=True,
+        )
 
     for mode, settings in MODES.items():
         env = jaxsched.make("JobShop-v0", candidates=mode, **settings)
@@ -122,7 +147,11 @@ def table() -> None:
         apply, params = load_policy(folder, env)
         greedy = functools.partial(greedy_policy, apply)
         play = functools.partial(evaluation.evaluate, env, params=params)
-        add(f"policy {name}, greedy", env.settings.candidates, functools.partial(play, instances, greedy))
+        add(
+            f"policy {name}, greedy",
+            env.settings.candidates,
+            functools.partial(play, instances, greedy),
+        )
         sampling = functools.partial(sampling_policy, apply, temperature=1.0)
         la = {instance: instances[instance] for instance in names if instance.startswith("la")}
         best = functools.partial(play, la, sampling, samples=SAMPLES)
@@ -141,12 +170,16 @@ def show() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train")
     training.add_argument("policy", choices=POLICIES)
     training.add_argument("--updates", type=int, required=True)
-    training.add_argument("--work", type=Path, default=Path("runs/modes"), help="run folders, one per policy")
+    training.add_argument(
+        "--work", type=Path, default=Path("runs/modes"), help="run folders, one per policy"
+    )
     commands.add_parser("table")
     commands.add_parser("show")
     arguments = parser.parse_args()

@@ -1,9 +1,10 @@
-"""PPO alone, preset `standard`, several seeds one after another: greedy gap on ta01-ta10 over training.
+"""PPO alone, preset `standard`, several seeds one after another: greedy gap on ta01-ta10 over
+training.
 
     python benchmarks/ppo_seeds.py --seeds 0 1 2
 
-Resumable: a seed that was interrupted goes on from its last checkpoint. Logs, final weights and a summary go to
-benchmarks/results/ppo_standard/.
+Resumable: a seed that was interrupted goes on from its last checkpoint. Logs, final weights and a
+summary go to benchmarks/results/ppo_standard/.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ NAMES = [f"ta{number:02d}" for number in range(1, 11)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--work", type=Path, default=Path("runs/ppo_standard"), help="run folders, one per seed")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/ppo_standard"), help="run folders, one per seed"
+    )
     arguments = parser.parse_args()
 
     env, preset = jaxsched.make("JobShop-v0"), job_shop.PRESETS["standard"]
@@ -41,7 +46,11 @@ def main() -> None:
     best_known = np.array([job_shop.bounds(name).upper for name in NAMES])
     play = jax.jit(
         lambda apply, params: jax.vmap(
-            lambda instance: jaxsched.rollout(env, random.key(0), instance, greedy_policy(apply, params)).objective
+            lambda instance: (
+                jaxsched.rollout(
+                    env, random.key(0), instance, greedy_policy(apply, params)
+                ).objective
+            )
         )(pool),
         static_argnums=0,
     )
@@ -55,7 +64,13 @@ def main() -> None:
         if not (folder / "policy.safetensors").exists():
             config = from_dict(dict(preset.training))
             resume = (folder / "config.json").exists()
-            options = {"run_dir": folder, "seed": seed, "resume": resume, "evaluate": evaluate, "evaluate_every": 10}
+            options = {
+                "run_dir": folder,
+                "seed": seed,
+                "resume": resume,
+                "evaluate": evaluate,
+                "evaluate_every": 10,
+            }
             train(env, preset.source, config, **options)
         target = RESULTS / f"seed{seed}"
         target.mkdir(parents=True, exist_ok=True)
@@ -70,7 +85,10 @@ def main() -> None:
     for path in sorted(RESULTS.glob("seed*/log.jsonl")):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         gap = next(iter(rows[-1]["evaluation"].values()))
-        summary[path.parent.name] = {"gap on ta01-ta10, greedy, %": gap, "seconds": rows[-1]["seconds"]}
+        summary[path.parent.name] = {
+            "gap on ta01-ta10, greedy, %": gap,
+            "seconds": rows[-1]["seconds"],
+        }
     (RESULTS / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
 
@@ -78,7 +96,9 @@ def main() -> None:
 def rule_gaps(best_known: np.ndarray) -> dict[str, float]:
     gaps = {}
     for rule in ("spt", "mwkr", "fdd_mwkr"):
-        makespans = np.array([job_shop.dispatch(job_shop.load(name), rule).makespan for name in NAMES])
+        makespans = np.array(
+            [job_shop.dispatch(job_shop.load(name), rule).makespan for name in NAMES]
+        )
         gaps[rule] = round(100 * float((makespans / best_known - 1).mean()), 3)
     return gaps
 

@@ -1,12 +1,15 @@
-"""Tensor replacement: optima of small programs, heuristics and a policy on larger ones, training, throughput.
+"""Tensor replacement: optima of small programs, heuristics and a policy on larger ones, training,
+throughput.
 
-    python benchmarks/replacement.py exact | compare | train | throughput [--count 24] [--policy FOLDER]
+    python benchmarks/replacement.py exact | compare | train | throughput [--count 24] [--policy
+    FOLDER]
 
-`exact`: optima of generated programs of 7 to 14 operators at M_R and M_H in all modes, one solver thread; the exit
-status is 1 where a free order moves more than a fixed one, or bytes more than addresses. `compare`: bytes moved by
-every rule, the window search and, with `--policy`, a trained network on programs that no preset trains on; every plan
-passes `verify`. `train`: the preset `standard`. `throughput`: steps per second beside plain Python. Each command but
-`train` rewrites its part of `results/replacement.json`.
+`exact`: optima of generated programs of 7 to 14 operators at M_R and M_H in all modes, one solver
+thread; the exit status is 1 where a free order moves more than a fixed one, or bytes more than
+addresses. `compare`: bytes moved by every rule, the window search and, with `--policy`, a trained
+network on programs that no preset trains on; every plan passes `verify`. `train`: the preset
+`standard`. `throughput`: steps per second beside plain Python. Each command but `train` rewrites
+its part of `results/replacement.json`.
 """
 
 from __future__ import annotations
@@ -47,11 +50,21 @@ def exact(count: int, time_limit: float) -> tuple[dict[str, Any], bool]:
         graph = memory.draw_graph(rng, 7, 14)
         limits = memory.capacities(graph)
         for capacity in ("M_R", "M_H"):
-            row: dict[str, Any] = {"program": i, "operators": len(graph.op_ids), "tensors": len(graph.tensor_ids)}
+            row: dict[str, Any] = {
+                "program": i,
+                "operators": len(graph.op_ids),
+                "tensors": len(graph.tensor_ids),
+            }
             row |= {"capacity": capacity, "bytes": getattr(limits, capacity)}
             for schedule, placement in MODES:
                 plan = memory.replace(
-                    graph, capacity, schedule, placement, "exact", num_workers=1, time_limit=time_limit
+                    graph,
+                    capacity,
+                    schedule,
+                    placement,
+                    "exact",
+                    num_workers=1,
+                    time_limit=time_limit,
                 )
                 assert memory.verify(graph, plan) == []
                 found = {"traffic": plan.traffic, "bound": plan.bound, "proved": plan.proved}
@@ -64,7 +77,10 @@ def exact(count: int, time_limit: float) -> tuple[dict[str, Any], bool]:
                 if value[less]["proved"]:
                     good &= value[less]["traffic"] <= value[more]["traffic"]
             rows.append(row)
-            cells = [f"{v['traffic']:>9}{' ' if v['proved'] else '?'}{v['seconds']:7.2f} s" for v in value.values()]
+            cells = [
+                f"{v['traffic']:>9}{' ' if v['proved'] else '?'}{v['seconds']:7.2f} s"
+                for v in value.values()
+            ]
             print(f"{i:3} {row['operators']:3} {capacity} " + "  ".join(cells), flush=True)
     summary = {}
     for schedule, placement in MODES:
@@ -79,7 +95,9 @@ def exact(count: int, time_limit: float) -> tuple[dict[str, Any], bool]:
     return {"summary": summary, "rows": rows}, good
 
 
-def compare(count: int, least: int, most: int, time_limit: float, folder: str | None) -> dict[str, Any]:
+def compare(
+    count: int, least: int, most: int, time_limit: float, folder: str | None
+) -> dict[str, Any]:
     rng = np.random.default_rng(SEED)
     graphs = [memory.draw_graph(rng, least, most) for _ in range(count)]
     result = {}
@@ -101,16 +119,31 @@ def compare(count: int, least: int, most: int, time_limit: float, folder: str | 
             case = {}
             for method, traffic in moved.items():
                 shares = [t / b for t, b in zip(traffic, moved["belady"], strict=True) if b]
-                case[method] = {"traffic": sum(traffic), "mean_share_of_belady": round(statistics.mean(shares), 4)}
+                case[method] = {
+                    "traffic": sum(traffic),
+                    "mean_share_of_belady": round(statistics.mean(shares), 4),
+                }
             result[f"{placement}, {capacity}"] = case
             print(f"{placement}, {capacity}", json.dumps(case, indent=1), flush=True)
-    return {"programs": count, "operators": [least, most], "seconds_per_search": time_limit, "cases": result}
+    return {
+        "programs": count,
+        "operators": [least, most],
+        "seconds_per_search": time_limit,
+        "cases": result,
+    }
 
 
 def played(env: Any, policy: Any, graphs: list[memory.Graph], limits: list[int]) -> list[int]:
     """Bytes moved by a policy on every graph, in one program; every plan is judged."""
-    pool = Pool([memory.replacement.to_instance(graph, limit) for graph, limit in zip(graphs, limits, strict=True)])
-    play = jax.jit(jax.vmap(lambda instance: jaxsched.rollout(env, jax.random.key(0), instance, policy).state))
+    pool = Pool(
+        [
+            memory.replacement.to_instance(graph, limit)
+            for graph, limit in zip(graphs, limits, strict=True)
+        ]
+    )
+    play = jax.jit(
+        jax.vmap(lambda instance: jaxsched.rollout(env, jax.random.key(0), instance, policy).state)
+    )
     traffic = []
     for graph, state in zip(graphs, unstack(jax.device_get(play(pool.instances))), strict=True):
         plan = env.solution(state)
@@ -129,7 +162,9 @@ def measure() -> dict[str, Any]:
             name: {
                 "steps_per_second": round(rows[name].decisions_per_second),
                 "steps_per_cpu_second": round(
-                    rows[name].decisions_per_second * rows[name].wall_seconds / rows[name].cpu_seconds
+                    rows[name].decisions_per_second
+                    * rows[name].wall_seconds
+                    / rows[name].cpu_seconds
                 ),
             }
             for name in ("episodes, rules only", "episodes with observation")
@@ -137,7 +172,9 @@ def measure() -> dict[str, Any]:
         # The simulator of the tests; with addresses it keeps a list of blocks.
         if placement == "bytes":  # with addresses the simulator counts cells one by one
             row["plain Python, one core"] = {"steps_per_cpu_second": round(simulate(placement))}
-        row["plain Python by Belady's rule, one core"] = {"steps_per_cpu_second": round(belady(placement))}
+        row["plain Python by Belady's rule, one core"] = {
+            "steps_per_cpu_second": round(belady(placement))
+        }
         row["one step, batch 1024"] = step_cost(env, pool)
         found[placement] = row
         print(placement, json.dumps(row, indent=1))
@@ -148,7 +185,9 @@ def simulate(placement: str) -> float:
     """Random legal actions per CPU second of the plain-Python simulator of the tests."""
     rng, steps, began = random.Random(0), 0, time.process_time()
     graph = memory.draw_graph(np.random.default_rng(SEED), 16, 20)
-    ops = [(list(reads), list(makes)) for reads, makes in zip(graph.inputs, graph.outputs, strict=True)]
+    ops = [
+        (list(reads), list(makes)) for reads, makes in zip(graph.inputs, graph.outputs, strict=True)
+    ]
     problem = Problem(list(graph.size), list(graph.backed), ops, memory.capacities(graph).M_H)
     while (seconds := time.process_time() - began) < 3.0:
         sim = Simulator(problem, "free", placement)
@@ -163,7 +202,9 @@ def simulate(placement: str) -> float:
 
 
 def belady(placement: str) -> float:
-    """Operators and evictions per CPU second of the rules on the host; what is evicted is retrieved once, later."""
+    """Operators and evictions per CPU second of the rules on the host; what is evicted is
+    retrieved once, later.
+    """
     graph = memory.draw_graph(np.random.default_rng(SEED), 16, 20)
     order, capacity = list(range(len(graph.op_ids))), memory.capacities(graph).M_H
     steps, began = 0, time.process_time()
@@ -176,22 +217,38 @@ def belady(placement: str) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=("exact", "compare", "train", "throughput"))
     parser.add_argument("--count", type=int, default=24, help="programs")
-    parser.add_argument("--least", type=int, default=20, help="operators of the programs of compare")
+    parser.add_argument(
+        "--least", type=int, default=20, help="operators of the programs of compare"
+    )
     parser.add_argument("--most", type=int, default=60)
-    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds per search or exact solve")
+    parser.add_argument(
+        "--time-limit", type=float, default=60.0, help="seconds per search or exact solve"
+    )
     parser.add_argument("--policy", help="folder of a trained policy, for compare")
     arguments = parser.parse_args()
     good = True
     if arguments.command == "train":
-        command = [sys.executable, "-m", "jaxsched", "train", "TensorReplacement-v0", "--preset", "standard"]
+        command = [
+            sys.executable,
+            "-m",
+            "jaxsched",
+            "train",
+            "TensorReplacement-v0",
+            "--preset",
+            "standard",
+        ]
         return subprocess.call(command)
     if arguments.command == "exact":
         part, good = exact(arguments.count, arguments.time_limit)
     elif arguments.command == "compare":
-        part = compare(arguments.count, arguments.least, arguments.most, arguments.time_limit, arguments.policy)
+        part = compare(
+            arguments.count, arguments.least, arguments.most, arguments.time_limit, arguments.policy
+        )
     else:
         part = measure()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

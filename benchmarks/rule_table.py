@@ -2,10 +2,11 @@
 
     python benchmarks/rule_table.py [--data FOLDER] [--output FILE] [--overwrite]
 
-Non-delay dispatching, ties to the lowest job. A cell is the mean over a family's instances of makespan / best known
-upper bound - 1, in per cent. ft and ta come with the package; the other families are read from `$JAXSCHED_DATA` (or
-`--data`) and are listed as missing where they are not there. Every schedule passes `validate`. The exit status is 1
-where a cell is more than `TOLERANCE` off. Makespans, the bounds they are compared with and versions go to
+Non-delay dispatching, ties to the lowest job. A cell is the mean over a family's instances of
+makespan / best known upper bound - 1, in per cent. ft and ta come with the package; the other
+families are read from `$JAXSCHED_DATA` (or `--data`) and are listed as missing where they are not
+there. Every schedule passes `validate`. The exit status is 1 where a cell is more than `TOLERANCE`
+off. Makespans, the bounds they are compared with and versions go to
 `benchmarks/results/rule_table.json`.
 """
 
@@ -51,7 +52,9 @@ def play(env: jaxsched.Environment, rule: str, instances: job_shop.Instance) -> 
     return jax.vmap(lambda instance: rollout(env, key, instance, policy).state)(instances)
 
 
-def makespans(env: jaxsched.Environment, instances: Sequence[job_shop.Instance], rule: str) -> list[int]:
+def makespans(
+    env: jaxsched.Environment, instances: Sequence[job_shop.Instance], rule: str
+) -> list[int]:
     """Makespan of a rule on every instance, each schedule validated."""
     states = unstack(jax.device_get(play(env, rule, pad_stack(instances))))
     schedules = [env.solution(state) for state in states]
@@ -65,12 +68,21 @@ def versions() -> dict[str, str]:
     """What the run depended on."""
     packages = {name: metadata.version(name) for name in ("jax", "jaxlib", "numpy")}
     device = jax.devices()[0].device_kind
-    return {"jaxsched": jaxsched.__version__, "python": platform.python_version(), **packages, "device": device}
+    return {
+        "jaxsched": jaxsched.__version__,
+        "python": platform.python_version(),
+        **packages,
+        "device": device,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Reproduce the table of priority rules (non-delay, gap in per cent).")
-    parser.add_argument("--data", help="folder of the benchmark instances, instead of $JAXSCHED_DATA")
+    parser = argparse.ArgumentParser(
+        description="Reproduce the table of priority rules (non-delay, gap in per cent)."
+    )
+    parser.add_argument(
+        "--data", help="folder of the benchmark instances, instead of $JAXSCHED_DATA"
+    )
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT, help="where the JSON goes")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     args = parser.parse_args(argv)
@@ -97,8 +109,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     makespan: dict[str, dict[str, int]] = {}
     for rule in EXPECTED:
         began = time.perf_counter()
-        makespan[rule] = dict(zip(instances, makespans(env, list(instances.values()), rule), strict=True))
-        print(f"{rule}: {len(instances)} instances, {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+        makespan[rule] = dict(
+            zip(instances, makespans(env, list(instances.values()), rule), strict=True)
+        )
+        print(
+            f"{rule}: {len(instances)} instances, {time.perf_counter() - began:.1f} s",
+            file=sys.stderr,
+            flush=True,
+        )
 
     gaps = {
         rule: {
@@ -119,13 +137,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'rule':<9}" + "".join(f"{family:>13}" for family in FAMILIES))
     for rule, row in gaps.items():
         cells = [f"{row[f]:.1f}" if f in row else "-" for f in FAMILIES]
-        print(f"{rule:<9}" + "".join(f"{c:>7} /{e:5.1f}" for c, e in zip(cells, EXPECTED[rule], strict=True)))
+        print(
+            f"{rule:<9}"
+            + "".join(f"{c:>7} /{e:5.1f}" for c, e in zip(cells, EXPECTED[rule], strict=True))
+        )
     for family, reason in missing.items():
         print(f"missing {family}: {reason}")
     for line in off:
         print(f"off by more than {TOLERANCE}: {line}")
     checked = sum(map(len, gaps.values()))
-    print(f"{checked - len(off)} of {checked} cells agree to {TOLERANCE} points, {len(missing)} families missing")
+    print(
+        f"{checked - len(off)} of {checked} cells agree to {TOLERANCE} points, {len(missing)} families missing"
+    )
 
     source = job_shop.bounds("ft06")
     report = {
@@ -133,10 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "bounds": {"source": source.source, "date": source.date},
         "versions": versions(),
         "expected": expected,
-        "gap": {rule: {family: round(gap, 3) for family, gap in row.items()} for rule, row in gaps.items()},
+        "gap": {
+            rule: {family: round(gap, 3) for family, gap in row.items()}
+            for rule, row in gaps.items()
+        },
         "missing": missing,
         "instances": {
-            name: {"upper_bound": upper[name]} | {rule: makespan[rule][name] for rule in EXPECTED} for name in instances
+            name: {"upper_bound": upper[name]} | {rule: makespan[rule][name] for rule in EXPECTED}
+            for name in instances
         },
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +176,9 @@ def _dumps(report: dict) -> str:
     lines = []
     for name, value in report.items():
         if isinstance(value, dict) and any(isinstance(row, dict) for row in value.values()):
-            rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in value.items())
+            rows = ",\n".join(
+                f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in value.items()
+            )
             lines.append(f"{json.dumps(name)}: {{\n{rows}\n }}")
         else:
             lines.append(f"{json.dumps(name)}: {json.dumps(value)}")

@@ -3,8 +3,9 @@
     python benchmarks/tardiness.py train     # self-labelling, preset `quick`, resumable
     python benchmarks/tardiness.py table     # 20 shops of 10 x 10 that training has not seen
 
-Durations 1-99, random routes, releases up to half a mean job's work, due dates 1.5 times the work after the release
-(TWK), weights 1-4. Every schedule is validated. Results: benchmarks/results/tardiness/.
+Durations 1-99, random routes, releases up to half a mean job's work, due dates 1.5 times the work
+after the release (TWK), weights 1-4. Every schedule is validated. Results:
+benchmarks/results/tardiness/.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from jaxsched.training.config import from_dict, replace
 from jaxsched.training.loop import train
 
 RESULTS = Path(__file__).parent / "results" / "tardiness"
-SOURCE = job_shop.with_due_dates(job_shop.uniform(10, 10), tightness=1.5, release_spread=0.5, weights=(1, 4))
+SOURCE = job_shop.with_due_dates(
+    job_shop.uniform(10, 10), tightness=1.5, release_spread=0.5, weights=(1, 4)
+)
 SETTINGS = {"candidates": "any", "objective": "weighted_tardiness"}
 RULES = ("spt", "mwkr", "fifo", "cr", "edd", "slack", "atc")
 SAMPLES, SEED, TIME_LIMIT = 64, 1000, 10.0
@@ -50,18 +53,26 @@ def table(count: int) -> None:
     reports: list[evaluation.Report] = []
     for mode in ("non_delay", "any"):
         rule_env = jaxsched.make("JobShop-v0", **SETTINGS | {"candidates": mode})
-        reports += [evaluation.evaluate(rule_env, shops, rule, label=f"{rule}, {mode}") for rule in RULES]
+        reports += [
+            evaluation.evaluate(rule_env, shops, rule, label=f"{rule}, {mode}") for rule in RULES
+        ]
     rule_env = jaxsched.make("JobShop-v0", **SETTINGS | {"candidates": "non_delay"})
     make = evaluation.randomised_rule(rule_env, "atc")
     label = f"atc randomised, non_delay, best of {SAMPLES}"
-    reports.append(evaluation.evaluate(rule_env, shops, make, params=0.3, samples=SAMPLES, label=label))
+    reports.append(
+        evaluation.evaluate(rule_env, shops, make, params=0.3, samples=SAMPLES, label=label)
+    )
     if (RESULTS / "policy.safetensors").exists():
         apply, params = load_policy(RESULTS, env)
         greedy: Any = functools.partial(greedy_policy, apply)
         sampling: Any = functools.partial(sampling_policy, apply, temperature=1.0)
-        reports.append(evaluation.evaluate(env, shops, greedy, params=params, label="policy, greedy"))
+        reports.append(
+            evaluation.evaluate(env, shops, greedy, params=params, label="policy, greedy")
+        )
         label = f"policy, best of {SAMPLES}"
-        reports.append(evaluation.evaluate(env, shops, sampling, params=params, samples=SAMPLES, label=label))
+        reports.append(
+            evaluation.evaluate(env, shops, sampling, params=params, samples=SAMPLES, label=label)
+        )
     label = f"CP-SAT, {TIME_LIMIT:g} s, 2 workers"
     exact = evaluation.evaluate_exact(env, shops, time_limit=TIME_LIMIT, num_workers=2, label=label)
     reports.append(exact)
@@ -88,7 +99,9 @@ def table(count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train")
     training.add_argument("--updates", type=int, default=90)

@@ -1,13 +1,15 @@
-"""Schedules per second beside jumanji's JobShop and plain Python: the same instances, random legal play, in one run.
+"""Schedules per second beside jumanji's JobShop and plain Python: the same instances, random legal
+play, in one run.
 
     make bench                                       # an environment with jumanji, and the full run
     python benchmarks/throughput.py --quick          # a smoke test; jumanji is left out where it is not installed
 
-Fairness. Instances are made before the clock starts. Every system plays whole schedules, and every schedule is checked
-to be complete and within its bounds. Final states, and in the `observation` rows the observation of every step, go into
-a checksum, so that nothing is optimised away. Systems take turns in every round, and ratios are medians over rounds.
-jumanji advances one clock tick a step and the others one decision; it is given the credit of refilling a finished lane
-at no cost, and idles a machine only where no job is legal, since an idle tick of all machines ends its episode.
+Fairness. Instances are made before the clock starts. Every system plays whole schedules, and every
+schedule is checked to be complete and within its bounds. Final states, and in the `observation`
+rows the observation of every step, go into a checksum, so that nothing is optimised away. Systems
+take turns in every round, and ratios are medians over rounds. jumanji advances one clock tick a
+step and the others one decision; it is given the credit of refilling a finished lane at no cost,
+and idles a machine only where no job is legal, since an idle tick of all machines ends its episode.
 """
 
 from __future__ import annotations
@@ -42,12 +44,15 @@ SETTINGS = {
 }
 QUICK = {"jumanji default": sources.jumanji(), "6x6": sources.uniform(6, 6)}
 PREDRAWN = 256  # random numbers per lane and machine that jumanji's long episodes reuse
-# A decision chooses among all jobs and writes seven values: below 10 ns on a core, something was optimised away.
+# A decision chooses among all jobs and writes seven values: below 10 ns on a core, something was
+# optimised away.
 MOST_DECISIONS_PER_CORE = 1e8
 
 
 class Outcome(NamedTuple):
-    """What a system returns for B schedules, JAX or NumPy. A step is a decision, or for jumanji a clock tick."""
+    """What a system returns for B schedules, JAX or NumPy. A step is a decision, or for jumanji
+    a clock tick.
+    """
 
     makespan: Any  # i32[B]
     finished: Any  # bool[B]
@@ -68,13 +73,16 @@ def checksum(tree: Any) -> Array:
 
 
 def pick(uniform: Array, mask: Array) -> Array:
-    """i32[]: a uniformly random true index of the mask for one uniform draw in [0, 1); 0 if there is none."""
+    """i32[]: a uniformly random true index of the mask for one uniform draw in [0, 1); 0 if
+    there is none.
+    """
     rank = jnp.cumsum(mask, dtype=jnp.int32)
     return jnp.argmax(rank > (uniform * rank[-1]).astype(jnp.int32)).astype(jnp.int32)
 
 
 def ours(env: Any, observe: bool) -> Callable:
-    """Random legal actions by the rules alone, or with the frontier observation built before every decision.
+    """Random legal actions by the rules alone, or with the frontier observation built before every
+    decision.
 
     In `event` no-ops are played too; steps count what is dispatched.
     """
@@ -102,13 +110,17 @@ def ours(env: Any, observe: bool) -> Callable:
 
     def batch(keys, instances) -> Outcome:
         outcome = jax.vmap(play)(keys, instances)
-        return outcome._replace(lane_steps=outcome.lane_steps[0], checksum=outcome.checksum.sum(dtype=jnp.uint32))
+        return outcome._replace(
+            lane_steps=outcome.lane_steps[0], checksum=outcome.checksum.sum(dtype=jnp.uint32)
+        )
 
     return batch
 
 
 def theirs(source: Any, observe: bool) -> Callable:
-    """jumanji's JobShop on the same instances: random legal jobs tick by tick, until every lane has finished."""
+    """jumanji's JobShop on the same instances: random legal jobs tick by tick, until every lane
+    has finished.
+    """
     from jumanji.environments.packing.job_shop.env import JobShop
     from jumanji.environments.packing.job_shop.generator import Generator
     from jumanji.environments.packing.job_shop.types import State
@@ -144,7 +156,9 @@ def theirs(source: Any, observe: bool) -> Callable:
 
     def batch(keys, instances) -> Outcome:
         states = jax.vmap(reset)(jax.vmap(jax.random.key_data)(keys), instances)
-        draws = jax.vmap(lambda key: jax.random.uniform(key, (PREDRAWN, env.num_machines), jnp.float32))(keys)
+        draws = jax.vmap(
+            lambda key: jax.random.uniform(key, (PREDRAWN, env.num_machines), jnp.float32)
+        )(keys)
 
         def step(carry):
             states, done, ticks, tick, total = carry
@@ -156,7 +170,9 @@ def theirs(source: Any, observe: bool) -> Callable:
 
         none = jnp.zeros(keys.shape, jnp.int32)
         carry = (states, none > 0, none, jnp.int32(0), jnp.uint32(0))
-        states, _, ticks, tick, total = jax.lax.while_loop(lambda carry: ~carry[1].all(), step, carry)
+        states, _, ticks, tick, total = jax.lax.while_loop(
+            lambda carry: ~carry[1].all(), step, carry
+        )
         idle = (states.machines_remaining_times == 0).all(-1)
         ends = jnp.where(instances.op_mask, states.scheduled_times + instances.duration, 0)
         return Outcome(
@@ -179,7 +195,9 @@ def plain_python(jobs: list[list[list[tuple[int, int]]]], seed: int) -> Outcome:
             simulator.apply(choose.choice(legal))
         makespan.append(simulator.makespan)
     steps = np.asarray([sum(map(len, instance)) for instance in jobs], np.int32)
-    return Outcome(np.asarray(makespan, np.int32), np.ones(len(jobs), bool), steps, steps.max(), np.uint32(0))
+    return Outcome(
+        np.asarray(makespan, np.int32), np.ones(len(jobs), bool), steps, steps.max(), np.uint32(0)
+    )
 
 
 class System(NamedTuple):
@@ -194,8 +212,12 @@ def check(system: System, outcome: Outcome, lower: np.ndarray, upper: np.ndarray
     """Every schedule is complete and within its bounds."""
     makespan = np.asarray(outcome.makespan)
     assert np.asarray(outcome.finished).all(), f"{system.name}: unfinished schedules"
-    assert (lower[: len(makespan)] <= makespan).all(), f"{system.name}: a makespan below its lower bound"
-    assert (makespan <= upper[: len(makespan)]).all(), f"{system.name}: a makespan above the serial sum"
+    assert (lower[: len(makespan)] <= makespan).all(), (
+        f"{system.name}: a makespan below its lower bound"
+    )
+    assert (makespan <= upper[: len(makespan)]).all(), (
+        f"{system.name}: a makespan above the serial sum"
+    )
 
 
 def timed(system: System, seconds: float, lower: np.ndarray, upper: np.ndarray) -> dict[str, float]:
@@ -209,13 +231,24 @@ def timed(system: System, seconds: float, lower: np.ndarray, upper: np.ndarray) 
         check(system, outcome, lower, upper)
     schedules = sum(len(outcome.makespan) for outcome in outcomes)
     steps = sum(int(np.sum(outcome.steps)) for outcome in outcomes)
-    if system.unit == "tick":  # a finished lane is refilled at no cost: its idle ticks play further schedules
-        used, steps = steps, sum(int(outcome.lane_steps) * len(outcome.makespan) for outcome in outcomes)
+    if (
+        system.unit == "tick"
+    ):  # a finished lane is refilled at no cost: its idle ticks play further schedules
+        used, steps = (
+            steps,
+            sum(int(outcome.lane_steps) * len(outcome.makespan) for outcome in outcomes),
+        )
         schedules *= steps / used
     else:
         most = MOST_DECISIONS_PER_CORE * (os.cpu_count() or 1)
-        assert jax.default_backend() != "cpu" or steps / wall < most, f"{system.name}: implausibly fast"
-    rates = {"schedules_per_s": schedules / wall, "schedules_per_cpu_s": schedules / cpu, "steps_per_s": steps / wall}
+        assert jax.default_backend() != "cpu" or steps / wall < most, (
+            f"{system.name}: implausibly fast"
+        )
+    rates = {
+        "schedules_per_s": schedules / wall,
+        "schedules_per_cpu_s": schedules / cpu,
+        "steps_per_s": steps / wall,
+    }
     return {"wall_s": wall, "cpu_s": cpu, **rates}
 
 
@@ -232,11 +265,18 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
 
     def jitted(name: str, unit: str, fn: Callable) -> System:
         compiled = jax.jit(fn)
-        return System(name, unit, lambda seed: compiled(jax.vmap(jax.random.fold_in, (0, None))(keys, seed), instances))
+        return System(
+            name,
+            unit,
+            lambda seed: compiled(jax.vmap(jax.random.fold_in, (0, None))(keys, seed), instances),
+        )
 
     hosts = jax.tree.map(np.asarray, instances)
     jobs = [
-        [[(int(m), int(d)) for m, d, real in zip(*row, strict=True) if real] for row in zip(*tables, strict=True)]
+        [
+            [(int(m), int(d)) for m, d, real in zip(*row, strict=True) if real]
+            for row in zip(*tables, strict=True)
+        ]
         for tables in zip(hosts.machine[:64], hosts.duration[:64], hosts.op_mask[:64], strict=True)
     ]
     systems = [
@@ -244,7 +284,9 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
         jitted("rules + observation", "decision", ours(env, observe=True)),
         *[
             jitted(
-                f"rules, {mode}", "decision", ours(jaxsched.make("JobShop-v0", candidates=mode, **own), observe=False)
+                f"rules, {mode}",
+                "decision",
+                ours(jaxsched.make("JobShop-v0", candidates=mode, **own), observe=False),
             )
             for mode, own in modes.items()
         ],
@@ -272,7 +314,10 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
         row |= {name: statistics.median(figure[name] for figure in own) for name in own[0]}
         peer = "jumanji + observation" if "observation" in system.name else "jumanji"
         if peer in figures:
-            for ratio, rate in (("ratio_wall", "schedules_per_s"), ("ratio_cpu", "schedules_per_cpu_s")):
+            for ratio, rate in (
+                ("ratio_wall", "schedules_per_s"),
+                ("ratio_cpu", "schedules_per_cpu_s"),
+            ):
                 pairs = zip(own, figures[peer], strict=True)
                 row[ratio] = statistics.median(mine[rate] / other[rate] for mine, other in pairs)
         rows.append(row)
@@ -280,11 +325,17 @@ def measure(source: Any, batch: int, rounds: int, seconds: float) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batch", type=int, default=1024, help="schedules in parallel")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of every system; medians are reported")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="turns of every system; medians are reported"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="shortest turn of a system")
-    parser.add_argument("--quick", action="store_true", help="smoke test: small, one short round, nothing written")
+    parser.add_argument(
+        "--quick", action="store_true", help="smoke test: small, one short round, nothing written"
+    )
     args = parser.parse_args()
     if args.quick:
         args.batch, args.rounds, args.seconds = 32, 1, 0.05
@@ -296,13 +347,20 @@ def main() -> None:
         settings[name] = measure(source, args.batch, args.rounds, args.seconds)
         for row in settings[name]:
             figures = (
-                f"{row[key]:15,.{0 if key.endswith('per_s') else 2}f}" if key in row else f"{'-':>15}"
+                f"{row[key]:15,.{0 if key.endswith('per_s') else 2}f}"
+                if key in row
+                else f"{'-':>15}"
                 for key in columns
             )
             print(f"{name:16} {row['system']:22} " + " ".join(figures), flush=True)
     if args.quick:
         return
-    packages = ["jax", "jaxlib", "numpy", *(["jumanji"] if importlib.util.find_spec("jumanji") else [])]
+    packages = [
+        "jax",
+        "jaxlib",
+        "numpy",
+        *(["jumanji"] if importlib.util.find_spec("jumanji") else []),
+    ]
     result = {
         "versions": {
             "python": platform.python_version(),

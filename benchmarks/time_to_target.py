@@ -2,8 +2,9 @@
 
     python benchmarks/time_to_target.py --preset quick --target 19.1 --seeds 0 1 2
 
-19.1 % is the MWKR rule under non-delay. The policy is evaluated after every few updates; that time is not counted, the
-compilation of the training program is. Fresh processes, so nothing is compiled before the clock starts.
+19.1 % is the MWKR rule under non-delay. The policy is evaluated after every few updates; that time
+is not counted, the compilation of the training program is. Fresh processes, so nothing is compiled
+before the clock starts.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
     @jax.jit
     def play(params):
         def one(instance):
-            return jaxsched.rollout(env, random.key(0), instance, greedy_policy(apply, params)).objective
+            return jaxsched.rollout(
+                env, random.key(0), instance, greedy_policy(apply, params)
+            ).objective
 
         return jax.vmap(one)(pool)
 
@@ -57,7 +60,13 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
             jax.block_until_ready(state)
             paused = time.perf_counter()
             gap = 100 * float((np.asarray(play(state.params)) / best_known - 1).mean())
-            curve.append({"update": number, "seconds": round(paused - started - excluded, 2), "gap": round(gap, 3)})
+            curve.append(
+                {
+                    "update": number,
+                    "seconds": round(paused - started - excluded, 2),
+                    "gap": round(gap, 3),
+                }
+            )
             excluded += time.perf_counter() - paused
             if gap <= target:
                 break
@@ -66,25 +75,47 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", default="quick")
-    parser.add_argument("--target", type=float, default=19.1, help="mean gap on ta01-ta10, per cent")
+    parser.add_argument(
+        "--target", type=float, default=19.1, help="mean gap on ta01-ta10, per cent"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--every", type=int, default=5, help="updates between evaluations")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "time_to_target.json")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent / "results" / "time_to_target.json"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(run(arguments.preset, arguments.target, arguments.seeds[0], arguments.every)))
+        print(
+            json.dumps(run(arguments.preset, arguments.target, arguments.seeds[0], arguments.every))
+        )
         return
     rows = []
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment = {
+        name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"
+    }
     for seed in arguments.seeds:
-        command = [sys.executable, __file__, "--child", "--preset", arguments.preset, "--seeds", str(seed)]
+        command = [
+            sys.executable,
+            __file__,
+            "--child",
+            "--preset",
+            arguments.preset,
+            "--seeds",
+            str(seed),
+        ]
         command += ["--target", str(arguments.target), "--every", str(arguments.every)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+        )
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"seed {seed}: gap {rows[-1]['gap']} % after {rows[-1]['seconds']} s, {rows[-1]['update']} updates")
+        print(
+            f"seed {seed}: gap {rows[-1]['gap']} % after {rows[-1]['seconds']} s, {rows[-1]['update']} updates"
+        )
     results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     results[f"{arguments.preset} to {arguments.target} %"] = {
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",

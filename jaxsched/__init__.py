@@ -1,4 +1,6 @@
-"""jaxsched: accelerator-native environments for resource scheduling. Importing it loads nothing heavy."""
+"""jaxsched: accelerator-native environments for resource scheduling. Importing it loads nothing
+heavy.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsched.core import Environment, Infeasible, InstanceError, Pool, Rollout, TimeStep, rollout
+    from jaxsched.core import (
+        Environment,
+        Infeasible,
+        InstanceError,
+        Pool,
+        Rollout,
+        TimeStep,
+        rollout,
+    )
     from jaxsched.envs.registry import list_envs, make, register
 
 __version__ = "0.1.0"
@@ -27,7 +37,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'jaxsched' has no attribute {name!r}")
-    module = "jaxsched.envs.registry" if name in ("list_envs", "make", "register") else "jaxsched.core"
+    module = (
+        "jaxsched.envs.registry" if name in ("list_envs", "make", "register") else "jaxsched.core"
+    )
     return getattr(importlib.import_module(module), name)
 
 

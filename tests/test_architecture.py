@@ -14,17 +14,32 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxsched"
-SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+SOURCES = {
+    path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8")
+    for path in PACKAGE.rglob("*.py")
+}
 
 # Optional or slow to import: only inside functions.
-LAZY = {"gymnasium", "matplotlib", "mctx", "omnimalloc", "orbax", "ortools", "rich", "safetensors", "tyro"}
+LAZY = {
+    "gymnasium",
+    "matplotlib",
+    "mctx",
+    "omnimalloc",
+    "orbax",
+    "ortools",
+    "rich",
+    "safetensors",
+    "tyro",
+}
 # Reading these runs code from the file.
 UNSAFE_MODULES = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load"}
 
 
 class Import(NamedTuple):
-    """One imported module; `jaxsched` ones are relative to the package: `core.graph` for `jaxsched.core.graph`."""
+    """One imported module; `jaxsched` ones are relative to the package: `core.graph` for
+    `jaxsched.core.graph`.
+    """
 
     line: int
     target: str
@@ -50,14 +65,21 @@ def imports(module: str, source: str) -> Iterator[Import]:
             case ast.ImportFrom(level=0, module=str(base)):
                 names = [f"{base}.{alias.name}" for alias in node.names]
             case ast.ImportFrom(level=level):
-                base = ["jaxsched", *package[: len(package) - level + 1], *filter(None, [node.module])]
+                base = [
+                    "jaxsched",
+                    *package[: len(package) - level + 1],
+                    *filter(None, [node.module]),
+                ]
                 names = [".".join([*base, alias.name]) for alias in node.names]
             case _:
                 names = []
         for name in names:
             root, _, rest = name.partition(".")
             yield Import(
-                getattr(node, "lineno", 0), rest if root == "jaxsched" else name, root == "jaxsched", in_function
+                getattr(node, "lineno", 0),
+                rest if root == "jaxsched" else name,
+                root == "jaxsched",
+                in_function,
             )
         in_function |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
@@ -78,7 +100,12 @@ def allowed(module: str) -> tuple[str, ...] | None:
         case ["envs", family, *_]:
             return ("core", f"envs.{family}", "host")
         case ["policies" | "search" | "training" as room, *_]:
-            return ("core", "host", "policies", *({"search", "training"} if room == "training" else {room}))
+            return (
+                "core",
+                "host",
+                "policies",
+                *({"search", "training"} if room == "training" else {room}),
+            )
         case _:
             return None
 
@@ -89,7 +116,9 @@ def violations(module: str, source: str) -> list[str]:
     for item in imports(module, source):
         rooms = allowed(module)
         if item.ours and rooms is not None and not item.within(*rooms):
-            found.append(f"{module}:{item.line}: imports jaxsched.{item.target}, may import only {', '.join(rooms)}")
+            found.append(
+                f"{module}:{item.line}: imports jaxsched.{item.target}, may import only {', '.join(rooms)}"
+            )
         if item.ours:
             continue
         root = item.target.partition(".")[0]
@@ -101,9 +130,17 @@ def violations(module: str, source: str) -> list[str]:
             found.append(f"{module}:{item.line}: {root} runs code from the file it reads")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in UNSAFE_CALLS:
-            found.append(f"{module}:{node.lineno}: {ast.unparse(node.func)} runs code from what it reads")
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
-            found.append(f"{module}:{node.value.lineno}: allow_pickle runs code from the file it reads")
+            found.append(
+                f"{module}:{node.lineno}: {ast.unparse(node.func)} runs code from what it reads"
+            )
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and ast.unparse(node.value) != "False"
+        ):
+            found.append(
+                f"{module}:{node.value.lineno}: allow_pickle runs code from the file it reads"
+            )
     return found
 
 
@@ -114,7 +151,10 @@ def test_module_keeps_the_rules(module: str):
 
 def dependencies(sources: dict[str, str]) -> dict[str, set[str]]:
     """The modules of ours that each module imports, also inside functions."""
-    files = {module.removesuffix(".py").removesuffix("/__init__").replace("/", "."): module for module in sources}
+    files = {
+        module.removesuffix(".py").removesuffix("/__init__").replace("/", "."): module
+        for module in sources
+    }
     found: dict[str, set[str]] = {}
     for module, source in sources.items():
         found[module] = set()
@@ -165,15 +205,27 @@ BROKEN = [
     ("training/checkpoint.py", "params = np.load(path, allow_pickle=True)"),
 ]
 SOUND = [
-    ("core/wrappers.py", "from jaxsched.core import graph\nfrom .padding import pad\nfrom . import errors\nimport jax"),
+    (
+        "core/wrappers.py",
+        "from jaxsched.core import graph\nfrom .padding import pad\nfrom . import errors\nimport jax",
+    ),
     ("core/graph.py", "import jraph"),
     ("core/graph.py", "from jaxsched.host.errors import InstanceError"),
-    ("envs/job_shop/env.py", "from jaxsched.core.graph import X\nfrom . import rules\nfrom ...core import padding"),
+    (
+        "envs/job_shop/env.py",
+        "from jaxsched.core.graph import X\nfrom . import rules\nfrom ...core import padding",
+    ),
     ("envs/job_shop/exact.py", "def solve():\n    from ortools.sat.python import cp_model"),
     ("envs/registry.py", "from jaxsched.envs.job_shop import env"),
     ("policies/encoder.py", "import jraph\nfrom jaxsched.core.graph import X\nfrom . import heads"),
-    ("training/ppo.py", "from jaxsched import core, policies\nfrom jaxsched.training import schedules"),
-    ("training/ppo.py", "if TYPE_CHECKING:\n    import orbax.checkpoint as ocp\nelse:\n    import jax"),
+    (
+        "training/ppo.py",
+        "from jaxsched import core, policies\nfrom jaxsched.training import schedules",
+    ),
+    (
+        "training/ppo.py",
+        "if TYPE_CHECKING:\n    import orbax.checkpoint as ocp\nelse:\n    import jax",
+    ),
     ("evaluation/evaluate.py", "import jaxsched\nfrom jaxsched import envs, training"),
     ("training/checkpoint.py", "params = np.load(path, allow_pickle=False)\nvalue = model.eval(x)"),
 ]
@@ -191,4 +243,8 @@ def test_no_false_alarm(module: str, source: str):
 
 def test_the_package_was_read():
     assert "envs/job_shop/types.py" in SOURCES
-    assert any(item.within("core") and item.ours for name, text in SOURCES.items() for item in imports(name, text))
+    assert any(
+        item.within("core") and item.ours
+        for name, text in SOURCES.items()
+        for item in imports(name, text)
+    )

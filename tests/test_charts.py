@@ -32,7 +32,10 @@ def shop(num_jobs: int, num_machines: int, longest: int = 99):
     """A job shop as lists, and a schedule of it: as early as possible, job by job in turn."""
     rng = random.Random(num_jobs * 1000 + num_machines)
     jobs = [
-        [(machine, rng.randint(0, longest)) for machine in rng.sample(range(num_machines), num_machines)]
+        [
+            (machine, rng.randint(0, longest))
+            for machine in rng.sample(range(num_machines), num_machines)
+        ]
         for _ in range(num_jobs)
     ]
     ready, free = [0] * num_jobs, [0] * num_machines
@@ -58,7 +61,9 @@ def flexible_shop(num_jobs: int, num_machines: int) -> Picture:
     jobs, schedule = shop(num_jobs, num_machines)
     instance = flexible.from_jobs([[[operation] for operation in job] for job in jobs])
     machines = [[machine for machine, _ in job] for job in jobs]
-    return flexible.gantt_svg(instance, flexible.Schedule(schedule.start, machines, schedule.makespan))
+    return flexible.gantt_svg(
+        instance, flexible.Schedule(schedule.start, machines, schedule.makespan)
+    )
 
 
 def blocking_shop(num_jobs: int, num_machines: int) -> Picture:
@@ -75,7 +80,9 @@ def stream(num_jobs: int, num_pes: int) -> Picture:
     jobs, schedule = shop(num_jobs, num_pes)
     pes = tuple(f"PE {i} {NAMES[i % len(NAMES)]}" for i in range(num_pes))
     names = tuple(f"t{op}" for op in range(num_pes))
-    platform = Platform("p", pes, dict.fromkeys(names, (1,) * num_pes), np.ones((num_pes, num_pes), int))
+    platform = Platform(
+        "p", pes, dict.fromkeys(names, (1,) * num_pes), np.ones((num_pes, num_pes), int)
+    )
     tasks = [
         (job, op, machine, schedule.start[job][op], schedule.start[job][op] + duration)
         for job, row in enumerate(jobs)
@@ -114,14 +121,18 @@ def memory_map(num_buffers: int, even: bool) -> Picture:
             }
         )
     buffers = memory.Buffers(rows)
-    return memory.memory_map_svg(buffers, memory.allocate(buffers, method="first_fit_start"), even=even)
+    return memory.memory_map_svg(
+        buffers, memory.allocate(buffers, method="first_fit_start"), even=even
+    )
 
 
 def mapping(num: int) -> Picture:
     instructions = []
     for i in range(num):
         read = [{"value": f"{NAMES[0]}{i - 1}", "kind": "read"}] * (i > 0)
-        instructions.append({"compute": 50, "accesses": [*read, {"value": f"{NAMES[0]}{i}", "kind": "write"}]})
+        instructions.append(
+            {"compute": 50, "accesses": [*read, {"value": f"{NAMES[0]}{i}", "kind": "write"}]}
+        )
     values = [{"id": f"{NAMES[0]}{i}", "size": 1 + i % 9} for i in range(num)]
     costs = {"capacity": 24, "slow_cost": 9, "fast_cost": 1, "copy_cost": 2}
     program = memory.Program.from_dict({"values": values, "instructions": instructions} | costs)
@@ -129,7 +140,10 @@ def mapping(num: int) -> Picture:
 
 
 def replacement(num: int, placement: str) -> Picture:
-    tensors = [{"id": f"{NAMES[i % len(NAMES)]}{i}", "size": 1 + i % 9, "backed": i == 0} for i in range(num + 1)]
+    tensors = [
+        {"id": f"{NAMES[i % len(NAMES)]}{i}", "size": 1 + i % 9, "backed": i == 0}
+        for i in range(num + 1)
+    ]
     ids = [tensor["id"] for tensor in tensors]
     ops = [{"id": f"op{i}", "inputs": [ids[i]], "outputs": [ids[i + 1]]} for i in range(num)]
     graph = memory.Graph.from_dict({"tensors": tensors, "ops": ops})
@@ -205,7 +219,9 @@ def test_every_box_of_an_svg_says_what_it_is(picture):
     assert groups
     for group in groups:
         assert group.findtext(f"{SVG}title"), ElementTree.tostring(group)
-    for mark in root.findall(f"{SVG}path[@class='mark']") + root.findall(f"{SVG}path[@class='move']"):
+    for mark in root.findall(f"{SVG}path[@class='mark']") + root.findall(
+        f"{SVG}path[@class='move']"
+    ):
         assert mark.findtext(f"{SVG}title")
 
 
@@ -280,7 +296,9 @@ def test_height_grows_with_rows_and_width_with_bars():
 
 
 def test_few_rows_with_many_bars_go_on_below():
-    """2,000 jobs on one machine are no barcode: one line after the other, each with its own times."""
+    """2,000 jobs on one machine are no barcode: one line after the other, each with its own
+    times.
+    """
     jobs, schedule = shop(2000, 1)
     root = ElementTree.fromstring(job_shop.gantt_svg(job_shop.from_jobs(jobs), schedule).svg)
     bars = root.findall(f"{SVG}g[@class='operation']")
@@ -295,12 +313,20 @@ def test_few_rows_with_many_bars_go_on_below():
         assert rect is not None
         x = float(rect.attrib["x"])
         spans.setdefault(rect.attrib["y"], []).append((x, x + float(rect.attrib["width"])))
-    assert all(start >= 0 and end <= float(root.attrib["width"]) for line in spans.values() for start, end in line)
+    assert all(
+        start >= 0 and end <= float(root.attrib["width"])
+        for line in spans.values()
+        for start, end in line
+    )
 
 
 def test_what_is_at_the_very_end_is_on_the_last_line():
-    boxes = [Box(k, k + 1, 0, 0, k, f"job {k}", "x") for k in range(999)] + [Box(999, 999, 0, 0, 1, "end", "the end")]
-    chart = charts.fold(Chart("", [Panel(boxes, ["M0"])], (0, 999), "time", groups=[str(k) for k in range(999)]))
+    boxes = [Box(k, k + 1, 0, 0, k, f"job {k}", "x") for k in range(999)] + [
+        Box(999, 999, 0, 0, 1, "end", "the end")
+    ]
+    chart = charts.fold(
+        Chart("", [Panel(boxes, ["M0"])], (0, 999), "time", groups=[str(k) for k in range(999)])
+    )
     assert len(chart.panels) > 5
     assert [box.tooltip for box in chart.panels[-1].boxes][-1] == "the end"
     assert sum(box.kind == "box" for panel in chart.panels for box in panel.boxes) == 1000
@@ -319,11 +345,18 @@ def test_what_is_at_the_very_end_is_on_the_last_line():
 )
 def test_degenerate_schedules(jobs, start, tmp_path):
     makespan = max((row[-1] for row in start if row), default=0)
-    picture = job_shop.gantt_svg(job_shop.from_jobs(jobs or [[(0, 0)]]), job_shop.Schedule(start or [[0]], makespan))
+    picture = job_shop.gantt_svg(
+        job_shop.from_jobs(jobs or [[(0, 0)]]), job_shop.Schedule(start or [[0]], makespan)
+    )
     root = ElementTree.fromstring(picture.svg)
     width = float(root.attrib["width"])
     for rect in root.findall(f"{SVG}g/{SVG}rect"):
-        assert 0 <= float(rect.attrib["x"]) <= float(rect.attrib["x"]) + float(rect.attrib["width"]) <= width
+        assert (
+            0
+            <= float(rect.attrib["x"])
+            <= float(rect.attrib["x"]) + float(rect.attrib["width"])
+            <= width
+        )
     pytest.importorskip("matplotlib")
     for suffix in ("svg", "html", "png", "pdf"):
         picture.save(tmp_path / f"a.{suffix}")
@@ -342,7 +375,9 @@ def test_degenerate_problems_of_the_other_families():
         "fast_cost": 1,
         "copy_cost": 3,
     }
-    pictures.append(memory.mapping_svg(memory.Program.from_dict(empty), memory.mapping.Plan((), 0, 0, 0)))
+    pictures.append(
+        memory.mapping_svg(memory.Program.from_dict(empty), memory.mapping.Plan((), 0, 0, 0))
+    )
     graph = {"tensors": [{"id": 0, "size": 3}], "ops": [{"id": 0, "inputs": [], "outputs": [0]}]}
     for placement in ("bytes", "address"):
         plan = memory.replacement.Plan([], 0, 0, False, 0, "fixed", placement, 0)
@@ -392,7 +427,9 @@ def test_axes_of_the_users_own_get_as_many_names_as_they_have_room_for(size):
     figure, ax = plt.subplots(figsize=size, layout="constrained")
     assert job_shop.gantt(job_shop.from_jobs(jobs), schedule, ax) is ax
     figure.draw_without_rendering()
-    boxes = sorted((label.get_window_extent() for label in ax.get_yticklabels()), key=lambda box: box.y0)
+    boxes = sorted(
+        (label.get_window_extent() for label in ax.get_yticklabels()), key=lambda box: box.y0
+    )
     assert all(below.y1 <= above.y0 + 1 for below, above in itertools.pairwise(boxes))
     assert len(boxes) > 2
     assert (ax.get_legend() is None) == (size[1] < 4)
@@ -441,7 +478,9 @@ def test_dates_on_the_axis_are_few_and_round(days):
         assert text in (f"{date:%m-%d %H:%M}", f"{date:%Y-%m-%d}")
 
 
-@pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 1), (0, 55), (-7, 5), (LATEST - 900, LATEST), (0, 10**15)])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 0), (0, 1), (0, 55), (-7, 5), (LATEST - 900, LATEST), (0, 10**15)]
+)
 def test_round_numbers_on_the_axis(start, end):
     ticks = round_ticks(start, end, 10)
     assert 1 <= len(ticks) <= 11
@@ -459,7 +498,9 @@ def test_files_are_told_by_their_ending_before_any_work(tmp_path):
     assert (tmp_path / "A.SVG").read_text("utf-8") == picture.svg
     picture.save(tmp_path / "a.html")
     assert (tmp_path / "a.html").read_text("utf-8").startswith("<!doctype html>")
-    with pytest.raises(ValueError, match=r"a\.doc: a picture is written as \.svg, \.html, \.png or \.pdf"):
+    with pytest.raises(
+        ValueError, match=r"a\.doc: a picture is written as \.svg, \.html, \.png or \.pdf"
+    ):
         picture.save(tmp_path / "a.doc")
     with pytest.raises(FileExistsError, match="overwrite=True"):
         picture.save(tmp_path / "a.html")

@@ -1,4 +1,6 @@
-"""The command line, called in-process: output, files, and one line for each of the user's errors."""
+"""The command line, called in-process: output, files, and one line for each of the user's
+errors.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,15 @@ def run(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str, str
 
 def test_help_lists_the_commands_without_jax():
     script = (
-        "import sys; from jaxsched.cli import main; code = main(['{}', '--help'][{}:]); print('jax' in sys.modules)"
+        "import sys; from jaxsched.cli import main; "
+        "code = main(['{}', '--help'][{}:]); print('jax' in sys.modules)"
     )
     for command, skip in [("", 1), *((name, 0) for name in cli.COMMANDS)]:
         done = subprocess.run(
-            [sys.executable, "-c", script.format(command, skip)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", script.format(command, skip)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stdout.splitlines()[-1] == "False"
         assert not done.stderr
@@ -79,10 +85,15 @@ def test_doctor_names_what_is_missing_and_what_fails(capsys, monkeypatch):
 
 def test_solve_exactly(capsys):
     pytest.importorskip("ortools", reason="the exact solver is an extra")
-    status, out, _ = run(capsys, "solve ft06 --method exact --time-limit 30 --out best.json --gantt best.svg")
+    status, out, _ = run(
+        capsys, "solve ft06 --method exact --time-limit 30 --out best.json --gantt best.svg"
+    )
     assert status == 0
     upper = job_shop.bounds("ft06").upper
-    assert f"makespan    {upper}\nlower bound {upper} (the optimum is reached)\ngap         0.00 %" in out
+    assert (
+        f"makespan    {upper}\nlower bound {upper} (the optimum is reached)\ngap         0.00 %"
+        in out
+    )
     data = json.loads(Path("best.json").read_text())
     instance = job_shop.load("ft06")
     assert job_shop.validate(instance, job_shop.Schedule(**data["solution"])) == []
@@ -108,7 +119,10 @@ def test_the_advice_for_a_stream_can_be_followed(capsys):
     assert "try generated-0 by a rule such as cpu" in error
     assert run(capsys, "solve generated-0 --env SoC-v0 --rule cpu")[0] == 0
     _, _, error = run(capsys, "solve generated-0 --env SoC-v0 --time-limit 1")
-    assert "streams of 1 to 16 jobs, this one has 30: play a rule, or draw shorter streams (num_jobs=8)" in error
+    assert (
+        "streams of 1 to 16 jobs, this one has 30: play a rule, or draw shorter streams (num_jobs=8)"
+        in error
+    )
     assert run(capsys, "solve generated-0 --env SoC-v0 --source num_jobs=8 --time-limit 1")[0] == 0
 
 
@@ -140,7 +154,9 @@ def test_import_and_check(capsys):
     status, out, _ = run(capsys, "import orders.csv")
     assert status == 0
     assert out.startswith("orders.csv: 2 jobs, 2 machines, 3 operations, 180 min of work\n")
-    assert out.endswith("cannot be met: B is due at 2026-11-23T09:30, but ends at 2026-11-23T10:00 at best\n")
+    assert out.endswith(
+        "cannot be met: B is due at 2026-11-23T09:30, but ends at 2026-11-23T10:00 at best\n"
+    )
     assert run(capsys, "import orders.csv --check")[0] == 1
     Path("orders.csv").write_text(ORDERS.format(due=""))
     assert run(capsys, "import orders.csv --check")[0] == 0
@@ -173,7 +189,10 @@ def test_solve_prints_who_found_the_schedule(capsys):
 def test_settings_reach_the_environment(capsys):
     makespan = job_shop.dispatch(job_shop.load("ft06"), "spt", candidates="any").makespan
     assert makespan != job_shop.dispatch(job_shop.load("ft06"), "spt").makespan
-    assert f"makespan    {makespan}\n" in run(capsys, "solve ft06 --rule spt --settings candidates=any")[1]
+    assert (
+        f"makespan    {makespan}\n"
+        in run(capsys, "solve ft06 --rule spt --settings candidates=any")[1]
+    )
 
 
 def test_evaluate_a_rule_on_files_and_names(capsys):
@@ -182,10 +201,17 @@ def test_evaluate_a_rule_on_files_and_names(capsys):
     assert status == 0
     rows = json.loads(Path("rule.json").read_text())["rows"]
     makespan = job_shop.dispatch(job_shop.load("ft06"), "spt").makespan
-    assert [(row["instance"], row["objective"]) for row in rows] == [("ft06", makespan), ("copy.txt", makespan)]
+    assert [(row["instance"], row["objective"]) for row in rows] == [
+        ("ft06", makespan),
+        ("copy.txt", makespan),
+    ]
     assert rows[0]["instance_hash"] == rows[1]["instance_hash"]
-    assert rows[0]["gap"] == pytest.approx(100 * (makespan / job_shop.bounds("ft06").upper - 1), abs=1e-3)
-    assert rows[1]["gap"] == rows[0]["gap"]  # bounds are those of the instance, whatever it is called
+    assert rows[0]["gap"] == pytest.approx(
+        100 * (makespan / job_shop.bounds("ft06").upper - 1), abs=1e-3
+    )
+    assert (
+        rows[1]["gap"] == rows[0]["gap"]
+    )  # bounds are those of the instance, whatever it is called
     assert "6 x 6" in out
 
 
@@ -209,14 +235,23 @@ def test_existing_output_is_kept_unless_forced(capsys):
         ("solve bad.txt", "bad.txt:1:2: the first line must be `jobs machines`"),
         ("solve ft06 --method rule", "--method rule needs --rule NAME"),
         ("solve ft06 --rule spt --settings candidates", "expected NAME=VALUE, got 'candidates'"),
-        ("solve ft06 --rule spt --settings kandidates=any", "unknown setting of JobShop-v0 'kandidates'"),
+        (
+            "solve ft06 --rule spt --settings kandidates=any",
+            "unknown setting of JobShop-v0 'kandidates'",
+        ),
         ("evaluate --rule spt --instances ft06,ta99", "no instances named 'ta99'; did you mean"),
         ("evaluate --instances ft06", "give either a --policy FOLDER or a --rule NAME"),
         ("evaluate --policy nowhere --instances ft06", "nowhere: no such policy"),
-        ("draw ft06 --rule spt --out chart.doc", "chart.doc: a picture is written as .svg, .html, .png or .pdf"),
+        (
+            "draw ft06 --rule spt --out chart.doc",
+            "chart.doc: a picture is written as .svg, .html, .png or .pdf",
+        ),
         ("bench JobShop", "unknown environment 'JobShop'; did you mean JobShop-v0"),
         ("train --preset quik", "unknown preset 'quik'; did you mean quick"),
-        ("train --preset smoke --lerning-rate 1", "unknown option of self_labeling 'lerning_rate'; did you mean"),
+        (
+            "train --preset smoke --lerning-rate 1",
+            "unknown option of self_labeling 'lerning_rate'; did you mean",
+        ),
         ("train --preset smoke --num-updates many", "num_updates is of type int, got 'many'"),
         ("train --preset smoke --num-updates 1 2", "one value too many: '2'"),
         ("train --preset smoke --num-envs 5", "num_envs 5 must be a multiple"),
@@ -252,11 +287,16 @@ def test_a_fault_of_the_program_is_never_hidden(monkeypatch):
 def test_a_missing_extra_is_named(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ortools.sat.python", None)
     status, _, err = run(capsys, "solve ft06")
-    assert (status, err) == (2, 'error: solve_exact needs OR-Tools: pip install "jaxsched[solvers]"\n')
+    assert (status, err) == (
+        2,
+        'error: solve_exact needs OR-Tools: pip install "jaxsched[solvers]"\n',
+    )
 
 
 def test_options_of_the_configuration(capsys):
-    status, out, _ = run(capsys, "train --preset smoke --options --learning-rate 0.5 --network.width=8")
+    status, out, _ = run(
+        capsys, "train --preset smoke --options --learning-rate 0.5 --network.width=8"
+    )
     assert status == 0
     assert "--learning-rate 0.5\n" in out
     assert "--network.width 8\n" in out
@@ -280,7 +320,8 @@ def test_train_resume_and_use_the_policy(capsys):
     assert "num_updates: saved 2, wanted 3" in err
 
     status, out, err = run(
-        capsys, f"train --resume {folder} --evaluate-every 0 --samples 4 --time-limit 0 --compare small.txt"
+        capsys,
+        f"train --resume {folder} --evaluate-every 0 --samples 4 --time-limit 0 --compare small.txt",
     )
     assert (status, err) == (0, "")
     results = json.loads((folder / "results.json").read_text())
@@ -288,9 +329,9 @@ def test_train_resume_and_use_the_policy(capsys):
     assert labels[:5] == ["policy, greedy", "policy, best of 4", "spt", "mwkr", "fdd_mwkr"]
     assert labels[5].startswith("mwkr at temperature")
     assert len(labels) == 6
-    assert [method["environment"]["settings"]["candidates"] for method in results["methods"]] == ["any"] * 2 + [
-        "non_delay"
-    ] * 4
+    assert [method["environment"]["settings"]["candidates"] for method in results["methods"]] == [
+        "any"
+    ] * 2 + ["non_delay"] * 4
     assert (folder / "gantt_small.svg").exists()
     best = min(row["objective"] for row in results["rows"][:2])
     assert f"makespan {best}" in (folder / "gantt_small.svg").read_text()
@@ -299,7 +340,9 @@ def test_train_resume_and_use_the_policy(capsys):
     status, out, _ = run(capsys, f"solve small.txt --policy {folder}")
     assert (status, f"makespan    {greedy}\n" in out) == (0, True)
 
-    status, _, err = run(capsys, f"train {quick} --num-updates 1 --start-from {folder} --out runs/tuned --compare")
+    status, _, err = run(
+        capsys, f"train {quick} --num-updates 1 --start-from {folder} --out runs/tuned --compare"
+    )
     assert (status, err) == (0, "")
     assert json.loads(Path("runs/tuned/command.json").read_text())["start_from"] == str(folder)
 

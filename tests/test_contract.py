@@ -1,4 +1,6 @@
-"""The contract: every registered environment keeps it, a minimal one from outside does, and every breach is found."""
+"""The contract: every registered environment keeps it, a minimal one from outside does, and
+every breach is found.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ from tests.reference import replacement as replacement_reference
 def job_shop_cases() -> tuple[Pool, list]:
     """A pool of mixed sizes, and small instances with their optima; one of them needs waiting."""
     rng = random.Random(1)
-    small = [[[(0, 10)], [(1, 1), (0, 1), (2, 10)]], *(shapes.random_jobs(rng, 3, 3) for _ in range(7))]
+    small = [
+        [[(0, 10)], [(1, 1), (0, 1), (2, 10)]],
+        *(shapes.random_jobs(rng, 3, 3) for _ in range(7)),
+    ]
     exact = [(shapes.instance_of(jobs), reference.optimum(jobs)) for jobs in small]
     return Pool(shapes.stacked(shapes.mixed_instances(32))), exact
 
@@ -60,7 +65,10 @@ def due_date_cases(objective: str) -> tuple[Pool, list]:
         due = [rng.choice([None, rng.randint(0, 60)]) for _ in jobs]
         return [rng.randint(0, 9) for _ in jobs], due, [rng.randint(0, 4) for _ in jobs]
 
-    pool = [shapes.instance_of(jobs, *dated(jobs)) for jobs in (shapes.random_jobs(rng) for _ in range(32))]
+    pool = [
+        shapes.instance_of(jobs, *dated(jobs))
+        for jobs in (shapes.random_jobs(rng) for _ in range(32))
+    ]
     exact = []
     for jobs in (shapes.random_jobs(rng, 3, 3) for _ in range(6)):
         release, due, weight = dated(jobs)
@@ -86,7 +94,9 @@ def allocation_cases() -> tuple[Pool, list]:
 
     def instance(rows):
         buffers = memory.Buffers(rows)
-        return memory.allocation.to_instance(buffers, rng.choice([None, 6 * memory.lower_bound(buffers) // 5]))
+        return memory.allocation.to_instance(
+            buffers, rng.choice([None, 6 * memory.lower_bound(buffers) // 5])
+        )
 
     pool = [instance(memory_cases.random_rows(rng)) for _ in range(32)]
     exact = []
@@ -104,12 +114,16 @@ def mapping_cases() -> tuple[Pool, list]:
     exact = []
     for program in (map_cases.small_program(rng) for _ in range(8)):
         scale = memory.mapping.to_instance(memory.Program.from_dict(program))[1]
-        exact.append((map_cases.instance_of(program), mapping_reference.optimum(program)[0] // scale.time))
+        exact.append(
+            (map_cases.instance_of(program), mapping_reference.optimum(program)[0] // scale.time)
+        )
     return Pool(pool), exact
 
 
 def replacement_cases_of(schedule: str) -> tuple[Pool, list]:
-    """Random graphs at tight capacities; small ones with their optima in bytes, which addresses cannot beat."""
+    """Random graphs at tight capacities; small ones with their optima in bytes, which addresses
+    cannot beat.
+    """
     rng = random.Random(4)
 
     def draw(most):
@@ -120,19 +134,30 @@ def replacement_cases_of(schedule: str) -> tuple[Pool, list]:
     exact = []
     for graph, capacity in (draw(4) for _ in range(4)):
         unit = memory.Graph.from_dict(graph).unit
-        best = replacement_reference.optimum(replacement_cases.to_reference(graph, capacity), schedule, "bytes")
+        best = replacement_reference.optimum(
+            replacement_cases.to_reference(graph, capacity), schedule, "bytes"
+        )
         assert best is not None
-        exact.append((replacement_cases.padded(memory.replacement.to_instance(graph, capacity)), best // unit))
+        exact.append(
+            (
+                replacement_cases.padded(memory.replacement.to_instance(graph, capacity)),
+                best // unit,
+            )
+        )
     return Pool(replacement_cases.stacked(pool)), exact
 
 
 def soc_pool() -> tuple[Pool, list]:
     """Streams on platforms of different sizes."""
-    return Pool(soc_cases.stack([soc_cases.to_instance(case) for case in soc_cases.random_cases(1, 16)])), []
+    return Pool(
+        soc_cases.stack([soc_cases.to_instance(case) for case in soc_cases.random_cases(1, 16)])
+    ), []
 
 
 def blocking_pool(swap: bool = True) -> tuple[Pool, list]:
-    """Shops that are interrupted, and small ones that are not with their optima; some need waiting."""
+    """Shops that are interrupted, and small ones that are not with their optima; some need
+    waiting.
+    """
     rng, shape = random.Random(4), (3, 3, 3)
     pool = [blocking_cases.to_instance(blocking_cases.random_case(rng)) for _ in range(24)]
     exact = []
@@ -155,12 +180,20 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[], tuple[Any, Sequence]]]] = {
 }
 
 # What a candidate mode or an objective changes; under them all of the contract is played nightly.
-RULE_CHECKS = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "clock", "bounds"]
+RULE_CHECKS = [
+    "structure",
+    "episodes_end",
+    "legal_actions",
+    "illegal_actions",
+    "rewards",
+    "clock",
+    "bounds",
+]
 RULE_CHECKS += ["heuristics", "solutions", "observation", "same_world", "optimum"]
 EXTENT = [RULE_CHECKS, pytest.param(None, marks=pytest.mark.nightly)]
 
-# What takes longest to compile is played nightly: values with x64 (its types are compared in every run), and steps
-# without jit but for one environment of each family.
+# What takes longest to compile is played nightly: values with x64 (its types are compared in every
+# run), and steps without jit but for one environment of each family.
 ALL_CHECKS = [check.__name__ for check in CHECKS]
 EAGER = ["JobShop-v0", "SoC-v0", "StaticAllocation-v0"]
 
@@ -175,7 +208,9 @@ def checks_of_every_run(id: str) -> list[str]:
 def test_registered_environments_keep_the_contract(id: str):
     setting, cases = CASES[id]
     source, exact = cases()
-    check_environment(jaxsched.make(id, **setting), source, exact=exact, checks=checks_of_every_run(id))
+    check_environment(
+        jaxsched.make(id, **setting), source, exact=exact, checks=checks_of_every_run(id)
+    )
 
 
 @pytest.mark.nightly
@@ -190,11 +225,15 @@ def test_registered_environments_keep_all_of_the_contract(id: str):
 @pytest.mark.parametrize("mode", ["non_delay", "insert", "event"])
 def test_job_shop_modes_keep_the_contract(mode: str, checks: list[str] | None):
     source, exact = job_shop_cases()
-    check_environment(jaxsched.make("JobShop-v0", candidates=mode), source, exact=exact, checks=checks)
+    check_environment(
+        jaxsched.make("JobShop-v0", candidates=mode), source, exact=exact, checks=checks
+    )
 
 
 @pytest.mark.parametrize("checks", EXTENT, ids=["rules", "all"])
-@pytest.mark.parametrize(("mode", "objective"), [("any", "weighted_tardiness"), ("event", "flow_time")])
+@pytest.mark.parametrize(
+    ("mode", "objective"), [("any", "weighted_tardiness"), ("event", "flow_time")]
+)
 def test_job_shop_objectives_keep_the_contract(mode: str, objective: str, checks: list[str] | None):
     source, exact = due_date_cases(objective)
     env = jaxsched.make("JobShop-v0", candidates=mode, objective=objective)
@@ -220,16 +259,29 @@ def test_job_shop_observations_keep_the_contract(observation: str, mode: str):
     source, _ = job_shop_cases()
     env = jaxsched.make("JobShop-v0", candidates=mode, observation=observation)
     check_environment(
-        env, source, num_instances=6, checks=["structure", "vmap_equals_loop", "observation", "padding", "x64"]
+        env,
+        source,
+        num_instances=6,
+        checks=["structure", "vmap_equals_loop", "observation", "padding", "x64"],
     )
 
 
 def test_fitting_a_capacity_keeps_the_contract():
     """What differs from minimising the peak: where an episode ends, and whether it is feasible."""
     source, exact = allocation_cases()
-    checks = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "bounds", "heuristics"]
+    checks = [
+        "structure",
+        "episodes_end",
+        "legal_actions",
+        "illegal_actions",
+        "rewards",
+        "bounds",
+        "heuristics",
+    ]
     checks += ["solutions", "same_world", "optimum"]
-    check_environment(jaxsched.make("StaticAllocation-v0", goal="fit"), source, exact=exact, checks=checks)
+    check_environment(
+        jaxsched.make("StaticAllocation-v0", goal="fit"), source, exact=exact, checks=checks
+    )
 
 
 @pytest.mark.nightly
@@ -237,14 +289,25 @@ def test_flexible_non_delay_keeps_the_contract():
     """What the candidate mode changes: which actions are legal, and what they lead to."""
     source, exact = flexible_job_shop_cases()
     env = jaxsched.make("FlexibleJobShop-v0", candidates="non_delay")
-    checks = ["episodes_end", "legal_actions", "illegal_actions", "rewards", "clock", "same_world", "optimum"]
+    checks = [
+        "episodes_end",
+        "legal_actions",
+        "illegal_actions",
+        "rewards",
+        "clock",
+        "same_world",
+        "optimum",
+    ]
     check_environment(env, source, exact=exact, checks=checks)
 
 
 def test_replacement_in_a_fixed_order_reaches_the_optimum():
     source, exact = replacement_cases_of("fixed")
     check_environment(
-        jaxsched.make("TensorReplacement-v0", schedule="fixed"), source, exact=exact, checks=["structure", "optimum"]
+        jaxsched.make("TensorReplacement-v0", schedule="fixed"),
+        source,
+        exact=exact,
+        checks=["structure", "optimum"],
     )
 
 
@@ -261,21 +324,37 @@ def test_replacement_with_addresses_keeps_the_contract():
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("schedule", "placement"), [("fixed", "bytes"), ("fixed", "address"), ("free", "address")])
+@pytest.mark.parametrize(
+    ("schedule", "placement"), [("fixed", "bytes"), ("fixed", "address"), ("free", "address")]
+)
 def test_replacement_modes_keep_the_contract(schedule: str, placement: str):
     source, exact = replacement_cases_of(schedule)
     check_environment(
-        jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement), source, exact=exact
+        jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement),
+        source,
+        exact=exact,
     )
 
 
 SOC_SETTINGS = {
-    "fifo": {"view": "fifo", "communication": "shared_memory", "cap_mode": "socrates", "reward": "makespan"},
+    "fifo": {
+        "view": "fifo",
+        "communication": "shared_memory",
+        "cap_mode": "socrates",
+        "reward": "makespan",
+    },
     "order": {"view": "order", "cap_mode": "open", "reward": "jobs_in_system"},
 }
 SOC_CHECKS = {
     "fifo": ["structure", "episodes_end", "rewards", "clock", "observation"],
-    "order": ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "observation"],
+    "order": [
+        "structure",
+        "episodes_end",
+        "legal_actions",
+        "illegal_actions",
+        "rewards",
+        "observation",
+    ],
 }
 
 
@@ -290,7 +369,15 @@ def test_soc_settings_keep_the_contract(view: str):
     check_environment(jaxsched.make("SoC-v0", **setting), source, checks=SOC_CHECKS[view])
 
 
-BLOCKING_CHECKS = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "observation", "optimum"]
+BLOCKING_CHECKS = [
+    "structure",
+    "episodes_end",
+    "legal_actions",
+    "illegal_actions",
+    "rewards",
+    "observation",
+    "optimum",
+]
 
 
 @pytest.mark.parametrize(
@@ -310,8 +397,9 @@ def test_blocking_settings_keep_the_contract(setting: dict[str, Any], checks: li
     check_environment(env, source, num_instances=6, exact=exact, checks=checks)
 
 
-# Issue 16, row 2: wrappers are environments, and keep the contract around one environment of each family. The job shop
-# keeps all of it, the others nightly. The limit cuts off the longer ones of the episodes.
+# Issue 16, row 2: wrappers are environments, and keep the contract around one environment of each
+# family. The job shop keeps all of it, the others nightly. The limit cuts off the longer ones of
+# the episodes.
 LIMITS = {"JobShop-v0": 9, "SoC-v0": 20, "StaticAllocation-v0": 6}
 WRAPPERS: dict[str, Callable[[Environment, int, Pool], Environment]] = {
     "TimeLimit": lambda env, limit, pool: TimeLimit(env, limit),
@@ -319,7 +407,14 @@ WRAPPERS: dict[str, Callable[[Environment, int, Pool], Environment]] = {
     "AutoReset": lambda env, limit, pool: AutoReset(env, pool),
     "all": lambda env, limit, pool: AutoReset(EpisodeStats(TimeLimit(env, limit)), pool),
 }
-WRAPPER_CHECKS = ["structure", "episodes_end", "legal_actions", "illegal_actions", "rewards", "observation"]
+WRAPPER_CHECKS = [
+    "structure",
+    "episodes_end",
+    "legal_actions",
+    "illegal_actions",
+    "rewards",
+    "observation",
+]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +436,9 @@ def test_wrappers_keep_the_contract(id: str, wrapper: str, extent: str):
     some = [name for name in WRAPPER_CHECKS if not stream or name in STREAM_CHECKS]
     exact = [] if stream else exact
     every_run = [name for name in checks_of_every_run(id) if not stream or name in STREAM_CHECKS]
-    check_environment(env, source, num_instances=6, exact=exact, checks=every_run if extent == "all" else some)
+    check_environment(
+        env, source, num_instances=6, exact=exact, checks=every_run if extent == "all" else some
+    )
 
 
 def test_a_time_limit_of_a_stream_with_a_horizon_keeps_the_contract():
@@ -352,7 +449,7 @@ def test_a_time_limit_of_a_stream_with_a_horizon_keeps_the_contract():
     check_environment(env, source, num_instances=6, checks=["episodes_end", "rewards", "solutions"])
 
 
-# ------------------------------------------------------------------------------- a minimal environment from outside
+# --------------------------------------------------------------- a minimal environment from outside
 
 
 @struct.dataclass
@@ -377,7 +474,9 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class OneMachine(Environment):
-    """Order tasks on one machine, minimise the sum of completion times: shortest first is optimal."""
+    """Order tasks on one machine, minimise the sum of completion times: shortest first is
+    optimal.
+    """
 
     id: ClassVar[str] = "OneMachine-v0"
     family: ClassVar[str] = "one_machine"
@@ -390,7 +489,10 @@ class OneMachine(Environment):
 
     @property
     def heuristics(self) -> Mapping[str, Callable]:
-        return {"shortest": lambda state: -state.instance.duration, "longest": lambda state: state.instance.duration}
+        return {
+            "shortest": lambda state: -state.instance.duration,
+            "longest": lambda state: state.instance.duration,
+        }
 
     def max_steps(self, instance):
         return instance.mask.shape[-1]
@@ -411,7 +513,9 @@ class OneMachine(Environment):
         tasks = jnp.arange(num_tasks, dtype=jnp.int32)
         machine = jnp.full((num_tasks,), num_tasks, jnp.int32)
         duration = state.left * state.instance.duration
-        share = duration.astype(jnp.float32) / jnp.maximum(duration.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+        share = duration.astype(jnp.float32) / jnp.maximum(duration.sum(dtype=jnp.int32), 1).astype(
+            jnp.float32
+        )
         return GraphObservation(
             graph=jraph.GraphsTuple(
                 nodes=jnp.append(share, jnp.float32(1))[:, None],
@@ -453,7 +557,11 @@ class OneMachine(Environment):
     def validate(self, instance, solution):
         duration = np.asarray(instance.duration)[np.asarray(instance.mask)]
         order = np.lexsort((duration, solution))
-        return [] if (solution[order] == np.cumsum(duration[order])).all() else ["tasks overlap, or the machine idles"]
+        return (
+            []
+            if (solution[order] == np.cumsum(duration[order])).all()
+            else ["tasks overlap, or the machine idles"]
+        )
 
     def measure(self, instance, solution):
         return int(solution.sum())
@@ -470,7 +578,9 @@ def tasks_and_optima() -> list[tuple[Tasks, int]]:
     for row in ([3, 1, 2, 0], [5, 4, 4, 1]):
         duration, mask = np.array(row, np.int32), np.array(row) > 0
         orders = itertools.permutations(duration[mask].tolist())
-        found.append((Tasks(duration, mask), min(sum(itertools.accumulate(order)) for order in orders)))
+        found.append(
+            (Tasks(duration, mask), min(sum(itertools.accumulate(order)) for order in orders))
+        )
     return found
 
 
@@ -484,7 +594,7 @@ def test_a_minimal_environment_from_outside_keeps_the_contract(monkeypatch):
     check_environment(env, env.default_source, exact=tasks_and_optima())
 
 
-# ------------------------------------------------------------------------------------------------- broken ones
+# -------------------------------------------------------------------------------------- broken ones
 
 
 def broken(*checks: str) -> Callable[[type[OneMachine]], type[OneMachine]]:
@@ -516,7 +626,9 @@ class FloatClock(OneMachine):
 class MissingMetric(OneMachine):
     def _timestep(self, *args):
         timestep = super()._timestep(*args)
-        return timestep.replace(metrics={name: timestep.metrics[name] for name in ("decision", "illegal", "feasible")})
+        return timestep.replace(
+            metrics={name: timestep.metrics[name] for name in ("decision", "illegal", "feasible")}
+        )
 
 
 @broken("jit_equals_eager")
@@ -594,7 +706,9 @@ class ObjectiveApart(OneMachine):
 class UnscaledReward(OneMachine):
     def step(self, key, state, action):
         after, timestep = super().step(key, state, action)
-        return after, timestep.replace(reward=timestep.metrics["objective_delta"].astype(jnp.float32))
+        return after, timestep.replace(
+            reward=timestep.metrics["objective_delta"].astype(jnp.float32)
+        )
 
 
 @broken("clock")
@@ -643,7 +757,9 @@ class MeasuredOtherwise(OneMachine):
 class Infinite(OneMachine):
     def observe(self, state):
         observation = super().observe(state)
-        return observation.replace(action_features=observation.action_features / state.left[:, None])
+        return observation.replace(
+            action_features=observation.action_features / state.left[:, None]
+        )
 
 
 @broken("observation")
@@ -665,7 +781,9 @@ class LeavesTraces(OneMachine):
 class SeesPadding(OneMachine):
     def observe(self, state):
         observation = super().observe(state)
-        return observation.replace(action_features=observation.action_features / state.left.shape[0])
+        return observation.replace(
+            action_features=observation.action_features / state.left.shape[0]
+        )
 
 
 @broken("padding")
@@ -705,7 +823,9 @@ class WorldOfSteps(OneMachine):
 class InstanceChanges(OneMachine):
     def apply(self, key, state, action, legal):
         after = super().apply(key, state, action, legal)
-        return after.replace(instance=state.instance.replace(duration=state.instance.duration + legal))
+        return after.replace(
+            instance=state.instance.replace(duration=state.instance.duration + legal)
+        )
 
 
 @broken("optimum")
@@ -739,7 +859,9 @@ class EndsInTheFlagsAlone(Wrapper):
     def step(self, key, state, action):
         inner, timestep = self.env.step(key, state.inner, jnp.where(state.extra < 2, action, -1))
         over = (state.extra >= 1) & ~timestep.terminated
-        return WrappedState(inner, jnp.minimum(state.extra + 1, 2)), timestep.replace(truncated=over)
+        return WrappedState(inner, jnp.minimum(state.extra + 1, 2)), timestep.replace(
+            truncated=over
+        )
 
 
 @broken_wrapper("episodes_end")
@@ -770,7 +892,9 @@ class CallsWhatWasCutOffFeasible(TimeLimit):
 class GoesOnCounting(EpisodeStats):
     def apply(self, key, state, action, legal):
         after = super().apply(key, state, action, legal)
-        return after.replace(extra=after.extra.replace(num_illegal=after.extra.num_illegal + ~legal))
+        return after.replace(
+            extra=after.extra.replace(num_illegal=after.extra.num_illegal + ~legal)
+        )
 
 
 @broken_wrapper("illegal_actions")
@@ -779,13 +903,19 @@ class ComplainsAfterItsEnd(TimeLimit):
 
     def step(self, key, state, action):
         after, timestep = super().step(key, state, action)
-        return after, timestep.replace(metrics=timestep.metrics | {"illegal": timestep.metrics["illegal"] | state.done})
+        return after, timestep.replace(
+            metrics=timestep.metrics | {"illegal": timestep.metrics["illegal"] | state.done}
+        )
 
 
-@pytest.mark.parametrize(("environment", "check"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("environment", "check"), BROKEN, ids=lambda value: getattr(value, "__name__", value)
+)
 def test_a_breach_is_found(environment, check):
     with pytest.raises(AssertionError, match=rf"(?m)^{check}: "):
-        check_environment(environment(), draw_tasks, num_instances=4, exact=tasks_and_optima(), checks=[check])
+        check_environment(
+            environment(), draw_tasks, num_instances=4, exact=tasks_and_optima(), checks=[check]
+        )
 
 
 def test_every_check_can_fail():
@@ -801,9 +931,15 @@ def test_an_optimum_that_is_beaten_is_found():
 def test_all_failures_are_named():
     with pytest.raises(AssertionError) as caught:
         check_environment(
-            FloatClock(), draw_tasks, checks=["structure", "optimum"], exact=[(tasks_and_optima()[0][0], 99)]
+            FloatClock(),
+            draw_tasks,
+            checks=["structure", "optimum"],
+            exact=[(tasks_and_optima()[0][0], 99)],
         )
-    assert [line.partition(":")[0] for line in str(caught.value).splitlines()[1:]] == ["structure", "optimum"]
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()[1:]] == [
+        "structure",
+        "optimum",
+    ]
 
 
 def test_an_unknown_check_is_refused():

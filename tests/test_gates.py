@@ -1,4 +1,6 @@
-"""Costs that are exact numbers may not grow unnoticed. See benchmarks/gates.py for how to accept a change."""
+"""Costs that are exact numbers may not grow unnoticed. See benchmarks/gates.py for how to accept
+a change.
+"""
 
 import jax
 from jax import random

@@ -1,6 +1,8 @@
-"""Golden trajectories: integers of fixed episodes, equal in any batch, with x64 on or off, and to the committed ones.
+"""Golden trajectories: integers of fixed episodes, equal in any batch, with x64 on or off, and to
+the committed ones.
 
-After a deliberate change of rules or generator, `python -m tests.test_golden --write` renews the committed file.
+After a deliberate change of rules or generator, `python -m tests.test_golden --write` renews the
+committed file.
 """
 
 from __future__ import annotations
@@ -28,21 +30,33 @@ from tests import shapes
 
 FILE = pathlib.Path(__file__).parent / "golden" / "job_shop.json"
 LEGAL_FILE = FILE.with_name("soc_and_memory.json")
-SOURCE = job_shop.sources.uniform(shapes.JOBS, shapes.MACHINES, 0, 12, shapes.OPS, recirculation=True, min_ops=1)
+SOURCE = job_shop.sources.uniform(
+    shapes.JOBS, shapes.MACHINES, 0, 12, shapes.OPS, recirculation=True, min_ops=1
+)
 STEPS = 2 * shapes.JOBS * shapes.OPS
 BATCHES = 1, 7, 512
 # Sub-problems: environment, source, and the number of actions that are drawn.
 FORMS: dict[str, tuple[Environment, Any, int]] = {
     "flexible": (make("FlexibleJobShop-v0"), flexible.sd1(4, 3), 4 * 3),
-    "blocking": (make("BlockingJobShop-v0"), blocking.interrupted(job_shop.uniform(4, 3, 0, 9), (0.0, 0.3)), 4),
+    "blocking": (
+        make("BlockingJobShop-v0"),
+        blocking.interrupted(job_shop.uniform(4, 3, 0, 9), (0.0, 0.3)),
+        4,
+    ),
 }
 # Played by random legal actions to the end; environment and source.
 SHARED = {"communication": "shared_memory", "cap_mode": "socrates"}
 OPEN = {"cap": 6, "steady": False}
 LEGAL_FORMS: dict[str, tuple[Environment, Any]] = {
     "soc_joint": (make("SoC-v0"), soc.streams(num_jobs=4)),
-    "soc_fifo": (make("SoC-v0", view="fifo", **SHARED), soc.streams(num_jobs=4, communication="shared_memory")),
-    "soc_order": (make("SoC-v0", view="order", cap_mode="open"), soc.streams(num_jobs=None, horizon=120, **OPEN)),
+    "soc_fifo": (
+        make("SoC-v0", view="fifo", **SHARED),
+        soc.streams(num_jobs=4, communication="shared_memory"),
+    ),
+    "soc_order": (
+        make("SoC-v0", view="order", cap_mode="open"),
+        soc.streams(num_jobs=None, horizon=120, **OPEN),
+    ),
     "soc_noise": (make("SoC-v0", reward="makespan"), soc.streams(num_jobs=4, noise_std=0.3)),
     "mapping": (make("MemoryMap-v0"), memory.random_programs(12)),
     "allocation": (make("StaticAllocation-v0"), memory.random_lives(12)),
@@ -58,12 +72,16 @@ LEGAL_BATCH = 16
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def play(env: Environment, source: Any, num_actions: int, keys):
-    """Instances, actions and all states of episodes of random jobs, legal or not; each is a function of its key."""
+    """Instances, actions and all states of episodes of random jobs, legal or not; each is a
+    function of its key.
+    """
 
     def episode(key):
         source_key, reset_key, step_key, action_key = jax.random.split(key, 4)
         instance = source(source_key)
-        actions = jax.random.randint(action_key, (STEPS,), -1, num_actions + 1, jnp.int32)  # in `event` with no-ops
+        actions = jax.random.randint(
+            action_key, (STEPS,), -1, num_actions + 1, jnp.int32
+        )  # in `event` with no-ops
 
         def step(state, given):
             after, timestep = env.step(given[0], state, given[1])
@@ -75,7 +93,9 @@ def play(env: Environment, source: Any, num_actions: int, keys):
                 metrics["objective_delta"],
             )
 
-        _, seen = jax.lax.scan(step, env.reset(reset_key, instance)[0], (jax.random.split(step_key, STEPS), actions))
+        _, seen = jax.lax.scan(
+            step, env.reset(reset_key, instance)[0], (jax.random.split(step_key, STEPS), actions)
+        )
         return instance, actions, seen
 
     return jax.vmap(episode)(keys)
@@ -84,8 +104,14 @@ def play(env: Environment, source: Any, num_actions: int, keys):
 @functools.cache
 def digests(name: str, batch: int) -> list[str]:
     """One digest per episode; the episodes of a smaller batch are the first ones of a larger."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(batch, dtype=jnp.uint32))
-    env, source, num_actions = FORMS.get(name) or (make("JobShop-v0", candidates=name), SOURCE, shapes.JOBS)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(
+        jnp.arange(batch, dtype=jnp.uint32)
+    )
+    env, source, num_actions = FORMS.get(name) or (
+        make("JobShop-v0", candidates=name),
+        SOURCE,
+        shapes.JOBS,
+    )
     instance, actions, seen = play(env, source, num_actions, keys)
     if name == "blocking":  # without chances and keys of failures, which show in what happens
         instance = undated(instance)
@@ -97,13 +123,20 @@ def digests(name: str, batch: int) -> list[str]:
 def hashes(leaves: list[np.ndarray]) -> list[str]:
     """One digest for each index of the first axis of the arrays."""
     batch = leaves[0].shape[0]
-    rows = [np.ascontiguousarray(leaf.reshape(batch, -1), leaf.dtype.newbyteorder("<")) for leaf in leaves]
-    return [hashlib.sha256(b"".join(row[i].tobytes() for row in rows)).hexdigest()[:16] for i in range(batch)]
+    rows = [
+        np.ascontiguousarray(leaf.reshape(batch, -1), leaf.dtype.newbyteorder("<"))
+        for leaf in leaves
+    ]
+    return [
+        hashlib.sha256(b"".join(row[i].tobytes() for row in rows)).hexdigest()[:16]
+        for i in range(batch)
+    ]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def play_legal(env: Environment, source: Any, keys):
-    """Of episodes of random legal actions: actions, decisions, objective changes, times, final objective and bound.
+    """Of episodes of random legal actions: actions, decisions, objective changes, times, final
+    objective and bound.
 
     One action in eight is any number, legal or not.
     """
@@ -128,10 +161,17 @@ def play_legal(env: Environment, source: Any, keys):
                 metrics["decision"],
                 metrics["feasible"],
             )
-            return after.replace(instance=None), (action, metrics["objective_delta"], timestep.elapsed, flags)
+            return after.replace(instance=None), (
+                action,
+                metrics["objective_delta"],
+                timestep.elapsed,
+                flags,
+            )
 
         keys = jax.random.split(step_key, env.max_steps(instance))
-        final, seen = jax.lax.scan(step, env.reset(reset_key, instance)[0].replace(instance=None), keys)
+        final, seen = jax.lax.scan(
+            step, env.reset(reset_key, instance)[0].replace(instance=None), keys
+        )
         final = final.replace(instance=instance)
         return seen, env.objective(final), env.lower_bound(instance), env.baseline(instance)
 
@@ -156,7 +196,10 @@ def golden() -> dict[str, dict[str, list[str] | str]]:
     found = {}
     for name in (*CANDIDATES, *FORMS):
         every = digests(name, BATCHES[-1])
-        found[name] = {"first": every[: BATCHES[1]], "all": hashlib.sha256("".join(every).encode()).hexdigest()}
+        found[name] = {
+            "first": every[: BATCHES[1]],
+            "all": hashlib.sha256("".join(every).encode()).hexdigest(),
+        }
     return found
 
 

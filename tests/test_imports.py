@@ -1,4 +1,6 @@
-"""`import jaxsched` is light: what only training, drawing or solving needs is imported when it is used."""
+"""`import jaxsched` is light: what only training, drawing or solving needs is imported when it
+is used.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,27 @@ import sys
 
 import pytest
 
-LAZY = ("flax", "gymnasium", "jraph", "matplotlib", "mctx", "optax", "orbax", "ortools", "rich", "safetensors", "tyro")
+LAZY = (
+    "flax",
+    "gymnasium",
+    "jraph",
+    "matplotlib",
+    "mctx",
+    "optax",
+    "orbax",
+    "ortools",
+    "rich",
+    "safetensors",
+    "tyro",
+)
 
 
 def modules_after(statement: str) -> set[str]:
     """Names in `sys.modules` of a fresh interpreter that ran `statement`."""
     script = f"{statement}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
@@ -35,7 +51,9 @@ def test_import_jaxsched_leaves_out(name: str, after_import: set[str]):
 
 def test_import_starts_no_backend():
     """Devices are chosen after the import, which JAX refuses once a backend is up."""
-    modules_after("import jaxsched, jax\njax.config.update('jax_num_cpu_devices', 2)\nassert jax.device_count() == 2")
+    modules_after(
+        "import jaxsched, jax\njax.config.update('jax_num_cpu_devices', 2)\nassert jax.device_count() == 2"
+    )
 
 
 def test_no_module_starts_a_backend_or_reads_a_variable():

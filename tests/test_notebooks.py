@@ -1,7 +1,8 @@
-"""The notebooks: paired with their sources, committed with their pictures, and running from start to end.
+"""The notebooks: paired with their sources, committed with their pictures, and running from start
+to end.
 
-`python tests/test_notebooks.py [NAME ...]` executes `notebooks/*.py` at full size and writes the `.ipynb` beside each.
-Outputs of cells tagged `timing` depend on the machine and are not committed.
+`python tests/test_notebooks.py [NAME ...]` executes `notebooks/*.py` at full size and writes the
+`.ipynb` beside each. Outputs of cells tagged `timing` depend on the machine and are not committed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
-ONLY_NIGHTLY = {"02_job_shop", "03_soc", "05_flexible_and_blocking"}  # what they call, the tests call too
+ONLY_NIGHTLY = {
+    "02_job_shop",
+    "03_soc",
+    "05_flexible_and_blocking",
+}  # what they call, the tests call too
 MIN_PICTURES = 6
 FOLDERS = "content|home|opt|private|root|tmp|usr|var|work|Users"
 MACHINE_PATH = re.compile(rf"(?<![\w.~])/(?:{FOLDERS})/|site-packages|\b[A-Z]:\\")
@@ -67,13 +72,15 @@ def pictures(notebook: Any) -> list[str]:
     for cell in code_cells(notebook):
         for data in (output.get("data", {}) for output in cell.outputs):
             if "image/png" in data:
-                pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(data["image/png"])), format="png")
+                pixels = matplotlib.image.imread(
+                    io.BytesIO(base64.b64decode(data["image/png"])), format="png"
+                )
                 assert pixels.std() > 0, f"an empty picture: {cell.source}"
                 found.append("png")
             elif "<svg" in data.get("text/html", ""):
-                assert re.search('class="(operation|task|buffer|tensor|block)"', data["text/html"]), (
-                    f"an empty chart: {cell.source}"
-                )
+                assert re.search(
+                    'class="(operation|task|buffer|tensor|block)"', data["text/html"]
+                ), f"an empty chart: {cell.source}"
                 found.append("svg")
     return found
 
@@ -83,7 +90,11 @@ def texts(notebook: Any) -> list[str]:
     found = []
     for output in (output for cell in code_cells(notebook) for output in cell.outputs):
         found.append(output.get("text", ""))
-        found += [str(value) for kind, value in output.get("data", {}).items() if not kind.startswith("image/")]
+        found += [
+            str(value)
+            for kind, value in output.get("data", {}).items()
+            if not kind.startswith("image/")
+        ]
     return found
 
 
@@ -105,10 +116,16 @@ def test_pair(path: pathlib.Path):
 def test_committed_outputs(path: pathlib.Path):
     notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
     cells = code_cells(notebook)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "not executed from start to end"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), (
+        "not executed from start to end"
+    )
     assert not [cell.source for cell in cells if is_timing(cell) and cell.outputs]
-    assert not [output for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
-    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert not [
+        output for cell in cells for output in cell.outputs if output.get("name") == "stderr"
+    ]
+    assert not [
+        output for cell in cells for output in cell.outputs if output.output_type == "error"
+    ]
     assert len(pictures(notebook)) >= MIN_PICTURES
     assert {"png", "svg"} <= set(pictures(notebook))
     assert not [match.group() for text in texts(notebook) if (match := MACHINE_PATH.search(text))]
@@ -117,7 +134,9 @@ def test_committed_outputs(path: pathlib.Path):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=pytest.mark.nightly if path.stem in ONLY_NIGHTLY else (), id=path.stem)
+        pytest.param(
+            path, marks=pytest.mark.nightly if path.stem in ONLY_NIGHTLY else (), id=path.stem
+        )
         for path in SOURCES
     ],
 )
@@ -128,12 +147,16 @@ def test_runs_at_toy_size(path: pathlib.Path, tmp_path: pathlib.Path):
     assert list(tmp_path.iterdir()), "the run was not left in the working folder"
 
 
-@pytest.mark.parametrize("text", ["/home/me/runs/001", "in '/tmp/x/y.py'", "lib/site-packages/jax", r"C:\Users\me"])
+@pytest.mark.parametrize(
+    "text", ["/home/me/runs/001", "in '/tmp/x/y.py'", "lib/site-packages/jax", r"C:\Users\me"]
+)
 def test_a_machine_path_is_found(text: str):
     assert MACHINE_PATH.search(text)
 
 
-@pytest.mark.parametrize("text", ["runs/001", "policy.safetensors", "makespan / baseline", "a/homework/b"])
+@pytest.mark.parametrize(
+    "text", ["runs/001", "policy.safetensors", "makespan / baseline", "a/homework/b"]
+)
 def test_a_relative_path_is_no_machine_path(text: str):
     assert not MACHINE_PATH.search(text)
 

@@ -1,4 +1,6 @@
-"""What problems offer: refused before the work or done, looked up by the instance and under the settings."""
+"""What problems offer: refused before the work or done, looked up by the instance and under the
+settings.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rules_have_one_plan(id: str):
     rules = jaxsched.make(id).rules  # pyright: ignore[reportAttributeAccessIssue]
     for name in ("init", "legal", "apply", "bound", "lower_bound"):
-        wanted = [parameter for parameter in inspect.signature(getattr(Rules, name)).parameters if parameter != "self"]
+        wanted = [
+            parameter
+            for parameter in inspect.signature(getattr(Rules, name)).parameters
+            if parameter != "self"
+        ]
         assert list(inspect.signature(getattr(rules, name)).parameters) == wanted
 
 
@@ -120,11 +126,16 @@ def test_options_are_refused_before_the_work_or_offered(id: str, option: str, no
         ("--out folder.csv", "folder.csv: is a folder"),
         ("--out plan.html --gantt plan.html", "plan.html: --out and --gantt name the same file"),
         ("--start 2026-11-23", "`start`"),
-        ("--read machine_from=1", "unknown reading option of JobShop-v0 'machine_from'; did you mean machines_from"),
+        (
+            "--read machine_from=1",
+            "unknown reading option of JobShop-v0 'machine_from'; did you mean machines_from",
+        ),
         ("--source cap=3", "JobShop-v0 offers no options of its source"),
     ],
 )
-def test_files_that_cannot_be_written_are_refused_before_the_work(options: str, message: str, no_work, capsys):
+def test_files_that_cannot_be_written_are_refused_before_the_work(
+    options: str, message: str, no_work, capsys
+):
     Path("taken.json").write_text("{}")
     Path("file.txt").write_text("")
     Path("folder.csv").mkdir()
@@ -135,7 +146,12 @@ def test_files_that_cannot_be_written_are_refused_before_the_work(options: str, 
 
 
 def test_missing_folders_are_made_and_endings_may_be_capital(capsys):
-    assert cli.main(["solve", "ft06", "--rule", "spt", "--out", "new/plan.CSV", "--gantt", "other/plan.SVG"]) == 0
+    assert (
+        cli.main(
+            ["solve", "ft06", "--rule", "spt", "--out", "new/plan.CSV", "--gantt", "other/plan.SVG"]
+        )
+        == 0
+    )
     assert Path("new/plan.CSV").read_text().startswith("job,step,machine")
     assert Path("other/plan.SVG").read_text().startswith("<svg")
 
@@ -145,7 +161,10 @@ def test_a_result_is_kept_where_its_file_cannot_be_written_any_more(monkeypatch,
         raise OSError("no space left on the disk")
 
     monkeypatch.setattr("jaxsched.cli.solving.save_solution", full)
-    assert cli.main(["solve", "ft06", "--rule", "spt", "--out", "plan.csv", "--gantt", "plan.svg"]) == 2
+    assert (
+        cli.main(["solve", "ft06", "--rule", "spt", "--out", "plan.csv", "--gantt", "plan.svg"])
+        == 2
+    )
     error = capsys.readouterr().err
     assert "plan.csv was not written (no space left on the disk); the solution is kept in " in error
     kept = json.loads(Path(error.rpartition(" kept in ")[2].strip()).read_text())

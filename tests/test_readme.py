@@ -16,11 +16,15 @@ FAMILY_READMES = sorted((ROOT / "jaxsched" / "envs").rglob("README.md"))
 READMES = [ROOT / "README.md", *FAMILY_READMES]
 SHELL = ("bash", "sh", "shell")
 
-each_readme = pytest.mark.parametrize("path", READMES, ids=lambda path: path.relative_to(ROOT).as_posix())
+each_readme = pytest.mark.parametrize(
+    "path", READMES, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 
 
 def blocks(text: str, *languages: str) -> list[tuple[int, str]]:
-    """(line of the first line, code) of every fenced block whose info string is one of `languages`."""
+    """(line of the first line, code) of every fenced block whose info string is one of
+    `languages`.
+    """
     found, language, begin, code = [], None, 0, []
     for number, line in enumerate(text.splitlines(), start=1):
         fence = re.match(r"\s*```(.*)", line)
@@ -37,7 +41,9 @@ def blocks(text: str, *languages: str) -> list[tuple[int, str]]:
 
 
 def commands(code: str) -> Iterator[list[str]]:
-    """Each command of a shell block as words, without prompt, comments and settings such as A=b in front."""
+    """Each command of a shell block as words, without prompt, comments and settings such as A=b
+    in front.
+    """
     for line in code.replace("\\\n", " ").splitlines():
         words = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars=True)
         words.whitespace_split = True
@@ -58,7 +64,9 @@ def make_targets(text: str) -> set[str]:
 
 
 def unknown(text: str, targets: set[str], subcommands: set[str]) -> list[str]:
-    """One line for each `make X` or `jaxsched X` in the shell blocks of `text` that does not exist."""
+    """One line for each `make X` or `jaxsched X` in the shell blocks of `text` that does not
+    exist.
+    """
     found = []
     for line, code in blocks(text, *SHELL):
         for program, *words in commands(code):
@@ -66,18 +74,27 @@ def unknown(text: str, targets: set[str], subcommands: set[str]) -> list[str]:
             named = [word for word in words if not word.startswith("-") and "=" not in word]
             if name == "make":
                 found += [f"line {line}: make {word}" for word in named if word not in targets]
-            elif name == "jaxsched" and words and not words[0].startswith("-") and words[0] not in subcommands:
+            elif (
+                name == "jaxsched"
+                and words
+                and not words[0].startswith("-")
+                and words[0] not in subcommands
+            ):
                 found.append(f"line {line}: jaxsched {words[0]}")
     return found
 
 
 @each_readme
-def test_python_blocks_run(path: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+def test_python_blocks_run(
+    path: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     for line, code in blocks(path.read_text(encoding="utf-8"), "python"):
         # Blank lines in front: a traceback names the line of the README.
-        exec(compile("\n" * (line - 1) + code, path.relative_to(ROOT).as_posix(), "exec"), namespace)
+        exec(
+            compile("\n" * (line - 1) + code, path.relative_to(ROOT).as_posix(), "exec"), namespace
+        )
 
 
 @each_readme
@@ -113,7 +130,12 @@ def test_breaches_are_found():
             "```",
         ]
     )
-    targets = make_targets("VAR := a\nBIN = b\n.PHONY: help\ntrain test: x\n\trecipe: no\n$(BIN)/pip:\n")
+    targets = make_targets(
+        "VAR := a\nBIN = b\n.PHONY: help\ntrain test: x\n\trecipe: no\n$(BIN)/pip:\n"
+    )
     assert targets == {"train", "test"}
-    assert unknown(text, targets, {"train", "evaluate"}) == ["line 2: make tset", "line 2: jaxsched tarin"]
+    assert unknown(text, targets, {"train", "evaluate"}) == [
+        "line 2: make tset",
+        "line 2: jaxsched tarin",
+    ]
     assert blocks(text, "python") == [(10, "make nothing")]

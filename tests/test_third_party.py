@@ -1,4 +1,6 @@
-"""A third party's environment reaches evaluation and the command line by `register(id, make, offer=...)`."""
+"""A third party's environment reaches evaluation and the command line by `register(id, make,
+offer=...)`.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def lower_bound(instance: Tasks, settings: Settings) -> Array:
     return instance.duration.sum(dtype=jnp.int32)
 
 
-RULES = types.SimpleNamespace(init=init, legal=legal, apply=apply, bound=bound, lower_bound=lower_bound)
+RULES = types.SimpleNamespace(
+    init=init, legal=legal, apply=apply, bound=bound, lower_bound=lower_bound
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +85,9 @@ class OneMachine(RulesEnvironment):
     family: ClassVar[str] = "one_machine"
     rules: ClassVar = RULES
     complete: ClassVar[bool] = True
-    heuristics: ClassVar = types.MappingProxyType({"shortest": lambda state: -state.instance.duration})
+    heuristics: ClassVar = types.MappingProxyType(
+        {"shortest": lambda state: -state.instance.duration}
+    )
     default_source: ClassVar = staticmethod(lambda key: load(None, "three", {}).instance)
 
     def max_steps(self, instance):
@@ -89,12 +95,26 @@ class OneMachine(RulesEnvironment):
 
     def observe(self, state):
         n = state.left.shape[0]
-        none, features = jnp.zeros((0,), jnp.int32), state.instance.duration[:, None].astype(jnp.float32)
+        none, features = (
+            jnp.zeros((0,), jnp.int32),
+            state.instance.duration[:, None].astype(jnp.float32),
+        )
         zeros = jnp.zeros((n,), jnp.int32)
-        graph = jraph.GraphsTuple(features, features[:0], none, none, None, jnp.array([n]), jnp.array([0]))
+        graph = jraph.GraphsTuple(
+            features, features[:0], none, none, None, jnp.array([n]), jnp.array([0])
+        )
         ids = jnp.arange(n, dtype=jnp.int32)
         return GraphObservation(
-            graph, state.instance.mask, zeros, none.astype(bool), none, ids, zeros, zeros, features, state.left
+            graph,
+            state.instance.mask,
+            zeros,
+            none.astype(bool),
+            none,
+            ids,
+            zeros,
+            zeros,
+            features,
+            state.left,
         )
 
     def clock(self, state):
@@ -117,7 +137,9 @@ def load(env, name, options):
 
 
 def exact(env, instance, /, *, time_limit, hint=None, num_workers=None, seed=0):
-    orders = itertools.permutations(np.asarray(instance.duration)[np.asarray(instance.mask)].tolist())
+    orders = itertools.permutations(
+        np.asarray(instance.duration)[np.asarray(instance.mask)].tolist()
+    )
     best = min(sum(itertools.accumulate(order)) for order in orders)
     return Result({"total": best}, best, best, True, "every order", 0.0)
 

@@ -1,6 +1,8 @@
-"""The command line. Each command is a function: its arguments are the options, its docstring the help.
+"""The command line. Each command is a function: its arguments are the options, its docstring the
+help.
 
-Nothing heavy is imported here, so that `--help` answers at once: JAX comes with the first command that needs it.
+Nothing heavy is imported here, so that `--help` answers at once: JAX comes with the first command
+that needs it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 done, 2 the user's error, told in one line on stderr."""
+    """Run a command; returns the exit status: 0 done, 2 the user's error, told in one line on
+    stderr.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or bool(os.environ.get("JAXSCHED_DEBUG"))
     try:
@@ -67,12 +71,18 @@ def _run(arguments: list[str]) -> int:
     except ImportError:
         raise ImportError(f"the command line needs tyro: {pip_line('train')}") from None
     rest = _known_options(name, command, rest)
-    return tyro.cli(command, prog=f"jaxsched {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,)) or 0
+    return (
+        tyro.cli(
+            command, prog=f"jaxsched {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+        or 0
+    )
 
 
 def _overview() -> str:
     lines = [
-        f"  {name:<9} {(inspect.getdoc(command) or '').partition(chr(10))[0]}" for name, command in COMMANDS.items()
+        f"  {name:<9} {(inspect.getdoc(command) or '').partition(chr(10))[0]}"
+        for name, command in COMMANDS.items()
     ]
     return "\n".join(
         [
@@ -89,7 +99,9 @@ def _overview() -> str:
 
 def _known_options(name: str, command: Callable[..., Any], arguments: list[str]) -> list[str]:
     """Refuse options that the command has not; for `train` they are fields of the configuration."""
-    known = {option.replace("_", "-") for option in inspect.signature(command).parameters} | {"help"}
+    known = {option.replace("_", "-") for option in inspect.signature(command).parameters} | {
+        "help"
+    }
     kept: list[str] = []
     changes: list[str] = []
     into = kept
@@ -114,7 +126,9 @@ def _known_options(name: str, command: Callable[..., Any], arguments: list[str])
 
 
 def _is_users(error: Exception) -> bool:
-    """Whether the message says all that the user needs: unknown names, bad input, files, missing extras."""
+    """Whether the message says all that the user needs: unknown names, bad input, files, missing
+    extras.
+    """
     from jaxsched.host.errors import UnknownNameError
 
     return isinstance(error, UnknownNameError | ValueError | OSError | ImportError)
@@ -122,7 +136,10 @@ def _is_users(error: Exception) -> bool:
 
 def _message(error: Exception) -> str:
     """The error in one line, with the pip line for what an extra would bring."""
-    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
+    text = (
+        "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        or type(error).__name__
+    )
     if isinstance(error, ModuleNotFoundError) and error.name:
         for extra, modules in EXTRAS.items():
             if error.name.partition(".")[0] in modules:

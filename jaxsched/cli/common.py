@@ -1,4 +1,6 @@
-"""What several commands share: names of the user's made into environments, instances and policies."""
+"""What several commands share: names of the user's made into environments, instances and
+policies.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ def load(
 ) -> Loaded:
     """The named instance or file, with the names of its parts where the file has any.
 
-    `read` are NAME=VALUE options of the reader, `start` is the one of that name, and `source` are those
-    of the generator of `generated-N`.
+    `read` are NAME=VALUE options of the reader, `start` is the one of that name, and `source` are
+    those of the generator of `generated-N`.
     """
     from jaxsched.evaluation import load_one
 
@@ -43,7 +45,9 @@ def load(
 
 
 def make_source(env: Environment, options: Sequence[str]) -> Source | None:
-    """The problem's generator of instances with NAME=VALUE options; None where there are no options."""
+    """The problem's generator of instances with NAME=VALUE options; None where there are no
+    options.
+    """
     from jaxsched.envs.registry import offer
 
     if not options:
@@ -57,7 +61,9 @@ def make_source(env: Environment, options: Sequence[str]) -> Source | None:
 def make_environment(
     env: str, settings: Sequence[str], objective: str | None = None, *, plays_rule: bool = False
 ) -> Environment:
-    """The environment with NAME=VALUE settings; where none are given, rules get those of the comparison."""
+    """The environment with NAME=VALUE settings; where none are given, rules get those of the
+    comparison.
+    """
     from jaxsched.envs.registry import make, offer
 
     values = {name: value_of(text) for name, text in map(pair, settings)}
@@ -105,7 +111,9 @@ def play(
         make, params = evaluation.randomised_rule(env, str(rule)), temperature
     else:
         make = str(rule)
-    return evaluation.evaluate(env, instances, make, params=params, samples=samples, seed=seed, label=label)
+    return evaluation.evaluate(
+        env, instances, make, params=params, samples=samples, seed=seed, label=label
+    )
 
 
 def lookup(what: str, name: str, known: Mapping[str, Any]) -> Any:

@@ -14,7 +14,9 @@ from jaxsched.cli.outputs import check_writable
 
 
 def list_names() -> None:
-    """List environments with their rules, training presets and named instances, and what each offers."""
+    """List environments with their rules, training presets and named instances, and what each
+    offers.
+    """
     from jaxsched.core.offer import Offer
     from jaxsched.envs.registry import list_envs, make, offer
     from jaxsched.evaluation.report import plain_table
@@ -36,7 +38,10 @@ def list_names() -> None:
         if policies := shipped_policies(env):
             print(f"  policies: {', '.join(policies)}")
     entries = [field.name for field in dataclasses.fields(Offer)]
-    body = [[entry, *("x" if entry in each.offers() else "" for each in offers.values())] for entry in entries]
+    body = [
+        [entry, *("x" if entry in each.offers() else "" for each in offers.values())]
+        for entry in entries
+    ]
     print()
     print(plain_table("what each problem offers", ["", *offers], body))
 
@@ -55,18 +60,26 @@ def doctor() -> int:
         print(f"{package:<9} {version}")
     for device in jax.devices():
         memory = (device.memory_stats() or {}).get("bytes_limit")
-        print(f"device    {device} ({device.device_kind}{f', {memory / 2**30:.1f} GiB' if memory else ''})")
+        print(
+            f"device    {device} ({device.device_kind}{f', {memory / 2**30:.1f} GiB' if memory else ''})"
+        )
     with contextlib.suppress(AttributeError, ValueError, OSError):  # not on every system
-        print(f"memory    {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB")
+        print(
+            f"memory    {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+        )
     print(f"cpus      {os.cpu_count()}")
     x64: bool = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     cache: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     print(f"x64       {'on' if x64 else 'off'}")
     print(f"cache     {cache or 'off: JAX_COMPILATION_CACHE_DIR=FOLDER keeps compiled programs'}")
-    print(f"data      {os.environ.get('JAXSCHED_DATA') or 'JAXSCHED_DATA is not set: packaged instances only'}")
+    print(
+        f"data      {os.environ.get('JAXSCHED_DATA') or 'JAXSCHED_DATA is not set: packaged instances only'}"
+    )
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if find_spec(name) is None]
-        print(f"{extra:<9} {f'without {join_names(missing)}: {pip_line(extra)}' if missing else 'installed'}")
+        print(
+            f"{extra:<9} {f'without {join_names(missing)}: {pip_line(extra)}' if missing else 'installed'}"
+        )
 
     healthy = True
     for name in list_envs():
@@ -93,7 +106,8 @@ def bench(
     out: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Measure reset, step and observe on this device: random play on instances of the environment's own source.
+    """Measure reset, step and observe on this device: random play on instances of the environment's
+    own source.
 
     Args:
         env: Environment id.
@@ -121,9 +135,15 @@ def bench(
     ]
     print_table(f"{env}, batch {batch}", titles, body)
     if out is not None:
-        data = {"header": header(), "environment": describe(environment), "batch": batch, "seed": seed}
+        data = {
+            "header": header(),
+            "environment": describe(environment),
+            "batch": batch,
+            "seed": seed,
+        }
         write_text(
             out,
-            json.dumps(data | {"results": [dataclasses.asdict(r) for r in results]}, indent=1) + "\n",
+            json.dumps(data | {"results": [dataclasses.asdict(r) for r in results]}, indent=1)
+            + "\n",
             overwrite=force,
         )

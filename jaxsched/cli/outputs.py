@@ -1,4 +1,6 @@
-"""Files that a command writes: refused before the work where they cannot be written, and never lost after it."""
+"""Files that a command writes: refused before the work where they cannot be written, and never
+lost after it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def check_writable(path: Path | None, force: bool) -> None:
-    """Make the folder of a file that will be written; `OSError` where it cannot be or the file is in the way."""
+    """Make the folder of a file that will be written; `OSError` where it cannot be or the file
+    is in the way.
+    """
     from jaxsched.evaluation.report import refuse_existing
 
     if path is None:
@@ -43,7 +47,9 @@ def check_chart(env: Environment, path: Path | None, force: bool) -> None:
 
 
 def check_table(env: Environment, path: Path | None, force: bool) -> None:
-    """Refuse a solution file that the problem cannot write: .json always can be, .csv where it is offered."""
+    """Refuse a solution file that the problem cannot write: .json always can be, .csv where it
+    is offered.
+    """
     from jaxsched.envs.registry import offer
 
     if path is None:
@@ -56,17 +62,23 @@ def check_table(env: Environment, path: Path | None, force: bool) -> None:
     check_writable(path, force)
 
 
-def save_chart(env: Environment, loaded: Loaded, solution: Any, path: Path, title: str, force: bool) -> None:
+def save_chart(
+    env: Environment, loaded: Loaded, solution: Any, path: Path, title: str, force: bool
+) -> None:
     """The solution as an .svg, .html, .png or .pdf file; `check_chart` comes before the work."""
     from jaxsched.envs.registry import offer
 
     picture = offer(env).picture
     assert picture is not None
-    picture(env, loaded.instance, solution, names=loaded.names, title=title).save(path, overwrite=force)
+    picture(env, loaded.instance, solution, names=loaded.names, title=title).save(
+        path, overwrite=force
+    )
 
 
 def save_solution(env: Environment, loaded: Loaded, row: Row, path: Path, force: bool) -> None:
-    """The solution as a table, or with all figures of its row as .json; `check_table` comes before the work."""
+    """The solution as a table, or with all figures of its row as .json; `check_table` comes
+    before the work.
+    """
     from jaxsched.envs.registry import offer
     from jaxsched.evaluation.report import write_text
 
@@ -80,7 +92,9 @@ def save_solution(env: Environment, loaded: Loaded, row: Row, path: Path, force:
 
 
 def save_all(row: Row, writes: Mapping[Path, Callable[[], None]]) -> None:
-    """Write every file; where one fails, the others are written all the same, and the row is kept in another place."""
+    """Write every file; where one fails, the others are written all the same, and the row is
+    kept in another place.
+    """
     faults = []
     for path, write in writes.items():
         try:
@@ -90,10 +104,14 @@ def save_all(row: Row, writes: Mapping[Path, Callable[[], None]]) -> None:
     if not faults:
         return
     data = row.to_dict() | {"solution": plain_data(row.solution)}
-    with tempfile.NamedTemporaryFile("w", prefix="jaxsched-", suffix=".json", delete=False, encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="jaxsched-", suffix=".json", delete=False, encoding="utf-8"
+    ) as file:
         json.dump(data, file)
     path, error = faults[0]
-    raise OSError(f"{path} was not written ({error}); the solution is kept in {file.name}") from error
+    raise OSError(
+        f"{path} was not written ({error}); the solution is kept in {file.name}"
+    ) from error
 
 
 def plain_data(value: Any) -> Any:
@@ -101,7 +119,10 @@ def plain_data(value: Any) -> Any:
     import numpy as np
 
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain_data(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(key): plain_data(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):

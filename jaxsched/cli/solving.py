@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from jaxsched.cli.common import load, make_environment, make_source, play
-from jaxsched.cli.outputs import check_chart, check_table, check_writable, save_all, save_chart, save_solution
+from jaxsched.cli.outputs import (
+    check_chart,
+    check_table,
+    check_writable,
+    save_all,
+    save_chart,
+    save_solution,
+)
 
 
 def evaluate(
@@ -24,30 +31,32 @@ def evaluate(
     out: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Score a policy or a rule on instances against the best known bounds; every solution is validated.
+    """Score a policy or a rule on instances against the best known bounds; every solution is
+    validated.
 
     Args:
-        instances: Names, ranges, families and paths, separated by commas: ft06,ta01-ta10,la,shop.txt; or
+        instances: Names, ranges, families and paths, separated by commas:
+        ft06,ta01-ta10,la,shop.txt; or
             generated:200, so many of the environment's source.
-        policy: Folder of a run, its policy.safetensors, or the name of a policy that comes with the package.
-        rule: Priority rule by name.
-        samples: Keep the best of so many episodes.
-        temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise 1 for a policy
+        policy: Folder of a run, its policy.safetensors, or the name of a policy that comes with the
+        package. rule: Priority rule by name. samples: Keep the best of so many episodes.
+        temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise
+        1 for a policy
             and 0.3 for a rule.
-        env: Environment id.
-        objective: What to minimise, where the environment has a choice.
-        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
-        source: Options of the source of generated instances, NAME=VALUE.
-        seed: Seed of the sampling.
-        out: Write the results to this JSON file.
-        force: Overwrite it where it exists.
+        env: Environment id. objective: What to minimise, where the environment has a choice.
+        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are
+        compared under. source: Options of the source of generated instances, NAME=VALUE. seed: Seed
+        of the sampling. out: Write the results to this JSON file. force: Overwrite it where it
+        exists.
     """
     from jaxsched import evaluation
     from jaxsched.evaluation.report import instance_table, print_table
 
     check_writable(out, force)
     environment = make_environment(env, settings, objective, plays_rule=rule is not None)
-    loaded, _ = evaluation.load_groups(environment, [instances], seed, source=make_source(environment, source))
+    loaded, _ = evaluation.load_groups(
+        environment, [instances], seed, source=make_source(environment, source)
+    )
     report = play(environment, loaded, policy, rule, samples, temperature, seed)
     print_table(f"{report.label} on {instances}", *instance_table(report))
     if out is not None:
@@ -81,26 +90,20 @@ def solve(
     """Solve one instance exactly, by a rule or by a policy; print objective, bound and gap.
 
     Args:
-        instance: Name or file, for a shop also its orders as a .csv; or generated-0, -1, ... of the source.
-        method: How. Default: by the policy or the rule where one is given, otherwise exactly.
-        rule: Priority rule by name.
-        policy: Folder of a run, or its policy.safetensors.
-        samples: Keep the best of so many episodes of the rule or policy.
-        temperature: Of their sampling, as in `jaxsched evaluate`.
-        time_limit: Seconds for the exact solver, its start and its model included.
-        num_workers: Threads of the exact solver. Default: all cores.
-        polish: Improve the schedule of the rule or policy with the exact solver.
-        explain: Say what binds the schedule: machine, job or chain.
-        env: Environment id.
-        objective: What to minimise, where the environment has a choice.
-        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
-        start: Start of planning, for a table of orders: a date such as 2026-11-23T08:00.
-        read: Options of the reader of a file, NAME=VALUE.
-        source: Options of the source of generated instances, NAME=VALUE.
-        seed: Seed of the sampling or the solver.
-        out: Write the solution to this .csv file, or with all figures to this .json file.
-        gantt: Draw it into this .svg, .png, .pdf or .html file.
-        force: Overwrite files that exist.
+        instance: Name or file, for a shop also its orders as a .csv; or generated-0, -1, ... of the
+        source. method: How. Default: by the policy or the rule where one is given, otherwise
+        exactly. rule: Priority rule by name. policy: Folder of a run, or its policy.safetensors.
+        samples: Keep the best of so many episodes of the rule or policy. temperature: Of their
+        sampling, as in `jaxsched evaluate`. time_limit: Seconds for the exact solver, its start and
+        its model included. num_workers: Threads of the exact solver. Default: all cores. polish:
+        Improve the schedule of the rule or policy with the exact solver. explain: Say what binds
+        the schedule: machine, job or chain. env: Environment id. objective: What to minimise, where
+        the environment has a choice. settings: Settings of the environment, NAME=VALUE. Default for
+        rules: those they are compared under. start: Start of planning, for a table of orders: a
+        date such as 2026-11-23T08:00. read: Options of the reader of a file, NAME=VALUE. source:
+        Options of the source of generated instances, NAME=VALUE. seed: Seed of the sampling or the
+        solver. out: Write the solution to this .csv file, or with all figures to this .json file.
+        gantt: Draw it into this .svg, .png, .pdf or .html file. force: Overwrite files that exist.
     """
     import dataclasses
 
@@ -136,9 +139,17 @@ def solve(
             print(f"{report.label}: {first.objective * loaded.unit} in {first.seconds:.2f} s")
             hints = {instance: first.solution}
             label = f"{report.label}, polished"
-            row = evaluation.evaluate_exact(environment, problem, hints=hints, label=label, **exactly)[instance]
-            proof = row.method.removeprefix("hint")  # who proved that the hint is optimal, if anybody did
-            found = f"{first.policy}{proof}" if row.method.startswith("hint") else f"{label} by {row.method}"
+            row = evaluation.evaluate_exact(
+                environment, problem, hints=hints, label=label, **exactly
+            )[instance]
+            proof = row.method.removeprefix(
+                "hint"
+            )  # who proved that the hint is optimal, if anybody did
+            found = (
+                f"{first.policy}{proof}"
+                if row.method.startswith("hint")
+                else f"{label} by {row.method}"
+            )
             row = dataclasses.replace(row, method=found)
     reference = row.upper_bound or row.lower_bound
     gap = 100 * (row.objective / reference - 1) if reference else 0.0
@@ -197,9 +208,15 @@ def import_file(
         raise FileNotFoundError(f"{file}: no such file")
     loaded = load(environment, str(file), read=read, start=start)
     lines, faults = offered.summary(environment, loaded.instance, loaded.names)
-    print("\n".join([f"{file}: {lines[0]}", *lines[1:], *(f"cannot be met: {fault}" for fault in faults)]))
+    print(
+        "\n".join(
+            [f"{file}: {lines[0]}", *lines[1:], *(f"cannot be met: {fault}" for fault in faults)]
+        )
+    )
     if out is not None and offered.write_instance is not None:
-        offered.write_instance(environment, loaded.instance, out, names=loaded.names, overwrite=force)
+        offered.write_instance(
+            environment, loaded.instance, out, names=loaded.names, overwrite=force
+        )
         print(f"written: {out}")
     return 1 if check and faults else 0
 
@@ -224,19 +241,14 @@ def draw(
     """Draw the solution of a rule or a policy as SVG, PNG, PDF or HTML.
 
     Args:
-        instance: Name or file.
-        rule: Priority rule by name.
-        policy: Folder of a run, or its policy.safetensors.
-        samples: Keep the best of so many episodes.
-        temperature: Of the sampling, as in `jaxsched evaluate`.
-        env: Environment id.
-        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are compared under.
-        start: Start of planning, for a table of orders: a date such as 2026-11-23T08:00.
-        read: Options of the reader of a file, NAME=VALUE.
-        source: Options of the source of generated instances, NAME=VALUE.
-        seed: Seed of the sampling.
-        out: The .svg, .png, .pdf or .html file. Default: the name of the instance with .svg.
-        force: Overwrite it where it exists.
+        instance: Name or file. rule: Priority rule by name. policy: Folder of a run, or its
+        policy.safetensors. samples: Keep the best of so many episodes. temperature: Of the
+        sampling, as in `jaxsched evaluate`. env: Environment id. settings: Settings of the
+        environment, NAME=VALUE. Default for rules: those they are compared under. start: Start of
+        planning, for a table of orders: a date such as 2026-11-23T08:00. read: Options of the
+        reader of a file, NAME=VALUE. source: Options of the source of generated instances,
+        NAME=VALUE. seed: Seed of the sampling. out: The .svg, .png, .pdf or .html file. Default:
+        the name of the instance with .svg. force: Overwrite it where it exists.
     """
     path = out or Path(f"{Path(instance).stem}.svg")
     if policy is None and rule is None:

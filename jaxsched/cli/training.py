@@ -34,29 +34,26 @@ def train(
     draw: str | None = None,
     options: bool = False,
 ) -> None:
-    """Train a policy, compare it with rules and an exact solver, draw a schedule. Without arguments: the main job.
+    """Train a policy, compare it with rules and an exact solver, draw a schedule. Without
+    arguments: the main job.
 
-    Every field of the training configuration is an option too, such as --num-updates 100, --learning-rate 3e-4 or
-    --network.width 128; --options lists them. The folder of the run gets config.json, log.jsonl, curve.png,
-    checkpoints, policy.safetensors, results.json and the chart.
+    Every field of the training configuration is an option too, such as --num-updates 100,
+    --learning-rate 3e-4 or --network.width 128; --options lists them. The folder of the run gets
+    config.json, log.jsonl, curve.png, checkpoints, policy.safetensors, results.json and the chart.
 
     Args:
-        env: Environment id; `jaxsched list` shows them.
-        preset: Training settings of the environment, by name.
-        config: Changes to them, NAME=VALUE; `--NAME VALUE` does the same.
-        seed: Seed of the run.
-        num_seeds: Train so many seeds side by side, from `seed` on.
-        start_from: Begin with the policy of this run folder, or a policy.safetensors, instead of a random one.
-        out: New folder of the run. Default: the next number in runs/.
-        resume: Go on with the run in this folder, with the settings it was started with.
-        evaluate_every: Updates between evaluations for the learning curve; 0 for none.
-        evaluate_on: Instances of these evaluations.
-        compare: Groups of instances to compare on at the end; `--compare` alone for no comparison.
-        samples: Episodes of the methods that keep the best of many.
-        time_limit: Seconds per instance for the exact solver; 0 leaves it out.
-        num_workers: Threads of the exact solver.
-        draw: Compared instance whose best schedule by the policy is drawn.
-        options: List the options of the training configuration and stop.
+        env: Environment id; `jaxsched list` shows them. preset: Training settings of the
+        environment, by name. config: Changes to them, NAME=VALUE; `--NAME VALUE` does the same.
+        seed: Seed of the run. num_seeds: Train so many seeds side by side, from `seed` on.
+        start_from: Begin with the policy of this run folder, or a policy.safetensors, instead of a
+        random one. out: New folder of the run. Default: the next number in runs/. resume: Go on
+        with the run in this folder, with the settings it was started with. evaluate_every: Updates
+        between evaluations for the learning curve; 0 for none. evaluate_on: Instances of these
+        evaluations. compare: Groups of instances to compare on at the end; `--compare` alone for no
+        comparison. samples: Episodes of the methods that keep the best of many. time_limit: Seconds
+        per instance for the exact solver; 0 leaves it out. num_workers: Threads of the exact
+        solver. draw: Compared instance whose best schedule by the policy is drawn. options: List
+        the options of the training configuration and stop.
     """
     import jax
 
@@ -75,7 +72,9 @@ def train(
         saved = _read_json(resume / "command.json")
         # A configuration given again is compared with the saved one by `training.train`.
         command = saved | {"config": [*saved["config"], *config]}
-        env, preset, seed, num_seeds = (command[name] for name in ("env", "preset", "seed", "num_seeds"))
+        env, preset, seed, num_seeds = (
+            command[name] for name in ("env", "preset", "seed", "num_seeds")
+        )
     start = command.get("start_from")
     settings = lookup("preset", preset, offer(make(env)).presets)
     environment = make(env, **settings.settings)
@@ -89,7 +88,9 @@ def train(
     offered = offer(environment)
     shown = offered.comparison(environment) if offered.comparison else None
     groups = compare if compare is not None else shown.groups if shown else ()
-    instances, members = evaluation.load_groups(environment, groups)  # a misspelt name fails before the training
+    instances, members = evaluation.load_groups(
+        environment, groups
+    )  # a misspelt name fails before the training
     if draw is not None and draw not in instances:
         raise ValueError(f"--draw {draw}: not among the compared instances")
     track = evaluate_on or (shown.track if shown else "")
@@ -123,17 +124,27 @@ def train(
 
     entries = []
     for i in range(num_seeds):
-        params = state.params if num_seeds == 1 else jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
+        params = (
+            state.params
+            if num_seeds == 1
+            else jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
+        )
         label = "policy" if num_seeds == 1 else f"policy of seed {seed + i}"
-        entries += evaluation.policy_entries(environment, apply, params, samples=samples, seed=seed, label=label)
+        entries += evaluation.policy_entries(
+            environment, apply, params, samples=samples, seed=seed, label=label
+        )
     if shown:
         rule_env = make(env, **{**settings.settings, **shown.rule_settings})
         entries += evaluation.rule_entries(rule_env, shown.rules)
         rule = shown.randomised_rule
-        entries.append(evaluation.randomised_entry(rule_env, rule, settings.source, samples=samples, seed=seed))
+        entries.append(
+            evaluation.randomised_entry(rule_env, rule, settings.source, samples=samples, seed=seed)
+        )
     if time_limit and offered.exact is not None:
         if is_installed("solvers"):
-            entries.append(evaluation.exact_entry(environment, time_limit=time_limit, num_workers=num_workers))
+            entries.append(
+                evaluation.exact_entry(environment, time_limit=time_limit, num_workers=num_workers)
+            )
         else:
             print(f"the exact solver is left out; it needs: {pip_line('solvers')}")
     reports = evaluation.comparison(instances, entries, members)
@@ -143,7 +154,9 @@ def train(
     name = draw or (shown.draw if shown and shown.draw in instances else next(iter(instances)))
     row = min((report[name] for report in reports[: 2 * num_seeds]), key=lambda row: row.objective)
     if offered.picture is not None:
-        picture = offered.picture(environment, instances[name], row.solution, title=f"{name}, {row.policy}")
+        picture = offered.picture(
+            environment, instances[name], row.solution, title=f"{name}, {row.policy}"
+        )
         for suffix in (".svg", ".png"):
             if suffix == ".png" and not is_installed("viz"):
                 print(f"no picture as PNG; it needs: {pip_line('viz')}")
@@ -161,7 +174,10 @@ def _fields(config: TrainConfig) -> dict[str, Any]:
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             values.update(
-                {f"{field.name}.{inner.name}": getattr(value, inner.name) for inner in dataclasses.fields(value)}
+                {
+                    f"{field.name}.{inner.name}": getattr(value, inner.name)
+                    for inner in dataclasses.fields(value)
+                }
             )
         else:
             values[field.name] = value

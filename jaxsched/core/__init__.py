@@ -1,4 +1,6 @@
-"""Shared vocabulary: protocol, graph observation, padding, sources, rollout, wrappers. Knows no family."""
+"""Shared vocabulary: protocol, graph observation, padding, sources, rollout, wrappers. Knows no
+family.
+"""
 
 from jaxsched.core.arrays import lookup, put, put_add, take, take_column
 from jaxsched.core.environment import Environment, Policy, Scores, Source, TimeStep
@@ -6,7 +8,15 @@ from jaxsched.core.graph import GraphObservation
 from jaxsched.core.offer import Comparison, Loaded, Offer, Preset, Summary
 from jaxsched.core.padding import bucket, pad_stack, pad_to, unstack
 from jaxsched.core.result import Bounds, Result
-from jaxsched.core.rollout import Rollout, greedy, masked_argmax, randomised, replay, rollout, unroll
+from jaxsched.core.rollout import (
+    Rollout,
+    greedy,
+    masked_argmax,
+    randomised,
+    replay,
+    rollout,
+    unroll,
+)
 from jaxsched.core.rules import Rules, RulesEnvironment
 from jaxsched.core.settings import Settings
 from jaxsched.core.sources import Mixture, Pool

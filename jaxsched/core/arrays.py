@@ -1,11 +1,12 @@
 """Indexed reads and writes of the hot path, in the form that is fast where the program runs.
 
-On a CPU gather and scatter win; on GPU and TPU the masked form compiles to fewer fused kernels and no copies.
-`jax.lax.platform_dependent` picks the form when a program is lowered, so nothing is decided by a global and an
-ahead-of-time compilation for another device gets that device's form. Both give equal results.
+On a CPU gather and scatter win; on GPU and TPU the masked form compiles to fewer fused kernels and
+no copies. `jax.lax.platform_dependent` picks the form when a program is lowered, so nothing is
+decided by a global and an ahead-of-time compilation for another device gets that device's form.
+Both give equal results.
 
-An index out of range reads 0 and writes nothing, which is how illegal actions become no-ops. Negative indices are
-the caller's error: JAX wraps them.
+An index out of range reads 0 and writes nothing, which is how illegal actions become no-ops.
+Negative indices are the caller's error: JAX wraps them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def integer_scalar(value: Any, what: str) -> Array:
 
 def _hit(array: Array, index: tuple) -> Array:
     """bool like array: true at `index`."""
-    return jnp.stack([lax.broadcasted_iota(jnp.int32, array.shape, axis) == i for axis, i in enumerate(index)]).all(0)
+    return jnp.stack(
+        [lax.broadcasted_iota(jnp.int32, array.shape, axis) == i for axis, i in enumerate(index)]
+    ).all(0)
 
 
 def _masked_take(array: Array, index: tuple) -> Array:
@@ -57,7 +60,9 @@ def _masked_take(array: Array, index: tuple) -> Array:
 
 
 def take(array: Array, *index) -> Array:
-    """`array[index]` for scalar indices, one per axis; 0 when out of range. Integers and booleans only."""
+    """`array[index]` for scalar indices, one per axis; 0 when out of range. Integers and
+    booleans only.
+    """
     if array.dtype == jnp.bool_:
         return take(array.astype(jnp.int32), *index) > 0
     return lax.platform_dependent(
@@ -69,7 +74,9 @@ def take(array: Array, *index) -> Array:
 
 
 def put(array: Array, value, *index) -> Array:
-    """A copy of `array` with `array[index] = value` for scalar indices; unchanged when out of range."""
+    """A copy of `array` with `array[index] = value` for scalar indices; unchanged when out of
+    range.
+    """
     value = jnp.asarray(value, array.dtype)
     return lax.platform_dependent(
         array,
@@ -81,7 +88,9 @@ def put(array: Array, value, *index) -> Array:
 
 
 def put_add(array: Array, value, *index) -> Array:
-    """A copy of `array` with `array[index] += value` for scalar indices; unchanged when out of range."""
+    """A copy of `array` with `array[index] += value` for scalar indices; unchanged when out of
+    range.
+    """
     value = jnp.asarray(value, array.dtype)
     return lax.platform_dependent(
         array,
@@ -101,7 +110,10 @@ def _masked_lookup(table: Array, ids: Array) -> Array:
 def lookup(table: Array, ids: Array) -> Array:
     """`table[ids]` for a table [M, ...] and ids i32[J]; 0 where out of range."""
     return lax.platform_dependent(
-        table, ids, cpu=lambda t, i: jnp.asarray(t).at[i].get(mode="fill", fill_value=0), default=_masked_lookup
+        table,
+        ids,
+        cpu=lambda t, i: jnp.asarray(t).at[i].get(mode="fill", fill_value=0),
+        default=_masked_lookup,
     )
 
 
@@ -111,11 +123,17 @@ def _masked_column(table: Array, column: Array) -> Array:
 
 
 def take_column(table: Array, column: Array) -> Array:
-    """`table[j, column[j]]` for every row j of a table [J, K]; 0 where out of range. Returns [J]."""
+    """`table[j, column[j]]` for every row j of a table [J, K]; 0 where out of range. Returns
+    [J].
+    """
     return lax.platform_dependent(
         table,
         column,
-        cpu=lambda t, c: jnp.asarray(t).at[jnp.arange(t.shape[0], dtype=c.dtype), c].get(mode="fill", fill_value=0),
+        cpu=lambda t, c: (
+            jnp.asarray(t)
+            .at[jnp.arange(t.shape[0], dtype=c.dtype), c]
+            .get(mode="fill", fill_value=0)
+        ),
         default=_masked_column,
     )
 
@@ -131,12 +149,16 @@ def take_row(table: Array, row: Array) -> Array:
         table,
         row,
         cpu=lambda t, i: jnp.asarray(t).at[i].get(mode="fill", fill_value=0),
-        default=lambda t, i: jnp.where(_hit_row(t, i), t, jnp.zeros((), t.dtype)).sum(0, dtype=t.dtype),
+        default=lambda t, i: jnp.where(_hit_row(t, i), t, jnp.zeros((), t.dtype)).sum(
+            0, dtype=t.dtype
+        ),
     )
 
 
 def put_row(table: Array, values: Array, row: Array) -> Array:
-    """A copy of `table` [M, N] with `table[row] = values` for a scalar row; unchanged when out of range."""
+    """A copy of `table` [M, N] with `table[row] = values` for a scalar row; unchanged when out
+    of range.
+    """
     return lax.platform_dependent(
         table,
         row,
@@ -152,7 +174,9 @@ def _hit_row(table: Array, row: Array) -> Array:
 
 
 def cumulate(values: Array) -> Array:
-    """Running sums of `values` i32[N], each entry included; pairwise in one kernel where that is faster."""
+    """Running sums of `values` i32[N], each entry included; pairwise in one kernel where that is
+    faster.
+    """
     index = jnp.arange(values.shape[0], dtype=jnp.int32)
     return lax.platform_dependent(
         values,
@@ -162,7 +186,9 @@ def cumulate(values: Array) -> Array:
 
 
 def segment_sum(values: Array, ids: Array, num: int) -> Array:
-    """Sums of `values` per id: [num]; dtype kept. A scatter on every backend (used at reset only)."""
+    """Sums of `values` per id: [num]; dtype kept. A scatter on every backend (used at reset
+    only).
+    """
     return jax.ops.segment_sum(values, ids, num_segments=num)
 
 
@@ -171,10 +197,11 @@ _COMBINE = {SUM: jnp.add, MAX: jnp.maximum, MIN: jnp.minimum}
 
 
 def reduce_together(parts: Sequence[tuple[str, Array]], axis: int) -> list[Array]:
-    """`[array.sum(axis), other.max(axis), ...]` for pairs of `SUM`, `MAX` or `MIN` and arrays of one shape, in a pass.
+    """`[array.sum(axis), other.max(axis), ...]` for pairs of `SUM`, `MAX` or `MIN` and arrays of
+    one shape, in a pass.
 
-    One by one, XLA writes every array to memory before it reduces it (on a CPU from 32 entries on), and starts a kernel
-    for each. Dtypes are kept: bool must become int32 before.
+    One by one, XLA writes every array to memory before it reduces it (on a CPU from 32 entries on),
+    and starts a kernel for each. Dtypes are kept: bool must become int32 before.
     """
     kinds, arrays = zip(*parts, strict=True)
 

@@ -9,7 +9,9 @@ import jax
 
 
 class Uncached:
-    """A callable that equals itself alone, so that a program compiled for it is used for nothing else."""
+    """A callable that equals itself alone, so that a program compiled for it is used for nothing
+    else.
+    """
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
@@ -21,8 +23,8 @@ class Uncached:
 def as_key(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, or where it cannot be a key of a cache, an `Uncached` of it.
 
-    An object that holds arrays (a module of Equinox or flax, a `flax.struct`) has no hash, or one that
-    does not change when its arrays do.
+    An object that holds arrays (a module of Equinox or flax, a `flax.struct`) has no hash, or one
+    that does not change when its arrays do.
     """
     if not jax.tree_util.all_leaves([function]):
         return Uncached(function)

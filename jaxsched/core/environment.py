@@ -1,4 +1,6 @@
-"""The protocol: an `Environment` dresses a family's pure rules with observation, reward and end flags."""
+"""The protocol: an `Environment` dresses a family's pure rules with observation, reward and end
+flags.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,24 @@ from jaxsched.core.arrays import integer_scalar, take
 from jaxsched.core.graph import GraphObservation
 
 Instance = Any  # a family's frozen dataclass of arrays
-State = Any  # a family's frozen dataclass with `.instance`, `.done`, `.baseline` and flax's `.replace`
+State = (
+    Any  # a family's frozen dataclass with `.instance`, `.done`, `.baseline` and flax's `.replace`
+)
 Source = Callable[[Array], Instance]  # key -> Instance: generates, samples a pool, or mixes
 Policy = Callable[[Array, State, GraphObservation], Array]  # key, state, observation -> action
 Scores = Callable[[State], Array]  # state -> f32[A] or i32[A], the highest legal score is taken
 
 
 class TimeStep(struct.PyTreeNode):
-    """What a step returns beside the state. `metrics` always hold decision, illegal, feasible and objective_delta."""
+    """What a step returns beside the state. `metrics` always hold decision, illegal, feasible
+    and objective_delta.
+    """
 
     observation: GraphObservation
     reward: Array  # f32[]  objective_delta / reward_scale, unless the environment says otherwise
     terminated: Array  # bool[]  the problem is solved (or can no longer be)
-    truncated: Array  # bool[]  cut off by a limit of a wrapper or of the instance; bootstrap from `observation`
+    # bool[]  cut off by a limit of a wrapper or of the instance; bootstrap from `observation`
+    truncated: Array
     elapsed: Array  # i32[]  ticks that passed in this step
     metrics: dict[str, Array]
 
@@ -36,13 +43,14 @@ class TimeStep(struct.PyTreeNode):
 class Environment(abc.ABC):
     """A scheduling problem as a pure-functional decision process, one decision per step.
 
-    Instances are data: an argument of `reset`, reached as `state.instance`. Environments are frozen and hashable
-    (usable as static arguments of jit), hold settings only, and are final: vary them by fields or by wrapping.
-    An illegal action, and any action after the end, changes nothing; `metrics["illegal"]` says so wherever `decides`.
-    An end is terminated (the problem is solved, or can no longer be) or cut off by a limit: `state.done` says that
-    there is an end, `terminated(state)` and `cut_off(state)` which.
-    The default reward telescopes: the sum of `metrics["objective_delta"]` over an episode is exactly
-    `baseline(instance) - objective(final state)` in integers; `reward` is a float32 copy divided by `reward_scale`.
+    Instances are data: an argument of `reset`, reached as `state.instance`. Environments are frozen
+    and hashable (usable as static arguments of jit), hold settings only, and are final: vary them
+    by fields or by wrapping. An illegal action, and any action after the end, changes nothing;
+    `metrics["illegal"]` says so wherever `decides`. An end is terminated (the problem is solved, or
+    can no longer be) or cut off by a limit: `state.done` says that there is an end,
+    `terminated(state)` and `cut_off(state)` which. The default reward telescopes: the sum of
+    `metrics["objective_delta"]` over an episode is exactly `baseline(instance) - objective(final
+    state)` in integers; `reward` is a float32 copy divided by `reward_scale`.
     """
 
     id: ClassVar[str]
@@ -69,7 +77,9 @@ class Environment(abc.ABC):
 
     @abc.abstractmethod
     def max_steps(self, instance: Instance) -> int:
-        """Static bound on the steps of an episode of legal actions, from array shapes and settings."""
+        """Static bound on the steps of an episode of legal actions, from array shapes and
+        settings.
+        """
 
     @abc.abstractmethod
     def init(self, key: Array, instance: Instance) -> State:
@@ -89,7 +99,8 @@ class Environment(abc.ABC):
 
     @abc.abstractmethod
     def bound(self, state: State) -> Array:
-        """i32[]: running lower bound on the objective; equals it at the end. Its decrease is the reward.
+        """i32[]: running lower bound on the objective; equals it at the end. Its decrease is the
+        reward.
 
         Where the environment `improves`: the objective of the solution so far, which only falls.
         """
@@ -115,11 +126,15 @@ class Environment(abc.ABC):
         """The objective of a valid solution, found independently of the rules."""
 
     def feasible(self, state: State) -> Array:
-        """bool[]: a solution can still be reached; of a state that is over, `solution` returns one."""
+        """bool[]: a solution can still be reached; of a state that is over, `solution` returns
+        one.
+        """
         return jnp.ones((), jnp.bool_)
 
     def reward_scale(self, state: State) -> Array:
-        """f32[]: what the reward is divided by, > 0 and constant over an episode; the baseline unless stated."""
+        """f32[]: what the reward is divided by, > 0 and constant over an episode; the baseline
+        unless stated.
+        """
         return jnp.maximum(state.baseline, 1).astype(jnp.float32)
 
     def decides(self, state: State) -> Array:
@@ -127,14 +142,17 @@ class Environment(abc.ABC):
         return jnp.ones((), jnp.bool_)
 
     def cut_off(self, state: State) -> Array:
-        """bool[]: a state that is over was cut off before it was solved, by a horizon of its instance or a wrapper.
+        """bool[]: a state that is over was cut off before it was solved, by a horizon of its
+        instance or a wrapper.
 
         Asked of a state that is not over, it says nothing.
         """
         return jnp.zeros((), jnp.bool_)
 
     def reward(self, state: State, after: State, delta: Array) -> Array:
-        """f32[]: of the step from `state` to `after`, whose objective changed by -`delta` i32[]; shaping goes here."""
+        """f32[]: of the step from `state` to `after`, whose objective changed by -`delta` i32[];
+        shaping goes here.
+        """
         return delta.astype(jnp.float32) / self.reward_scale(state)
 
     def report(self, state: State) -> Mapping[str, Array]:
@@ -150,14 +168,17 @@ class Environment(abc.ABC):
 
     @property
     def settings(self) -> Any:
-        """The settings by the names that `make` knows: `make(env.id, **env.settings)` is this environment.
+        """The settings by the names that `make` knows: `make(env.id, **env.settings)` is this
+        environment.
 
         A record of them, where the environment follows the plan of `core.rules`; else its fields.
         """
         return dataclasses.asdict(self)
 
     def baseline(self, instance: Instance) -> Array:
-        """i32[]: the running bound before the first decision, what the reward is measured against."""
+        """i32[]: the running bound before the first decision, what the reward is measured
+        against.
+        """
         return self.bound(self.init(random.key(0), instance))
 
     def objective(self, state: State) -> Array:
@@ -165,7 +186,9 @@ class Environment(abc.ABC):
         return self.bound(state)
 
     def terminated(self, state: State) -> Array:
-        """bool[]: the state is over and was not cut off, so that nothing is left to gain or to lose."""
+        """bool[]: the state is over and was not cut off, so that nothing is left to gain or to
+        lose.
+        """
         return state.done & ~self.cut_off(state)
 
     def reset(self, key: Array, instance: Instance) -> tuple[State, TimeStep]:
@@ -188,7 +211,9 @@ class Environment(abc.ABC):
         delta = self.bound(state) - self.bound(after)
         reward = self.reward(state, after, delta)
         elapsed = self.clock(after) - self.clock(state)
-        return after, self._timestep(after, delta, elapsed, reward, ~legal & self.decides(state), decision)
+        return after, self._timestep(
+            after, delta, elapsed, reward, ~legal & self.decides(state), decision
+        )
 
     def _timestep(self, state, delta, elapsed, reward, illegal, decision) -> TimeStep:
         metrics = {
@@ -199,4 +224,6 @@ class Environment(abc.ABC):
             **self.report(state),
         }
         terminated = self.terminated(state)
-        return TimeStep(self.observe(state), reward, terminated, state.done & ~terminated, elapsed, metrics)
+        return TimeStep(
+            self.observe(state), reward, terminated, state.done & ~terminated, elapsed, metrics
+        )

@@ -1,8 +1,9 @@
-"""Evolution of whole episodes: a population of action sequences, crossed and mutated, played by the true simulator.
+"""Evolution of whole episodes: a population of action sequences, crossed and mutated, played by the
+true simulator.
 
-For environments whose t-th decision means about the same in every episode, such as the t-th access of a program. No
-network is asked, so it plays as fast as the rules. A generation is one compiled program; the host may look at the clock
-between two.
+For environments whose t-th decision means about the same in every episode, such as the t-th access
+of a program. No network is asked, so it plays as fast as the rules. A generation is one compiled
+program; the host may look at the clock between two.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ class EvolutionConfig:
     size: int = 256  # episodes kept, and played per generation
     num_generations: int = 10  # per call of `evolve`
     crossed: float = 0.5  # share of children with a stretch of a second parent
-    mutations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # mean number of actions drawn anew, one of these per child
+    mutations: tuple[float, ...] = (
+        1.0,
+        2.0,
+        4.0,
+        8.0,
+    )  # mean number of actions drawn anew, one of these per child
 
     def __post_init__(self):
         if self.size < 2 or self.num_generations < 1:
@@ -44,8 +50,12 @@ class Population(struct.PyTreeNode):
     length: Array  # i32[P]  steps with a decision
 
 
-def play(env: Environment, repair: Scores, key: Array, instance: Instance, wish: Array) -> Population:
-    """One episode that takes `wish` i32[T] where legal, else the best of `repair`, as an unbatched population."""
+def play(
+    env: Environment, repair: Scores, key: Array, instance: Instance, wish: Array
+) -> Population:
+    """One episode that takes `wish` i32[T] where legal, else the best of `repair`, as an
+    unbatched population.
+    """
     first, _ = env.reset(key, instance)
 
     def step(bare, inputs):
@@ -54,7 +64,10 @@ def play(env: Environment, repair: Scores, key: Array, instance: Instance, wish:
         mask = env.action_mask(state)
         is_legal = (jnp.arange(mask.shape[-1], dtype=jnp.int32) == wanted) & mask
         action = jnp.where(is_legal.any(), wanted, masked_argmax(repair(state), mask))
-        return env.apply(key, state, action, mask.any()).replace(instance=None), (action, mask.any())
+        return env.apply(key, state, action, mask.any()).replace(instance=None), (
+            action,
+            mask.any(),
+        )
 
     start = vary_alike(first.replace(instance=None), key, instance, wish)
     final, (action, decided) = jax.lax.scan(step, start, (random.split(key, wish.shape[0]), wish))
@@ -66,10 +79,21 @@ def play(env: Environment, repair: Scores, key: Array, instance: Instance, wish:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def begin(
-    env: Environment, repair: Scores, config: EvolutionConfig, world: Array, instance: Instance, seeds: Array
+    env: Environment,
+    repair: Scores,
+    config: EvolutionConfig,
+    world: Array,
+    instance: Instance,
+    seeds: Array,
 ) -> Population:
-    """A population from `seeds` i32[S, T], S <= size: episodes to start from, -1 for decisions left to `repair`."""
-    wish = jnp.full((config.size, seeds.shape[1]), -1, jnp.int32).at[: seeds.shape[0]].set(seeds[: config.size])
+    """A population from `seeds` i32[S, T], S <= size: episodes to start from, -1 for decisions
+    left to `repair`.
+    """
+    wish = (
+        jnp.full((config.size, seeds.shape[1]), -1, jnp.int32)
+        .at[: seeds.shape[0]]
+        .set(seeds[: config.size])
+    )
     played = jax.vmap(functools.partial(play, env, repair, world, instance))(wish)
     return _select(random.fold_in(world, 1), played, config.size)
 
@@ -92,13 +116,21 @@ def evolve(
         one, two, rate, cross, cut, flip, new = random.split(key, 7)
         pick = lambda key: random.randint(key, (2,), 0, config.size).min()  # noqa: E731  sorted: the better of two
         first = pick(one)
-        mother, father, length = population.action[first], population.action[pick(two)], population.length[first]
+        mother, father, length = (
+            population.action[first],
+            population.action[pick(two)],
+            population.length[first],
+        )
         low, high = jnp.sort(random.randint(cut, (2,), 0, num_steps + 1))
         index = jnp.arange(num_steps, dtype=jnp.int32)
         taken = (low <= index) & (index < high) & (random.uniform(cross) < config.crossed)
         mean = random.choice(rate, jnp.asarray(config.mutations, jnp.float32))
         drawn = random.uniform(flip, (num_steps,)) < mean / jnp.maximum(length, 1)
-        return jnp.where(drawn, random.randint(new, (num_steps,), 0, num_actions), jnp.where(taken, father, mother))
+        return jnp.where(
+            drawn,
+            random.randint(new, (num_steps,), 0, num_actions),
+            jnp.where(taken, father, mother),
+        )
 
     def generation(population, key):
         child_key, select_key = random.split(key)
@@ -120,4 +152,6 @@ def _select(key: Array, population: Population, size: int) -> Population:
     cost = jnp.where(jnp.concatenate([jnp.zeros((1,), jnp.bool_), same]), UNUSABLE, population.cost)
     truncated = population.truncated & (cost < UNUSABLE)
     order = jnp.lexsort((cost, truncated, cost == UNUSABLE))[:size]
-    return jax.tree.map(lambda leaf: leaf[order], population.replace(cost=cost, truncated=truncated))
+    return jax.tree.map(
+        lambda leaf: leaf[order], population.replace(cost=cost, truncated=truncated)
+    )

@@ -12,9 +12,14 @@ from jax import Array
 
 
 def make_graph(
-    nodes: Array, senders: Array | np.ndarray, receivers: Array | np.ndarray, edges: Array | None = None
+    nodes: Array,
+    senders: Array | np.ndarray,
+    receivers: Array | np.ndarray,
+    edges: Array | None = None,
 ) -> jraph.GraphsTuple:
-    """One graph with node features f32[N, F], edges i32[E] from senders to receivers, and edge features or None."""
+    """One graph with node features f32[N, F], edges i32[E] from senders to receivers, and edge
+    features or None.
+    """
     return jraph.GraphsTuple(
         nodes=nodes,
         edges=edges,
@@ -27,19 +32,23 @@ def make_graph(
 
 
 class GraphObservation(struct.PyTreeNode):
-    """One decision as a graph, the same type for every family. N nodes, E edges, A actions, all padded.
+    """One decision as a graph, the same type for every family. N nodes, E edges, A actions, all
+    padded.
 
-    `graph` is a `jraph.GraphsTuple` of one graph: nodes f32[N, F], edges f32[E, Fe] or None, senders and receivers
-    i32[E], globals f32[1, G] or None, n_node and n_edge i32[1]. Kinds are small integers whose meaning the family's
-    README lists; features of a kind that has fewer than F are zero-padded. A no-op has its own action kind.
-    Edges need not hold what the actions say already: a policy joins every action's node with its resource itself.
-    Actions that are mere padding point at a masked node.
+    `graph` is a `jraph.GraphsTuple` of one graph: nodes f32[N, F], edges f32[E, Fe] or None,
+    senders and receivers i32[E], globals f32[1, G] or None, n_node and n_edge i32[1]. Kinds are
+    small integers whose meaning the family's README lists; features of a kind that has fewer than F
+    are zero-padded. A no-op has its own action kind. Edges need not hold what the actions say
+    already: a policy joins every action's node with its resource itself. Actions that are mere
+    padding point at a masked node.
     """
 
     graph: jraph.GraphsTuple
     node_mask: Array  # bool[N]  real nodes
     node_kind: Array  # i32[N]
-    edge_mask: Array  # bool[E]  real edges, where both ends are: an edge at a masked node does not count
+    edge_mask: (
+        Array  # bool[E]  real edges, where both ends are: an edge at a masked node does not count
+    )
     edge_kind: Array  # i32[E]
     action_node: Array  # i32[A]  the node an action is about
     action_resource: Array  # i32[A]  the resource node it uses

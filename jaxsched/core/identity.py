@@ -1,4 +1,6 @@
-"""What identifies an instance whatever its padding: the hash of its arrays, and its size in words."""
+"""What identifies an instance whatever its padding: the hash of its arrays, and its size in
+words.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ from jaxsched.core.environment import Instance
 def instance_hash(instance: Instance) -> str:
     """SHA-256 (hex) of the instance's arrays, equal for any padding.
 
-    Padding is zeros with a False mask, so arrays are hashed as if zeros went on for ever: without trailing zeros along
-    each axis, as little-endian 64-bit numbers, beside the field's name. Fields that are all zero are left out.
+    Padding is zeros with a False mask, so arrays are hashed as if zeros went on for ever: without
+    trailing zeros along each axis, as little-endian 64-bit numbers, beside the field's name. Fields
+    that are all zero are left out.
     """
     digest = hashlib.sha256()
-    for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in _named_leaves(instance)):
+    for path, leaf in sorted(
+        (jax.tree_util.keystr(path), leaf) for path, leaf in _named_leaves(instance)
+    ):
         array = _trimmed(leaf)
         if array.size:
             kind = "<f8" if np.issubdtype(array.dtype, np.floating) else "<i8"
@@ -32,7 +37,11 @@ def instance_hash(instance: Instance) -> str:
 def instance_size(instance: Instance) -> str:
     """Extent of the widest mask without padding: `20 x 15` for 20 jobs of 15 operations."""
     masks = [_trimmed(leaf) for _, leaf in _named_leaves(instance) if leaf.dtype == jnp.bool_]
-    return " x ".join(map(str, max(masks, key=lambda mask: (mask.ndim, mask.size)).shape)) if masks else ""
+    return (
+        " x ".join(map(str, max(masks, key=lambda mask: (mask.ndim, mask.size)).shape))
+        if masks
+        else ""
+    )
 
 
 def _named_leaves(instance: Instance) -> list[tuple[Any, Any]]:

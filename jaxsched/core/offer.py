@@ -1,4 +1,5 @@
-"""What a problem offers beside its rules: one typed record, whose entries are functions of the environment.
+"""What a problem offers beside its rules: one typed record, whose entries are functions of the
+environment.
 
 Every entry is optional, and every function takes the environment and the instance first, so that it
 sees the settings. Whoever needs an entry asks for it before any work is done.
@@ -28,7 +29,9 @@ class Preset:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a trained policy is compared with unless the user says otherwise, and on which instances."""
+    """What a trained policy is compared with unless the user says otherwise, and on which
+    instances.
+    """
 
     groups: tuple[str, ...]  # columns of the table, as `expand` reads them
     track: str  # evaluated during training
@@ -70,7 +73,9 @@ class Exact(Protocol):
         num_workers: int | None = None,
         seed: int = 0,
     ) -> Result:
-        """The best solution found within `time_limit` seconds, never worse than the solution `hint`."""
+        """The best solution found within `time_limit` seconds, never worse than the solution
+        `hint`.
+        """
         ...
 
 
@@ -78,7 +83,14 @@ class Draw(Protocol):
     """Draws a solution; a `Picture` is saved as SVG, HTML, PNG or PDF."""
 
     def __call__(
-        self, env: Environment, instance: Instance, solution: Any, /, *, names: Any = None, title: str = ""
+        self,
+        env: Environment,
+        instance: Instance,
+        solution: Any,
+        /,
+        *,
+        names: Any = None,
+        title: str = "",
     ) -> Picture: ...
 
 
@@ -91,7 +103,9 @@ class Explain(Protocol):
 
 
 class WriteSolution(Protocol):
-    """Writes a solution as a table. Raises `FileExistsError` where the file exists, unless told to overwrite it."""
+    """Writes a solution as a table. Raises `FileExistsError` where the file exists, unless told
+    to overwrite it.
+    """
 
     def __call__(
         self,
@@ -107,7 +121,9 @@ class WriteSolution(Protocol):
 
 
 class WriteInstance(Protocol):
-    """Writes an instance in the standard format of its field, in its own names and units where `names` has them."""
+    """Writes an instance in the standard format of its field, in its own names and units where
+    `names` has them.
+    """
 
     def __call__(
         self,
@@ -130,19 +146,27 @@ class Summary(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """What a problem offers beside its rules. `registry.offer(env)` returns it; nothing is offered by default."""
+    """What a problem offers beside its rules. `registry.offer(env)` returns it; nothing is
+    offered by default.
+    """
 
     presets: Mapping[str, Preset] = dataclasses.field(default_factory=dict)
     comparison: Callable[[Environment], Comparison] | None = None
-    # Reading: one name or file; the names in a list such as "ft06,ta01-ta10"; the named sets and what they are.
+    # Reading: one name or file; the names in a list such as "ft06,ta01-ta10"; the named sets and
+    # what they are.
     load: Load | None = None
-    load_options: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> what it says
+    load_options: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # name -> what it says
     expand: Callable[[Environment, str], Sequence[str]] | None = None
     sets: Callable[[Environment], Mapping[str, str]] | None = None
     # A generator of instances with options by name; an unknown one raises `UnknownNameError`.
     source: Callable[[Environment, Mapping[str, Any]], Source] | None = None
-    summary: Callable[[Environment, Instance, Any], Summary] | None = None  # of an instance and its names
-    # Figures: best known bounds of exactly this instance under these settings, None where none are published.
+    summary: Callable[[Environment, Instance, Any], Summary] | None = (
+        None  # of an instance and its names
+    )
+    # Figures: best known bounds of exactly this instance under these settings, None where none are
+    # published.
     bounds: Callable[[Environment, Instance], Bounds | None] | None = None
     exact: Exact | None = None
     # A solution as a picture, which saves itself as .svg, .html, .png and .pdf, and in words.

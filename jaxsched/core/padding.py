@@ -13,7 +13,9 @@ from jax.core import Tracer
 
 
 def bucket(size: int, base: int = 8) -> int:
-    """The smallest of base, 1.25, 1.5, 1.75, 2 ... times a power of two that holds `size`: at most 25 % padding."""
+    """The smallest of base, 1.25, 1.5, 1.75, 2 ... times a power of two that holds `size`: at
+    most 25 % padding.
+    """
     if size <= base:
         return base
     step = 1 << max((size - 1).bit_length() - 3, 0)
@@ -21,7 +23,8 @@ def bucket(size: int, base: int = 8) -> int:
 
 
 def pad_to(tree: Any, shapes: Any) -> Any:
-    """Zero-pad every leaf of `tree` at the end of each axis to the shape of the matching leaf of `shapes`.
+    """Zero-pad every leaf of `tree` at the end of each axis to the shape of the matching leaf of
+    `shapes`.
 
     A family's padding is zeros with a False mask, so this pads an instance of any family.
     """
@@ -31,8 +34,12 @@ def pad_to(tree: Any, shapes: Any) -> Any:
             return leaf
         # On the host where possible: every shape would compile a program of its own.
         pad_with = jnp.pad if isinstance(leaf, Tracer) else np.pad
-        if leaf.ndim != len(target.shape) or any(a > b for a, b in zip(leaf.shape, target.shape, strict=True)):
-            raise ValueError(f"cannot pad shape {leaf.shape} to {tuple(target.shape)}; every axis must fit")
+        if leaf.ndim != len(target.shape) or any(
+            a > b for a, b in zip(leaf.shape, target.shape, strict=True)
+        ):
+            raise ValueError(
+                f"cannot pad shape {leaf.shape} to {tuple(target.shape)}; every axis must fit"
+            )
         widths = [(0, b - a) for a, b in zip(leaf.shape, target.shape, strict=True)]
         return pad_with(leaf, widths) if widths else leaf  # neither pads scalars
 
@@ -40,12 +47,16 @@ def pad_to(tree: Any, shapes: Any) -> Any:
 
 
 def pad_stack(instances: Sequence[Any], buckets: bool = False) -> Any:
-    """Stack instances of different sizes along a new leading axis, padded to the largest (or its bucket)."""
+    """Stack instances of different sizes along a new leading axis, padded to the largest (or its
+    bucket).
+    """
     if not instances:
         raise ValueError("pad_stack needs at least one instance")
 
     def common(*leaves):
-        shape = tuple(max(sizes) for sizes in zip(*(jnp.shape(leaf) for leaf in leaves), strict=True))
+        shape = tuple(
+            max(sizes) for sizes in zip(*(jnp.shape(leaf) for leaf in leaves), strict=True)
+        )
         shape = tuple(bucket(size) for size in shape) if buckets else shape
         return jax.ShapeDtypeStruct(shape, jnp.asarray(leaves[0]).dtype)
 

@@ -8,7 +8,9 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """Best known bounds of a published instance; `lower == upper` means that the optimum is known."""
+    """Best known bounds of a published instance; `lower == upper` means that the optimum is
+    known.
+    """
 
     lower: int
     upper: int

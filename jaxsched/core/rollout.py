@@ -26,7 +26,8 @@ class Rollout(struct.PyTreeNode):
 
 
 def vary_alike(carry: Any, *inputs: Any) -> Any:
-    """The first `carry` of a scan, whose leaves vary over those mesh axes over which anything given does.
+    """The first `carry` of a scan, whose leaves vary over those mesh axes over which anything given
+    does.
 
     Within `jax.shard_map` a type says over which axes of the mesh a value differs. Constants of an
     initial state differ over none, what a step makes of them and of the instance does. Elsewhere
@@ -58,9 +59,10 @@ def unroll(
 ) -> tuple[State, Any]:
     """Scan `act(key, state) -> (action, extra)` for `num_steps` steps.
 
-    Returns the final state and, stacked over steps, `(state before without its instance, action, extra, timestep
-    without its observation)`. What the caller drops, XLA does not compute. The instance stays outside the scan's
-    carry, so it is not copied every step; keys are drawn before the scan and addressed by step.
+    Returns the final state and, stacked over steps, `(state before without its instance, action,
+    extra, timestep without its observation)`. What the caller drops, XLA does not compute. The
+    instance stays outside the scan's carry, so it is not copied every step; keys are drawn before
+    the scan and addressed by step.
     """
     instance = state.instance
 
@@ -69,17 +71,26 @@ def unroll(
         act_key, step_key = random.split(key)
         action, extra = act(act_key, full)
         after, timestep = env.step(step_key, full, action)
-        return after.replace(instance=None), (bare, action, extra, timestep.replace(observation=None))
+        return after.replace(instance=None), (
+            bare,
+            action,
+            extra,
+            timestep.replace(observation=None),
+        )
 
     first = vary_alike(state.replace(instance=None), instance, key)
     final, steps = jax.lax.scan(body, first, random.split(key, num_steps))
     return final.replace(instance=instance), steps
 
 
-def replay(env: Environment, key: Array, state: State, actions: Array) -> tuple[State, tuple[State, Array]]:
-    """Scan recorded `actions` i32[T] from `state`, in the world that `unroll` with the same key met.
+def replay(
+    env: Environment, key: Array, state: State, actions: Array
+) -> tuple[State, tuple[State, Array]]:
+    """Scan recorded `actions` i32[T] from `state`, in the world that `unroll` with the same key
+    met.
 
-    Returns the final state and, stacked over steps, (state before without its instance, decision mask).
+    Returns the final state and, stacked over steps, (state before without its instance, decision
+    mask).
     """
     instance = state.instance
 
@@ -121,8 +132,9 @@ SOLVED, CUT_OFF, FAILED = 0, 1, 2  # how an episode ended, best first
 def outcome(env: Environment, state: State) -> Array:
     """i32[]: how the episode of a final `state` ended.
 
-    `SOLVED`: terminated with a solution. `CUT_OFF`: by a horizon or a wrapper; its objective counts what was done until
-    then, and it is a solution only where `feasible`. `FAILED`: a dead end, or not over at all.
+    `SOLVED`: terminated with a solution. `CUT_OFF`: by a horizon or a wrapper; its objective counts
+    what was done until then, and it is a solution only where `feasible`. `FAILED`: a dead end, or
+    not over at all.
     """
     solved = env.terminated(state) & env.feasible(state)
     cut_off = state.done & env.cut_off(state)
@@ -132,17 +144,19 @@ def outcome(env: Environment, state: State) -> Array:
 def best_episode(outcomes: Array, objectives: Array) -> Array:
     """i32[...]: which of the episodes along the last axis is best, ties to the first.
 
-    By `outcome` i32[..., S] first, since an episode that was cut off has not paid for what it left undone; then by
-    objective i32[..., S].
+    By `outcome` i32[..., S] first, since an episode that was cut off has not paid for what it left
+    undone; then by objective i32[..., S].
     """
     best = outcomes == outcomes.min(-1, keepdims=True)
     return masked_argmax(-objectives, best)
 
 
 def masked_argmax(scores: Array, mask: Array) -> Array:
-    """Index of the highest score where `mask`, over the last axis; ties to the lowest index. i32[...].
+    """Index of the highest score where `mask`, over the last axis; ties to the lowest index.
+    i32[...].
 
-    0 for an all-false mask. Always legal otherwise, even where every legal score is the lowest of its type.
+    0 for an all-false mask. Always legal otherwise, even where every legal score is the lowest of
+    its type.
     """
     low = -jnp.inf if jnp.issubdtype(scores.dtype, jnp.floating) else jnp.iinfo(scores.dtype).min
     best = jnp.argmax(jnp.where(mask, scores, low), -1)

@@ -12,7 +12,9 @@ from jaxsched.core.settings import Settings
 
 
 class Rules(Protocol):
-    """Five pure functions, without a word of reinforcement learning; a module `rules` provides them."""
+    """Five pure functions, without a word of reinforcement learning; a module `rules` provides
+    them.
+    """
 
     def init(self, instance: Instance, settings: Any) -> State:
         """The state before the first decision."""

@@ -1,4 +1,6 @@
-"""The settings of a problem: one frozen record, whose field names are the names that `make` takes."""
+"""The settings of a problem: one frozen record, whose field names are the names that `make`
+takes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from jaxsched.host.plain import field_names, make_plain
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Mapping[str, Any]):
-    """Base of the frozen dataclass of settings that a problem declares; also a mapping of its fields.
+    """Base of the frozen dataclass of settings that a problem declares; also a mapping of its
+    fields.
 
     `make(env.id, **env.settings) == env` holds for every environment. A scalar of NumPy or JAX is
     taken as the Python number it is. Raises `ValueError` where a value is not of the type that its
@@ -23,7 +26,9 @@ class Settings(Mapping[str, Any]):
         make_plain(self)
 
     def require_known(self, name: str, known: Collection[str]) -> None:
-        """Raise `UnknownNameError` with the close matches unless the field `name` is one of `known`."""
+        """Raise `UnknownNameError` with the close matches unless the field `name` is one of
+        `known`.
+        """
         value = getattr(self, name)
         if value not in known:
             raise UnknownNameError(name, value, known)

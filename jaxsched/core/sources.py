@@ -19,7 +19,9 @@ class Pool:
 
     def __init__(self, instances: Sequence[Any] | Any):
         stacked = pad_stack(instances) if isinstance(instances, list | tuple) else instances
-        self.instances = jax.tree.map(jnp.asarray, stacked)  # a traced index does not take from NumPy
+        self.instances = jax.tree.map(
+            jnp.asarray, stacked
+        )  # a traced index does not take from NumPy
 
     def __len__(self) -> int:
         return jax.tree.leaves(self.instances)[0].shape[0]
@@ -37,10 +39,14 @@ class Pool:
 
 
 class Mixture:
-    """Draws from one of several sources of equal shapes, with the given weights (uniform by default). A `Source`."""
+    """Draws from one of several sources of equal shapes, with the given weights (uniform by
+    default). A `Source`.
+    """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float] | None = None):
-        if weights is not None and (len(weights) != len(sources) or min(weights) < 0 or sum(weights) <= 0):
+        if weights is not None and (
+            len(weights) != len(sources) or min(weights) < 0 or sum(weights) <= 0
+        ):
             raise ValueError("weights must be non-negative, one per source, and not all zero")
         self.sources = tuple(sources)
         with np.errstate(divide="ignore"):  # a source of weight 0 is never drawn

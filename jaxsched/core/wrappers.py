@@ -22,7 +22,9 @@ from jaxsched.core.sources import Pool
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class WrappedState:
-    """A state with extra data of a wrapper; what it does not have itself is read and replaced in the state inside."""
+    """A state with extra data of a wrapper; what it does not have itself is read and replaced in
+    the state inside.
+    """
 
     inner: Any
     extra: Any
@@ -34,7 +36,9 @@ class WrappedState:
         return dataclasses.replace(self, **own)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "inner" or name.startswith("__"):  # not there (yet): do not look for it in itself
+        if name == "inner" or name.startswith(
+            "__"
+        ):  # not there (yet): do not look for it in itself
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -43,15 +47,18 @@ class WrappedState:
 class Wrapper(Environment):
     """An environment that plays `env`: what takes a state asks `env` about the state inside.
 
-    A wrapper overrides `init` and `apply`, and what it answers otherwise; `reset`, `step` and whoever plays an
-    `Environment` follow from that. Attributes that are not of the protocol are those of `env`.
+    A wrapper overrides `init` and `apply`, and what it answers otherwise; `reset`, `step` and
+    whoever plays an `Environment` follow from that. Attributes that are not of the protocol are
+    those of `env`.
     """
 
     env: Environment  # may be a wrapper itself
 
     def __post_init__(self):
         if not isinstance(self.env, Environment):
-            raise TypeError(f"{type(self).__name__} wraps an Environment, got {type(self.env).__name__}")
+            raise TypeError(
+                f"{type(self).__name__} wraps an Environment, got {type(self.env).__name__}"
+            )
 
     def __getattr__(self, name: str) -> Any:
         if name == "env" or name.startswith("__"):
@@ -93,7 +100,10 @@ class Wrapper(Environment):
 
     @property
     def heuristics(self) -> Mapping[str, Scores]:
-        return {name: functools.partial(self._scores, scores) for name, scores in self.env.heuristics.items()}
+        return {
+            name: functools.partial(self._scores, scores)
+            for name, scores in self.env.heuristics.items()
+        }
 
     def _scores(self, scores: Scores, state: WrappedState) -> Array:
         return scores(self.full(state))
@@ -165,8 +175,9 @@ class LimitedState(WrappedState):
 class TimeLimit(Wrapper):
     """Cuts an episode off after `limit` steps (default: `max_steps`), illegal ones included.
 
-    A state that was cut off is `done`, takes no decision and has no legal action; it is not `feasible`, since it will
-    not become a solution. An episode that ends in its last step is not cut off.
+    A state that was cut off is `done`, takes no decision and has no legal action; it is not
+    `feasible`, since it will not become a solution. An episode that ends in its last step is not
+    cut off.
     """
 
     limit: int | None = None
@@ -188,13 +199,17 @@ class TimeLimit(Wrapper):
         return most if self.limit is None else min(self.limit, most)
 
     def init(self, key: Array, instance: Instance) -> LimitedState:
-        return LimitedState(self.env.init(key, instance), jnp.full((), self.max_steps(instance), jnp.int32))
+        return LimitedState(
+            self.env.init(key, instance), jnp.full((), self.max_steps(instance), jnp.int32)
+        )
 
     def apply(self, key: Array, state: WrappedState, action: Array, legal: Array) -> LimitedState:
         over = state.done
         after = self.env.apply(key, state.inner, action, legal)
         # Where a step passes an event, `env` would go on without a decision.
-        inner = jax.tree.map(lambda new, old: old if new is old else jnp.where(over, old, new), after, state.inner)
+        inner = jax.tree.map(
+            lambda new, old: old if new is old else jnp.where(over, old, new), after, state.inner
+        )
         return LimitedState(inner, state.extra - (~over).astype(jnp.int32))
 
     def _stopped(self, state: WrappedState) -> Array:
@@ -233,7 +248,9 @@ class EpisodeStats(Wrapper):
 
     def init(self, key: Array, instance: Instance) -> WrappedState:
         zero = jnp.zeros((), jnp.int32)
-        return WrappedState(self.env.init(key, instance), Episode(jnp.zeros((), jnp.float32), zero, zero, zero))
+        return WrappedState(
+            self.env.init(key, instance), Episode(jnp.zeros((), jnp.float32), zero, zero, zero)
+        )
 
     def apply(self, key: Array, state: WrappedState, action: Array, legal: Array) -> WrappedState:
         after = super().apply(key, state, action, legal)
@@ -241,7 +258,8 @@ class EpisodeStats(Wrapper):
         total: Episode = state.extra
         return after.replace(
             extra=Episode(
-                total_reward=total.total_reward + self.reward(state, after, self.bound(state) - self.bound(after)),
+                total_reward=total.total_reward
+                + self.reward(state, after, self.bound(state) - self.bound(after)),
                 num_decisions=total.num_decisions + decision.astype(jnp.int32),
                 elapsed=total.elapsed + self.clock(after) - self.clock(state),
                 num_illegal=total.num_illegal + (decision & ~legal).astype(jnp.int32),
@@ -257,8 +275,9 @@ class EpisodeStats(Wrapper):
 class StreamState(WrappedState):
     """A state without its instance, and in `extra` the index of that instance in the pool, i32[].
 
-    The index is what `AutoReset` takes for an instance. It changes from episode to episode, so it stays in the carry
-    of a scan that keeps the instance outside: `replace(instance=...)` leaves it as it is.
+    The index is what `AutoReset` takes for an instance. It changes from episode to episode, so it
+    stays in the carry of a scan that keeps the instance outside: `replace(instance=...)` leaves it
+    as it is.
     """
 
     @property
@@ -275,11 +294,12 @@ class StreamState(WrappedState):
 class AutoReset(Wrapper):
     """Starts the next episode in the step that ends one: an endless stream over a `Pool`.
 
-    Its instances are indices into the pool, which the state carries instead of a copied instance; `reset(key)` draws
-    one, `reset(key, index)` takes it. At an end, `timestep.observation` and the state belong to the new episode, and
-    `metrics["final_observation"]` to the old one; `reward`, `terminated`, `truncated` and the other metrics describe
-    the step that ended it. `apply` does not start anew, so a search ends with the episode that it begins in. Trainers
-    of this package do not use it: with one decision per step episodes have a fixed length and are played whole.
+    Its instances are indices into the pool, which the state carries instead of a copied instance;
+    `reset(key)` draws one, `reset(key, index)` takes it. At an end, `timestep.observation` and the
+    state belong to the new episode, and `metrics["final_observation"]` to the old one; `reward`,
+    `terminated`, `truncated` and the other metrics describe the step that ended it. `apply` does
+    not start anew, so a search ends with the episode that it begins in. Trainers of this package do
+    not use it: with one decision per step episodes have a fixed length and are played whole.
     """
 
     pool: Pool
@@ -293,10 +313,14 @@ class AutoReset(Wrapper):
         return state.inner.replace(instance=self.pool.take(state.extra))
 
     def init(self, key: Array, instance: Array) -> StreamState:
-        return StreamState(self.env.init(key, self.pool.take(instance)).replace(instance=None), instance)
+        return StreamState(
+            self.env.init(key, self.pool.take(instance)).replace(instance=None), instance
+        )
 
     def apply(self, key: Array, state: WrappedState, action: Array, legal: Array) -> WrappedState:
-        return state.replace(inner=self.env.apply(key, self.full(state), action, legal).replace(instance=None))
+        return state.replace(
+            inner=self.env.apply(key, self.full(state), action, legal).replace(instance=None)
+        )
 
     def max_steps(self, instance: Array) -> int:
         return self.env.max_steps(self.pool.take(0))
@@ -329,7 +353,9 @@ class AutoReset(Wrapper):
         fresh, first = self.reset(reset_key)
         over = timestep.terminated | timestep.truncated
         chosen, observation = jax.tree.map(
-            lambda new, old: jnp.where(over, new, old), (fresh, first.observation), (after, timestep.observation)
+            lambda new, old: jnp.where(over, new, old),
+            (fresh, first.observation),
+            (after, timestep.observation),
         )
         metrics = timestep.metrics | {"final_observation": timestep.observation}
         return chosen, timestep.replace(observation=observation, metrics=metrics)

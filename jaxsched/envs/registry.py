@@ -1,4 +1,6 @@
-"""Environment ids to what makes them and to what they offer, lazily: a family is imported when it is first used."""
+"""Environment ids to what makes them and to what they offer, lazily: a family is imported when
+it is first used.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from jaxsched.core.offer import Offer
 from jaxsched.core.rules import RulesEnvironment
 from jaxsched.host.errors import UnknownNameError
 
-EntryPoint = str | Callable[..., Environment]  # "module:attribute", or what is called with the settings
+EntryPoint = (
+    str | Callable[..., Environment]
+)  # "module:attribute", or what is called with the settings
 
 ENTRY_POINTS: dict[str, EntryPoint] = {
     "BlockingJobShop-v0": "jaxsched.envs.job_shop.blocking.env:BlockingJobShop",
@@ -43,9 +47,9 @@ def list_envs() -> list[str]:
 def register(id: str, entry_point: EntryPoint, offer: str | Offer | None = None) -> None:
     """Add an environment, and what it offers to evaluation and to the command line.
 
-    `entry_point` is an environment class, a function of the settings, or "module:attribute", which is
-    imported on first use; `offer` is an `Offer` or "module:attribute". Raises `ValueError` for an id
-    that stands for something else already.
+    `entry_point` is an environment class, a function of the settings, or "module:attribute", which
+    is imported on first use; `offer` is an `Offer` or "module:attribute". Raises `ValueError` for
+    an id that stands for something else already.
     """
     if ENTRY_POINTS.get(id, entry_point) != entry_point:
         raise ValueError(f"environment {id!r} is registered already; choose another id")
@@ -55,7 +59,9 @@ def register(id: str, entry_point: EntryPoint, offer: str | Offer | None = None)
 
 
 def make(id: str, **settings: Any) -> Environment:
-    """The environment `id` with its settings, for example `make("JobShop-v0", candidates="non_delay")`."""
+    """The environment `id` with its settings, for example `make("JobShop-v0",
+    candidates="non_delay")`.
+    """
     if not isinstance(id, str) or id not in ENTRY_POINTS:
         raise UnknownNameError("environment", id, ENTRY_POINTS)
     entry_point = _imported(ENTRY_POINTS[id])
@@ -69,15 +75,21 @@ def make(id: str, **settings: Any) -> Environment:
     env = entry_point(**settings)
     if not isinstance(env, Environment):
         made = type(env).__name__
-        raise TypeError(f"what is registered as {id!r} returns a {made}, neither an Environment nor a wrapper")
+        raise TypeError(
+            f"what is registered as {id!r} returns a {made}, neither an Environment nor a wrapper"
+        )
     return env
 
 
 def offer(env: Environment) -> Offer:
-    """What the problem of `env` offers beside its rules; an empty `Offer` for one that is not registered."""
+    """What the problem of `env` offers beside its rules; an empty `Offer` for one that is not
+    registered.
+    """
     found = _imported(OFFERS.get(env.id, Offer()))
     if not isinstance(found, Offer):
-        raise TypeError(f"what is registered as the offer of {env.id!r} is a {type(found).__name__}, not an Offer")
+        raise TypeError(
+            f"what is registered as the offer of {env.id!r} is a {type(found).__name__}, not an Offer"
+        )
     return found
 
 

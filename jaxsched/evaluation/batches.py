@@ -21,7 +21,8 @@ ACTIVATIONS = 64  # bytes of activations per byte of observation, for the defaul
 
 
 def groups(instances: Mapping[str, Instance]) -> Iterator[list[str]]:
-    """Names of instances of equal shapes, smallest first; the few of a rare shape join the next larger one.
+    """Names of instances of equal shapes, smallest first; the few of a rare shape join the next
+    larger one.
 
     A program takes seconds to compile, and padding changes no result.
     """
@@ -45,9 +46,13 @@ def tree_signature(tree: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
 
 
 @functools.lru_cache(maxsize=128)
-def compile_best(env: Environment, make: MakePolicy, structure: Any, types: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
+def compile_best(
+    env: Environment, make: MakePolicy, structure: Any, types: tuple[jax.ShapeDtypeStruct, ...]
+) -> Any:
     """`_best` compiled ahead, so that compilation is timed apart from the run."""
-    program = jax.jit(functools.partial(_best, env, make)).lower(*jax.tree.unflatten(structure, types))
+    program = jax.jit(functools.partial(_best, env, make)).lower(
+        *jax.tree.unflatten(structure, types)
+    )
     # Half the compile time for runs that are no slower.
     options: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     return program.compile(compiler_options=options)
@@ -63,7 +68,8 @@ def _best(
     chosen: Array,
     sample_ids: Array,
 ) -> tuple[Array, Array, Array, Any]:
-    """The best of S episodes on each of C instances, `chosen` from all: outcome, objective, lower bound, final state.
+    """The best of S episodes on each of C instances, `chosen` from all: outcome, objective, lower
+    bound, final state.
 
     i32[C] three times, and states [C, ...] without their instance.
     """
@@ -76,7 +82,9 @@ def _best(
 
     def best(index):
         instance, instance_id = jax.tree.map(lambda leaf: leaf[index], (instances, ids))
-        ends, objectives, states = jax.vmap(episode, (None, None, 0))(instance, instance_id, sample_ids)
+        ends, objectives, states = jax.vmap(episode, (None, None, 0))(
+            instance, instance_id, sample_ids
+        )
         end, objective, state = jax.tree.map(
             lambda leaf: leaf[best_episode(ends, objectives)], (ends, objectives, states)
         )
@@ -86,7 +94,9 @@ def _best(
 
 
 def num_lanes(env: Environment, instance: Instance) -> int:
-    """Episodes to play at once, so that the activations of a network fit the memory set aside for them."""
+    """Episodes to play at once, so that the activations of a network fit the memory set aside
+    for them.
+    """
     _, timestep = jax.eval_shape(env.reset, random.key(0), instance)
     leaves = jax.tree.leaves(timestep.observation)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
@@ -100,6 +110,8 @@ def even_chunk(total: int, most: int) -> int:
 
 
 def chunks(total: int, size: int) -> Iterator[np.ndarray]:
-    """0, 1, ..., total - 1 in chunks of exactly `size`; the last repeats the last one, which changes no minimum."""
+    """0, 1, ..., total - 1 in chunks of exactly `size`; the last repeats the last one, which
+    changes no minimum.
+    """
     for first in range(0, total, size):
         yield np.minimum(np.arange(first, first + size, dtype=np.uint32), np.uint32(total - 1))

@@ -28,13 +28,18 @@ _GENERATED = re.compile(r"generated:(\d{1,6})")
 TEMPERATURES = (0.1, 0.3, 1.0)
 
 
-def compare(instances: Mapping[str, Instance], entries: Iterable[Entry], *, progress: bool = False) -> list[Report]:
+def compare(
+    instances: Mapping[str, Instance], entries: Iterable[Entry], *, progress: bool = False
+) -> list[Report]:
     """The report of every entry on the same instances, in order."""
     reports = []
     for entry in entries:
         reports.append(report := entry(instances))
         if progress:
-            print(f"{report.label}: {report.seconds:.1f} s and {report.compile_seconds:.1f} s compiling", flush=True)
+            print(
+                f"{report.label}: {report.seconds:.1f} s and {report.compile_seconds:.1f} s compiling",
+                flush=True,
+            )
     return reports
 
 
@@ -53,9 +58,9 @@ def load_groups(
 ) -> tuple[dict[str, Instance], dict[str, list[str]]]:
     """Instances by name, and the names that each list such as `"ta01-ta10,ft06"` stands for.
 
-    `"generated:200"` stands for so many instances of `source`, by default the environment's own, drawn
-    from `seed`. Raises `InstanceError` with the close matches, or where the problem has no named
-    instances.
+    `"generated:200"` stands for so many instances of `source`, by default the environment's own,
+    drawn from `seed`. Raises `InstanceError` with the close matches, or where the problem has no
+    named instances.
     """
     instances: dict[str, Instance] = {}
     groups: dict[str, list[str]] = {}
@@ -81,7 +86,8 @@ def load_one(
     source: Source | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """A named instance or file; `"generated-3"` is one of those that `load_groups` draws from `seed`.
+    """A named instance or file; `"generated-3"` is one of those that `load_groups` draws from
+    `seed`.
 
     `options` say how a file is read; the problem names those that it knows.
     """
@@ -105,7 +111,13 @@ def _no_names(env: Environment, name: str, instead: str) -> InstanceError:
 
 
 def policy_entries(
-    env: Environment, apply: Apply, params: Params, *, samples: int = 64, seed: int = 0, label: str = "policy"
+    env: Environment,
+    apply: Apply,
+    params: Params,
+    *,
+    samples: int = 64,
+    seed: int = 0,
+    label: str = "policy",
 ) -> list[Entry]:
     """A trained policy played greedily, and the best of `samples` sampled episodes."""
     methods = {
@@ -113,14 +125,18 @@ def policy_entries(
         f"{label}, best of {samples}": (sampling_maker(apply), samples),
     }
     return [
-        functools.partial(evaluate, env, policy=make, params=params, samples=count, seed=seed, label=name)
+        functools.partial(
+            evaluate, env, policy=make, params=params, samples=count, seed=seed, label=name
+        )
         for name, (make, count) in methods.items()
     ]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Maker:
-    """`params -> policy` for `evaluate`, equal for the same `apply`, so that it is compiled once."""
+    """`params -> policy` for `evaluate`, equal for the same `apply`, so that it is compiled
+    once.
+    """
 
     build: Callable[[Apply, Params], Policy]
     apply: Apply
@@ -144,8 +160,12 @@ def rule_entries(env: Environment, rules: Sequence[str]) -> list[Entry]:
     return [functools.partial(evaluate, env, policy=rule) for rule in rules]
 
 
-def randomised_entry(env: Environment, rule: str, source: Source, *, samples: int = 64, seed: int = 0) -> Entry:
-    """Best of `samples` episodes of a randomised rule, at the best of `TEMPERATURES` on instances of `source`."""
+def randomised_entry(
+    env: Environment, rule: str, source: Source, *, samples: int = 64, seed: int = 0
+) -> Entry:
+    """Best of `samples` episodes of a randomised rule, at the best of `TEMPERATURES` on
+    instances of `source`.
+    """
 
     def entry(instances: Mapping[str, Instance]) -> Report:
         temperature = best_temperature(env, rule, source, samples=samples, seed=seed)
@@ -172,7 +192,9 @@ def best_temperature(
     seed: int = 0,
     temperatures: Sequence[float] = TEMPERATURES,
 ) -> float:
-    """The temperature with the lowest mean objective of the best of `samples` on generated instances."""
+    """The temperature with the lowest mean objective of the best of `samples` on generated
+    instances.
+    """
     instances = generate(source, num_instances, seed)
     make = randomised_rule(env, rule)
 
@@ -183,7 +205,9 @@ def best_temperature(
     return min(temperatures, key=cost)
 
 
-def exact_entry(env: Environment, *, time_limit: float, num_workers: int | None, seed: int = 0) -> Entry:
+def exact_entry(
+    env: Environment, *, time_limit: float, num_workers: int | None, seed: int = 0
+) -> Entry:
     """The family's exact solver, `time_limit` seconds per instance."""
     label = f"exact, {time_limit:g} s"
     return functools.partial(

@@ -1,7 +1,8 @@
 """Score policies, rules and exact solvers on named instances.
 
-Every number passes through the problem's `validate` first: an invalid solution is an error that names its instance,
-never a row. Knows no family: bounds and exact solvers are reached through `registry.offer`.
+Every number passes through the problem's `validate` first: an invalid solution is an error that
+names its instance, never a row. Knows no family: bounds and exact solvers are reached through
+`registry.offer`.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ def evaluate(
 
     The best is one that terminated; where every one was cut off, the row is marked `truncated`.
 
-    `policy` is the name of a rule, a `Policy`, or with `params` a function `params -> Policy`; weights given that way
-    are data, and evaluating others with the same function object compiles nothing; an object that holds its weights
-    itself is compiled in every call. Sample i of an instance draws from
-    `seed`, the instance and i alone, whatever its padding and its company. Instances of equal shapes share a program.
+    `policy` is the name of a rule, a `Policy`, or with `params` a function `params -> Policy`;
+    weights given that way are data, and evaluating others with the same function object compiles
+    nothing; an object that holds its weights itself is compiled in every call. Sample i of an
+    instance draws from `seed`, the instance and i alone, whatever its padding and its company.
+    Instances of equal shapes share a program.
 
     Raises `UnknownNameError` for an unknown rule, `Infeasible` where no episode has a feasible end,
     `InvalidSolutionError` naming the instance where `validate` objects.
@@ -75,7 +77,9 @@ def evaluate(
     compile_best: Any = batches.compile_best
     if isinstance(key, Uncached):
         compile_best = functools.lru_cache(compile_best.__wrapped__)
-    params = jax.tree.map(jnp.asarray, jax.device_get(params))  # from any number of devices to the default one
+    params = jax.tree.map(
+        jnp.asarray, jax.device_get(params)
+    )  # from any number of devices to the default one
 
     rows: dict[str, Row] = {}
     compile_seconds = 0.0
@@ -88,7 +92,9 @@ def evaluate(
         sample_chunk = batches.even_chunk(samples, num_lanes)
         name_chunk = batches.even_chunk(len(names), max(num_lanes // sample_chunk, 1))
         for chunk in batches.chunks(len(names), name_chunk):
-            best: list[tuple[int, int, Any]] = [(FAILED, 0, None)] * len(chunk)  # outcome, objective, state
+            best: list[tuple[int, int, Any]] = [(FAILED, 0, None)] * len(
+                chunk
+            )  # outcome, objective, state
             lower = np.zeros(len(chunk), np.int32)
             seconds = 0.0
             for sample_ids in batches.chunks(samples, sample_chunk):
@@ -101,7 +107,11 @@ def evaluate(
                 compile_seconds += compiled - began
                 for i, (end, least, _) in enumerate(best):
                     if ends[i] < FAILED and (ends[i], objectives[i]) < (end, least):
-                        best[i] = int(ends[i]), int(objectives[i]), jax.tree.map(lambda leaf, i=i: leaf[i], state)
+                        best[i] = (
+                            int(ends[i]),
+                            int(objectives[i]),
+                            jax.tree.map(lambda leaf, i=i: leaf[i], state),
+                        )
             num_real = len(set(chunk.tolist()))
             for i, index in enumerate(chunk[:num_real]):
                 name, (end, objective, state) = names[index], best[i]
@@ -142,7 +152,8 @@ def evaluate_exact(
     The `method` of a row is who found its solution, as the solver says: itself, `hint`, or the
     rule of a start that it did not improve.
 
-    Raises `InstanceError` where the family has none and `ImportError` where its solver is not installed.
+    Raises `InstanceError` where the family has none and `ImportError` where its solver is not
+    installed.
     """
     seed, time_limit = plain(seed, "seed", int), plain(time_limit, "time_limit", float)
     solve = offer(env).exact

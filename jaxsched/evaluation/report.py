@@ -1,4 +1,6 @@
-"""Reports as JSON and as tables, with what a figure depends on: versions, device, seed, instance hash."""
+"""Reports as JSON and as tables, with what a figure depends on: versions, device, seed, instance
+hash.
+"""
 
 from __future__ import annotations
 
@@ -67,14 +69,17 @@ def to_dict(reports: Iterable[Report]) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, reports: Iterable[Report], *, overwrite: bool = False) -> None:
-    """Write `to_dict(reports)`, one row a line; `FileExistsError` where the file exists and `overwrite` is False."""
+    """Write `to_dict(reports)`, one row a line; `FileExistsError` where the file exists and
+    `overwrite` is False.
+    """
     data = to_dict(reports)
     lists = {
         name: "[\n" + ",\n".join("  " + json.dumps(entry) for entry in data[name]) + "\n ]"
         for name in ("methods", "rows")
     }
+    header = json.dumps(data["header"])
     text = (
-        f'{{\n "header": {json.dumps(data["header"])},\n "methods": {lists["methods"]},\n "rows": {lists["rows"]}\n}}\n'
+        f'{{\n "header": {header},\n "methods": {lists["methods"]},\n "rows": {lists["rows"]}\n}}\n'
     )
     write_text(path, text, overwrite=overwrite)
 
@@ -88,13 +93,20 @@ def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
 
 
 def refuse_existing(path: str | Path | None, overwrite: bool) -> None:
-    """Raise `FileExistsError` where a file is in the way: called before the work as well as after."""
+    """Raise `FileExistsError` where a file is in the way: called before the work as well as
+    after.
+    """
     if path is not None and not overwrite and Path(path).exists():
-        raise FileExistsError(f"{path} exists; choose another name, or pass overwrite=True (--force)")
+        raise FileExistsError(
+            f"{path} exists; choose another name, or pass overwrite=True (--force)"
+        )
 
 
-def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Column titles and rows: methods against groups of instances, the mean gap in per cent, and seconds.
+def gap_table(
+    reports: Sequence[Report], groups: Mapping[str, Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Column titles and rows: methods against groups of instances, the mean gap in per cent, and
+    seconds.
 
     Where others than the method found solutions, such as the start of an exact solver, its name
     says so. Of a group without known bounds, such as generated instances, the mean objective,
@@ -104,7 +116,9 @@ def gap_table(reports: Sequence[Report], groups: Mapping[str, Sequence[str]]) ->
     for group, names in groups.items():
         gaps = [mean_gap([report[name] for name in names]) for report in reports]
         if all(gap is None for gap in gaps):
-            gaps = [statistics.fmean(report[name].objective for name in names) for report in reports]
+            gaps = [
+                statistics.fmean(report[name].objective for name in names) for report in reports
+            ]
             group = f"{group} (mean objective)"
         columns[group] = gaps
     titles = ["method", *columns, "seconds", "compiling"]
@@ -130,7 +144,15 @@ def instance_table(report: Report) -> tuple[list[str], list[list[str]]]:
     titles = ["instance", "size", "objective", "lower", "upper", "gap %", "seconds"]
     named = any(row.method not in ("", row.policy) for row in report.rows)
     body: list[list[Any]] = [
-        [row.instance, row.size, row.objective, row.lower_bound, row.upper_bound, row.gap, row.seconds]
+        [
+            row.instance,
+            row.size,
+            row.objective,
+            row.lower_bound,
+            row.upper_bound,
+            row.gap,
+            row.seconds,
+        ]
         for row in report.rows
     ]
     means: list[list[Any]] = []
@@ -187,7 +209,10 @@ def plain_table(title: str, titles: Sequence[str], body: Sequence[Sequence[str]]
     """The table as text: first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(titles, *body, strict=True)]
     lines = [
-        "  ".join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(pairs))
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(pairs)
+        )
         for pairs in (list(zip(row, widths, strict=True)) for row in [titles, *body])
     ]
     return "\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]])

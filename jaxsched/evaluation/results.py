@@ -15,15 +15,19 @@ from jaxsched.host.errors import UnknownNameError
 
 
 class InvalidSolutionError(RuntimeError):
-    """A policy or solver returned what is not a solution: a fault of the program, never reported as a result."""
+    """A policy or solver returned what is not a solution: a fault of the program, never reported
+    as a result.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One instance solved by one method. `gap` is measured against `upper_bound`, the best known objective.
+    """One instance solved by one method. `gap` is measured against `upper_bound`, the best known
+    objective.
 
-    Where the episode is `truncated`, by a horizon or a wrapper, `objective` is what was reached until then: it leaves
-    out what was left undone, so it has no gap. `solution` is None where an episode that was cut off is none.
+    Where the episode is `truncated`, by a horizon or a wrapper, `objective` is what was reached
+    until then: it leaves out what was left undone, so it has no gap. `solution` is None where an
+    episode that was cut off is none.
     """
 
     instance: str
@@ -35,7 +39,9 @@ class Row:
     upper_bound: int | None  # best known; None where nobody has published one
     samples: int
     seed: int
-    seconds: float  # wall time without compilation; its share where instances are solved side by side
+    seconds: (
+        float  # wall time without compilation; its share where instances are solved side by side
+    )
     solution: Any = dataclasses.field(repr=False, compare=False)
     truncated: bool = False
     # Who found the solution: the policy, or what an exact solver says, which may be its start.
@@ -43,7 +49,9 @@ class Row:
 
     @property
     def gap(self) -> float | None:
-        """Per cent above the best known upper bound; None where there is none, or the episode is truncated."""
+        """Per cent above the best known upper bound; None where there is none, or the episode is
+        truncated.
+        """
         if self.truncated or not self.upper_bound:
             return None
         return 100 * (self.objective / self.upper_bound - 1)
@@ -70,7 +78,9 @@ class Report:
         for row in self.rows:
             if row.instance == instance:
                 return row
-        raise UnknownNameError("instance of this report", instance, [row.instance for row in self.rows])
+        raise UnknownNameError(
+            "instance of this report", instance, [row.instance for row in self.rows]
+        )
 
     @property
     def title(self) -> str:
@@ -155,6 +165,8 @@ def validated_row(
 
 
 def best_known(env: Environment, instance: Instance) -> Bounds | None:
-    """Best known bounds of exactly this instance under these settings; None where none are published."""
+    """Best known bounds of exactly this instance under these settings; None where none are
+    published.
+    """
     bounds = offer(env).bounds
     return bounds(env, instance) if bounds is not None else None

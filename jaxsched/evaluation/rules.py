@@ -15,16 +15,20 @@ MakePolicy = Callable[[Any], Policy]  # params -> policy
 
 @functools.lru_cache(maxsize=256)
 def rule_policy(env: Environment, rule: str) -> Policy:
-    """The policy of a priority rule by name; `random` plays at random, every other rule takes its best action.
+    """The policy of a priority rule by name; `random` plays at random, every other rule takes its
+    best action.
 
-    The same object for equal arguments, so that `evaluate` compiles it once. Raises `UnknownNameError`.
+    The same object for equal arguments, so that `evaluate` compiles it once. Raises
+    `UnknownNameError`.
     """
     return randomised(_scores(env, rule), 1.0) if rule == "random" else greedy(_scores(env, rule))
 
 
 @functools.lru_cache(maxsize=256)
 def randomised_rule(env: Environment, rule: str) -> MakePolicy:
-    """`temperature -> policy` of a randomised priority rule, for `evaluate(..., params=temperature)`."""
+    """`temperature -> policy` of a randomised priority rule, for `evaluate(...,
+    params=temperature)`.
+    """
     return functools.partial(randomised, _scores(env, rule))
 
 

@@ -1,4 +1,6 @@
-"""How fast an environment runs on this device: whole episodes of random legal actions, nothing optimised away."""
+"""How fast an environment runs on this device: whole episodes of random legal actions, nothing
+optimised away.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from jaxsched.core.rollout import masked_argmax, unroll
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-    """One measurement. CPU seconds of all threads stand beside wall seconds: XLA uses several cores."""
+    """One measurement. CPU seconds of all threads stand beside wall seconds: XLA uses several
+    cores.
+    """
 
     what: str
     schedules_per_second: float
@@ -29,10 +33,11 @@ class Throughput:
 def throughput(
     env: Environment, source: Source, *, batch: int = 1024, seconds: float = 2.0, seed: int = 0
 ) -> list[Throughput]:
-    """Episodes and decisions per second of `reset`, of `step`, and of `step` with `observe`, `batch` side by side.
+    """Episodes and decisions per second of `reset`, of `step`, and of `step` with `observe`,
+    `batch` side by side.
 
-    Final states are returned and every observation goes into a returned checksum. Each program runs for at least
-    `seconds` after one run that is not counted.
+    Final states are returned and every observation goes into a returned checksum. Each program runs
+    for at least `seconds` after one run that is not counted.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
@@ -41,7 +46,11 @@ def throughput(
 
     def reset(key: Array, instance: Instance) -> Any:
         state, timestep = env.reset(key, instance)
-        return state.replace(instance=None), checksum(timestep.observation), jnp.zeros((), jnp.int32)
+        return (
+            state.replace(instance=None),
+            checksum(timestep.observation),
+            jnp.zeros((), jnp.int32),
+        )
 
     def episode(key: Array, instance: Instance, observing: bool) -> Any:
         state, _ = env.reset(key, instance)
@@ -52,20 +61,29 @@ def throughput(
             return action, checksum(env.observe(state)) if observing else jnp.zeros((), jnp.float32)
 
         final, (_, _, sums, timestep) = unroll(env, key, state, act, env.max_steps(instance))
-        return final.replace(instance=None), sums.sum(), timestep.metrics["decision"].sum(dtype=jnp.int32)
+        return (
+            final.replace(instance=None),
+            sums.sum(),
+            timestep.metrics["decision"].sum(dtype=jnp.int32),
+        )
 
     programs = {
         "reset with observation": reset,
         "episodes, rules only": lambda key, instance: episode(key, instance, False),
         "episodes with observation": lambda key, instance: episode(key, instance, True),
     }
-    return [_measure(what, jax.vmap(program), keys, instances, seconds) for what, program in programs.items()]
+    return [
+        _measure(what, jax.vmap(program), keys, instances, seconds)
+        for what, program in programs.items()
+    ]
 
 
 def step_cost(env: Environment, source: Source, *, batch: int = 1024) -> dict[str, dict[str, int]]:
-    """What one `step` of a batch costs by XLA's own count on this device, of the rules alone and with the observation.
+    """What one `step` of a batch costs by XLA's own count on this device, of the rules alone and
+    with the observation.
 
-    `bytes`: read and written per environment; `operations`: instructions of the compiled program, a fusion is one.
+    `bytes`: read and written per environment; `operations`: instructions of the compiled program, a
+    fusion is one.
     """
 
     def rules(key: Array, state: Any, action: Array) -> Any:
@@ -90,10 +108,15 @@ def step_cost(env: Environment, source: Source, *, batch: int = 1024) -> dict[st
 
 def checksum(tree: Any) -> Array:
     """f32[]: a sum over all numbers of a tree, so that none of them is optimised away."""
-    return sum((jnp.asarray(leaf).astype(jnp.float32).sum() for leaf in jax.tree.leaves(tree)), jnp.zeros(()))
+    return sum(
+        (jnp.asarray(leaf).astype(jnp.float32).sum() for leaf in jax.tree.leaves(tree)),
+        jnp.zeros(()),
+    )
 
 
-def _measure(what: str, program: Any, keys: Array, instances: Instance, seconds: float) -> Throughput:
+def _measure(
+    what: str, program: Any, keys: Array, instances: Instance, seconds: float
+) -> Throughput:
     began = time.perf_counter()
     compiled = jax.jit(program).lower(keys, instances).compile()
     compile_seconds = time.perf_counter() - began

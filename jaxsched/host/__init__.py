@@ -1,1 +1,3 @@
-"""Tools of the host, which know no environment: errors, checks, text and tables, charts, exact solvers."""
+"""Tools of the host, which know no environment: errors, checks, text and tables, charts, exact
+solvers.
+"""

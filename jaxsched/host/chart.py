@@ -224,7 +224,9 @@ def arrange(
     key_width = 40 + max((text_width(key.name) for key in keys), default=0)
     top = 58 if max(heights) > _TALL else 40
     title = shorten_to(_title(chart, width, heights), width)
-    return Layout(left, right, top, width, list(heights), x_ticks, y_ticks, heading, title, keys, key_width)
+    return Layout(
+        left, right, top, width, list(heights), x_ticks, y_ticks, heading, title, keys, key_width
+    )
 
 
 def fold(chart: Chart) -> Chart:

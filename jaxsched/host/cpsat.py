@@ -1,4 +1,6 @@
-"""CP-SAT of OR-Tools, imported when a `Solver` is made: its settings and how every exact method reads its results."""
+"""CP-SAT of OR-Tools, imported when a `Solver` is made: its settings and how every exact method
+reads its results.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from jaxsched.host.plain import plain_number
 
 
 class Solver:
-    """One solver with its settings and what it found last: `found` a solution, `optimal`, `infeasible`.
+    """One solver with its settings and what it found last: `found` a solution, `optimal`,
+    `infeasible`.
 
     `time_limit`: seconds for the whole call, which begins as the solver is made, or the `Deadline`
     of a call that has begun. What a caller does before it solves, such as a start and the model,
@@ -51,7 +54,8 @@ class Solver:
         has_solution: bool = True,
         deadline: Deadline | None = None,
     ) -> int:
-        """Minimise, and return the best lower bound known: `bound` or what is proved, at most `ceiling`.
+        """Minimise, and return the best lower bound known: `bound` or what is proved, at most
+        `ceiling`.
 
         It ends by `deadline`, by default that of the call; where that is over, nothing is looked
         at, the hint included. `has_solution`: that there is one is known, so that the solver's
@@ -67,7 +71,9 @@ class Solver:
         self.found = self.optimal or status == self.cp_model.FEASIBLE
         self.infeasible = status == self.cp_model.INFEASIBLE
         if status == self.cp_model.MODEL_INVALID or (self.infeasible and has_solution):
-            raise RuntimeError(f"CP-SAT refused the model: {self.solver.status_name(status)} {model.validate()}")
+            raise RuntimeError(
+                f"CP-SAT refused the model: {self.solver.status_name(status)} {model.validate()}"
+            )
         if math.isfinite(self.solver.best_objective_bound):
             bound = max(bound, math.ceil(self.solver.best_objective_bound - 1e-6))
         return min(bound, ceiling)

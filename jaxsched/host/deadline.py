@@ -74,7 +74,9 @@ NO_LIMIT = Deadline()
 
 @functools.cache
 def probe() -> float:
-    """Seconds in which this machine, as busy as it is, compiles a small loop; usual are 0.1 to 0.5."""
+    """Seconds in which this machine, as busy as it is, compiles a small loop; usual are 0.1 to
+    0.5.
+    """
 
     def step(i, values):
         values = jnp.cumsum(jnp.sort(values)) + values[i]

@@ -19,26 +19,38 @@ class PortableError(Exception):
 
 
 class InstanceError(PortableError, ValueError):
-    """A malformed or unknown problem instance: `file`, `line` and `column` say where, `reason` what to mend.
+    """A malformed or unknown problem instance: `file`, `line` and `column` say where, `reason` what
+    to mend.
 
-    Lines and columns count from 1; a column is the position of a character in its line, None where a whole line or
-    file is at fault.
+    Lines and columns count from 1; a column is the position of a character in its line, None where
+    a whole line or file is at fault.
     """
 
-    def __init__(self, reason: str, *, file: str | None = None, line: int | None = None, column: int | None = None):
+    def __init__(
+        self,
+        reason: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+    ):
         self.reason, self.file, self.line, self.column = reason, file, line, column
         where = ":".join(str(part) for part in (file, line, column) if part is not None)
         super().__init__(f"{where}: {reason}" if where else reason)
 
 
 class Infeasible(PortableError, ValueError):
-    """No solution within the given limits, or none was found; the message names what binds and how much is missing.
+    """No solution within the given limits, or none was found; the message names what binds and how
+    much is missing.
 
-    `missing` is that amount in the family's unit, `plan` the best solution of the problem without the limit that was
-    found (None where there is none), and `proved` says whether no solution exists.
+    `missing` is that amount in the family's unit, `plan` the best solution of the problem without
+    the limit that was found (None where there is none), and `proved` says whether no solution
+    exists.
     """
 
-    def __init__(self, reason: str, *, missing: int | None = None, plan: Any = None, proved: bool = False):
+    def __init__(
+        self, reason: str, *, missing: int | None = None, plan: Any = None, proved: bool = False
+    ):
         self.reason, self.missing, self.plan, self.proved = reason, missing, plan, proved
         super().__init__(reason)
 

@@ -17,8 +17,8 @@ PLAIN_TYPES = (bool, int, float, str, type(None))
 def make_plain(record: Any) -> None:
     """Turn the fields of a frozen dataclass into plain Python values, as it is made.
 
-    A scalar of NumPy or JAX becomes the Python number it is. Raises `ValueError` where a value is not
-    of the type that its field is annotated with, as far as that is made of `PLAIN_TYPES`.
+    A scalar of NumPy or JAX becomes the Python number it is. Raises `ValueError` where a value is
+    not of the type that its field is annotated with, as far as that is made of `PLAIN_TYPES`.
     """
     for name, types in _plain_fields(type(record)).items():
         object.__setattr__(record, name, plain(getattr(record, name), name, *types))

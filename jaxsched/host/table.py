@@ -167,7 +167,8 @@ class Table:
 
     @functools.cached_property
     def order(self) -> str:
-        """Whether dates with slashes or hyphens have the day or the month first: `dmy`, `mdy` or `?`.
+        """Whether dates with slashes or hyphens have the day or the month first: `dmy`, `mdy` or
+        `?`.
 
         One program has written all dates of a table, so that one with a number above 12 settles it
         for all.

@@ -1,6 +1,8 @@
-"""Text and JSON files of users: read within limits, with errors that point into them; written without overwriting.
+"""Text and JSON files of users: read within limits, with errors that point into them; written
+without overwriting.
 
-Readers build nothing but lists, numbers and texts, and raise `InstanceError` only. Nothing in a file is run or opened.
+Readers build nothing but lists, numbers and texts, and raise `InstanceError` only. Nothing in a
+file is run or opened.
 """
 
 from __future__ import annotations
@@ -17,10 +19,14 @@ from typing import Any
 from jaxsched.host.checks import Fault, mapping
 from jaxsched.host.errors import InstanceError
 
-MAX_FILE_BYTES = 4 * 2**20  # bounds the memory and time of a parser; the largest classic instance has 11 KiB
+MAX_FILE_BYTES = (
+    4 * 2**20
+)  # bounds the memory and time of a parser; the largest classic instance has 11 KiB
 MAX_DIGITS = 10  # of an int32
 
-_NUMBERS = re.compile(r"\s*+(?:[0-9]{1,10}(?:\s++|$))*+")  # possessive: linear in time, constant in memory
+_NUMBERS = re.compile(
+    r"\s*+(?:[0-9]{1,10}(?:\s++|$))*+"
+)  # possessive: linear in time, constant in memory
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 # Beside letters, what names in Windows-1252 hold.
 _SIGNS = frozenset("\u00a0°µ€£§²³·×–—‘’“”„…«»®™")
@@ -43,8 +49,8 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> byt
 class Text:
     """The lines of a file, and errors that point into them.
 
-    Lines and tokens count from 0 here, from 1 in messages. Read are UTF-8, UTF-16 with its byte order
-    mark, and Windows-1252, as spreadsheets write them; `encoding` says which. Raises
+    Lines and tokens count from 0 here, from 1 in messages. Read are UTF-8, UTF-16 with its byte
+    order mark, and Windows-1252, as spreadsheets write them; `encoding` says which. Raises
     `InstanceError` at the first byte that speaks against a text.
     """
 
@@ -74,7 +80,9 @@ class Text:
         if line is None or token is None:
             return self.fail_at(reason, line, None)
         found = next(itertools.islice(re.finditer(r"\S+", self.lines[line]), token, None), None)
-        return self.fail_at(reason, line, found.start() if found else len(self.lines[line].rstrip()))
+        return self.fail_at(
+            reason, line, found.start() if found else len(self.lines[line].rstrip())
+        )
 
     def fail_at(self, reason: str, line: int | None, column: int | None) -> InstanceError:
         """An error at a character of a line."""
@@ -83,7 +91,11 @@ class Text:
 
     def rows(self) -> list[int]:
         """The lines that are neither blank nor comments."""
-        return [n for n, line in enumerate(self.lines) if (bare := line.strip()) and not bare.startswith("#")]
+        return [
+            n
+            for n, line in enumerate(self.lines)
+            if (bare := line.strip()) and not bare.startswith("#")
+        ]
 
     def numbers(self, line: int) -> list[int]:
         """The integers >= 0 of a line."""
@@ -122,7 +134,9 @@ def write_text(path: str | os.PathLike[str], lines: Iterable[str], overwrite: bo
         with open(path, "w" if overwrite else "x", encoding="utf-8", newline="") as file:
             file.writelines(lines)
     except FileExistsError:
-        raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it") from None
+        raise FileExistsError(
+            f"{os.fspath(path)} exists; pass overwrite=True to replace it"
+        ) from None
 
 
 def read_json(text: Text) -> Any:
@@ -145,7 +159,9 @@ def read_json(text: Text) -> Any:
 
 
 def _json_integer(digits: str) -> int:
-    return int(digits[:20])  # enough to see that it is out of range; int of many digits is slow or refused
+    return int(
+        digits[:20]
+    )  # enough to see that it is out of range; int of many digits is slow or refused
 
 
 class Json:
@@ -159,13 +175,17 @@ class Json:
         self.entry: dict[str, Any] = value
 
     def fail(self, reason: str, *path: str | int) -> InstanceError:
-        """An error at the value that `path`, keys and indices, leads to; at the nearest one around it if none."""
+        """An error at the value that `path`, keys and indices, leads to; at the nearest one
+        around it if none.
+        """
         try:
             position = self._find(path)
         except RecursionError:  # nested almost too deeply: a few calls ago it could be read
             position = 0
         line = self.text.text.count("\n", 0, position)
-        return self.text.fail_at(reason, line, position - self.text.text.rfind("\n", 0, position) - 1)
+        return self.text.fail_at(
+            reason, line, position - self.text.text.rfind("\n", 0, position) - 1
+        )
 
     def known(self, keys: Iterable[str]) -> None:
         """Refuse keys other than `keys`: what is not understood is not dropped silently."""

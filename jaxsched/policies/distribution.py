@@ -11,16 +11,22 @@ from jaxsched.core.rollout import masked_argmax
 
 
 class MaskedCategorical(struct.PyTreeNode):
-    """Categorical over the actions where `mask`; all zeros-safe when nothing is legal (log-prob 0, entropy 0)."""
+    """Categorical over the actions where `mask`; all zeros-safe when nothing is legal (log-prob
+    0, entropy 0).
+    """
 
     logits: Array  # f32[..., A]
     mask: Array  # bool[..., A]
 
     @property
     def log_probs(self) -> Array:
-        """f32[..., A]: log-probabilities; 0 at illegal actions (not to be used), so that gradients stay finite."""
+        """f32[..., A]: log-probabilities; 0 at illegal actions (not to be used), so that
+        gradients stay finite.
+        """
         low = jnp.where(self.mask, self.logits, -jnp.inf)
-        top = jax.lax.stop_gradient(jnp.where(self.mask.any(-1, keepdims=True), low.max(-1, keepdims=True), 0))
+        top = jax.lax.stop_gradient(
+            jnp.where(self.mask.any(-1, keepdims=True), low.max(-1, keepdims=True), 0)
+        )
         shifted = jnp.where(self.mask, self.logits - top, 0)
         total = jnp.where(self.mask, jnp.exp(shifted), 0).sum(-1, keepdims=True)
         return jnp.where(self.mask, shifted - jnp.log(jnp.where(total > 0, total, 1)), 0)
@@ -40,7 +46,9 @@ class MaskedCategorical(struct.PyTreeNode):
         return masked_argmax(self.logits, self.mask)
 
     def sample(self, key: Array, temperature: float | Array = 1.0) -> Array:
-        """i32[...]: a legal action; the same for any padding of A, since the draw is addressed by position."""
+        """i32[...]: a legal action; the same for any padding of A, since the draw is addressed
+        by position.
+        """
         gumbel = random.gumbel(key, self.logits.shape, jnp.float32)
         perturbed = self.logits / temperature + gumbel
         return masked_argmax(perturbed, self.mask)

@@ -13,7 +13,13 @@ import numpy as np
 
 from jaxsched.core.environment import Environment
 from jaxsched.host.plain import plain_number
-from jaxsched.policies.network import Apply, NetworkConfig, Params, example_observation, init_network
+from jaxsched.policies.network import (
+    Apply,
+    NetworkConfig,
+    Params,
+    example_observation,
+    init_network,
+)
 
 FILE_NAME = "policy.safetensors"
 FORMAT = "jaxsched-policy-1"
@@ -30,7 +36,9 @@ def difference(saved: Any, wanted: Any, prefix: str = "") -> list[str]:
         return [
             line
             for key in keys
-            for line in difference(saved.get(key, "nothing"), wanted.get(key, "nothing"), f"{prefix}{key}.")
+            for line in difference(
+                saved.get(key, "nothing"), wanted.get(key, "nothing"), f"{prefix}{key}."
+            )
         ]
     return [] if saved == wanted else [f"{prefix[:-1]}: saved {saved}, wanted {wanted}"]
 
@@ -43,7 +51,10 @@ def describe(env: Environment) -> dict[str, Any]:
 
 def named(params: Params) -> dict[str, Any]:
     """The arrays of nested parameters by their dotted names."""
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in _paths(params)}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in _paths(params)
+    }
 
 
 def _paths(params: Params):
@@ -70,11 +81,14 @@ def shipped_policies(env: Environment) -> dict[str, Path]:
 
 
 def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
-    """`apply` and `params` of a file written by `save_policy`, of a run folder that holds one, or of a shipped policy.
+    """`apply` and `params` of a file written by `save_policy`, of a run folder that holds one, or
+    of a shipped policy.
 
-    A name such as `"standard"` stands for one of `shipped_policies(env)` where no file or folder has that name.
+    A name such as `"standard"` stands for one of `shipped_policies(env)` where no file or folder
+    has that name.
 
-    Works for any size of instance; raises CheckpointMismatchError where the file is of another kind of observation.
+    Works for any size of instance; raises CheckpointMismatchError where the file is of another kind
+    of observation.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -84,7 +98,9 @@ def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
         shipped = shipped_policies(env)
         if str(path) not in shipped:
             known = f", or one that comes with {env.id}: {', '.join(shipped)}" if shipped else ""
-            raise FileNotFoundError(f"{path}: no such policy; give a run folder or a {FILE_NAME} file{known}")
+            raise FileNotFoundError(
+                f"{path}: no such policy; give a run folder or a {FILE_NAME} file{known}"
+            )
         path = shipped[str(path)]
     try:
         with safe_open(str(path), framework="numpy") as file:
@@ -93,12 +109,16 @@ def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
     except SafetensorError as error:
         raise CheckpointMismatchError(f"{path}: not a safetensors file ({error})") from None
     if metadata.get("format") != FORMAT:
-        raise CheckpointMismatchError(f"{path}: not a policy of this package (format {metadata.get('format')!r})")
+        raise CheckpointMismatchError(
+            f"{path}: not a policy of this package (format {metadata.get('format')!r})"
+        )
     config = NetworkConfig(**json.loads(metadata["network"]))
     saved_env = json.loads(metadata["environment"])
     if saved_env["id"] != env.id:
         raise CheckpointMismatchError(f"{path}: a policy of {saved_env['id']}, not of {env.id}")
-    apply, params = init_network(jax.random.key(0), example_observation(env, env.default_source), config)
+    apply, params = init_network(
+        jax.random.key(0), example_observation(env, env.default_source), config
+    )
     wanted = {name: str(leaf.shape) for name, leaf in named(params).items()}
     lines = difference({name: str(array.shape) for name, array in arrays.items()}, wanted)
     if lines:

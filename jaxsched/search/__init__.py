@@ -1,4 +1,6 @@
-"""Search with the true simulator, with a policy's network or without: knows `Environment`, no family."""
+"""Search with the true simulator, with a policy's network or without: knows `Environment`, no
+family.
+"""
 
 from jaxsched.core.evolution import EvolutionConfig, Population, begin, evolve
 from jaxsched.search.beam import BeamConfig, Found, beam_search

@@ -1,8 +1,9 @@
-"""Beam search over whole episodes: every state of the beam takes every action, the most promising go on.
+"""Beam search over whole episodes: every state of the beam takes every action, the most promising
+go on.
 
-Promising is a low estimate of the final objective, the running bound less what the network expects to gain. One scan,
-no host in the loop. The best of the last beam is at least as good as the greedy policy only if that stays in the beam,
-which is why its line is kept beside it.
+Promising is a low estimate of the final objective, the running bound less what the network expects
+to gain. One scan, no host in the loop. The best of the last beam is at least as good as the greedy
+policy only if that stays in the beam, which is why its line is kept beside it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class BeamConfig:
 
 
 class Found(struct.PyTreeNode):
-    """The best episode of a beam, one that was cut off only where no other ended well. T = `num_steps`."""
+    """The best episode of a beam, one that was cut off only where no other ended well. T =
+    `num_steps`.
+    """
 
     state: State  # the final state
     action: Array  # i32[T]
@@ -42,12 +45,18 @@ class Found(struct.PyTreeNode):
 
 
 def beam_search(
-    env: Environment, apply: Apply, params: Params, key: Array, state: State, num_steps: int, config: BeamConfig
+    env: Environment,
+    apply: Apply,
+    params: Params,
+    key: Array,
+    state: State,
+    num_steps: int,
+    config: BeamConfig,
 ) -> Found:
     """From one unbatched `state`, `num_steps` decisions ahead; vmap it over states.
 
-    The simulator's chance, where there is any, is that of `state.instance` and of keys drawn from `key`, the same in
-    all lines: a plan for this one world. See `planning.rekey`.
+    The simulator's chance, where there is any, is that of `state.instance` and of keys drawn from
+    `key`, the same in all lines: a plan for this one world. See `planning.rekey`.
     """
     width, instance, scale = config.width, state.instance, env.reward_scale(state)
     num_actions = env.action_mask(state).shape[-1]
@@ -74,7 +83,9 @@ def beam_search(
         # A line that is over, or passes an event, goes on by itself: as its action 0.
         waits = ~mask.any(-1)
         open_ = alive[:, None] & (mask | (waits[:, None] & (actions == 0)))  # [W, A]
-        children = jax.vmap(lambda bare, m: jax.vmap(lambda a: expand(key, bare, a, m))(actions))(beam, mask)
+        children = jax.vmap(lambda bare, m: jax.vmap(lambda a: expand(key, bare, a, m))(actions))(
+            beam, mask
+        )
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
         promise, next_logits, next_mask = jax.vmap(judge)(flat)
         is_greedy = (greedy[:, None] & (actions == masked_argmax(logits, mask)[:, None])).ravel()
@@ -89,9 +100,14 @@ def beam_search(
             take(next_logits),
             take(next_mask),
         )
-        return carry, ((chosen // num_actions).astype(jnp.int32), (chosen % num_actions).astype(jnp.int32))
+        return carry, (
+            (chosen // num_actions).astype(jnp.int32),
+            (chosen % num_actions).astype(jnp.int32),
+        )
 
-    first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), state.replace(instance=None))
+    first = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), state.replace(instance=None)
+    )
     lead = jnp.arange(width) == 0
     _, logits, mask = jax.vmap(judge)(first)
     start = vary_alike((first, lead, lead, logits, mask), instance, key, params)

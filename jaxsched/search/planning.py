@@ -1,7 +1,7 @@
 """Planning before every decision: Gumbel AlphaZero (Danihelka et al., ICLR 2022) through mctx.
 
-The model of the search is the simulator itself, so nothing about the world has to be learned; the network only ranks
-actions and estimates what is left to gain.
+The model of the search is the simulator itself, so nothing about the world has to be learned; the
+network only ranks actions and estimates what is left to gain.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ class PlanningConfig:
     """Settings of the search."""
 
     num_simulations: int = 32  # steps of the simulator, and calls of the network, per decision
-    num_considered: int = 16  # actions at the root among which simulations are shared by sequential halving
+    num_considered: int = (
+        16  # actions at the root among which simulations are shared by sequential halving
+    )
     gumbel_scale: float = 1.0  # 0: no randomness, for play; 1: actions are drawn, for training
     value_scale: float = 0.1  # weight of values against the network's logits
-    # Values are scaled to [0, 1] in every node, as in the paper. With few actions that blows up differences that are
-    # next to nothing; False takes values as they are, in units of `reward_scale`, and wants a `value_scale` near 1.
+    # Values are scaled to [0, 1] in every node, as in the paper. With few actions that blows up
+    # differences that are next to nothing; False takes values as they are, in units of
+    # `reward_scale`, and wants a `value_scale` near 1.
     rescale_values: bool = True
     gamma: float = 1.0  # per decision
     reward_scale: float = 1.0  # as in training: the network's values are in these units
@@ -46,11 +49,19 @@ class Planned(struct.PyTreeNode):
     value: Array  # f32[B]  of the state, by the search
 
 
-def plan(env: Environment, apply: Apply, params: Params, key: Array, states: State, config: PlanningConfig) -> Planned:
-    """Search from each of B `states` (leaves with a leading axis). Raises `ImportError` without mctx.
+def plan(
+    env: Environment,
+    apply: Apply,
+    params: Params,
+    key: Array,
+    states: State,
+    config: PlanningConfig,
+) -> Planned:
+    """Search from each of B `states` (leaves with a leading axis). Raises `ImportError` without
+    mctx.
 
-    Chance: the tree is grown in the world of `states`, whose instance may hold the keys of noise to come; pass states
-    with `rekey(key, state.instance)` where the searcher must not foresee it.
+    Chance: the tree is grown in the world of `states`, whose instance may hold the keys of noise to
+    come; pass states with `rekey(key, state.instance)` where the searcher must not foresee it.
     """
     mctx, instances = _mctx(), states.instance
 
@@ -68,18 +79,28 @@ def plan(env: Environment, apply: Apply, params: Params, key: Array, states: Sta
         after, timestep = env.step(key, bare.replace(instance=instance), action)
         logits, value = judge(after, timestep.observation)
         discount = jnp.where(timestep.terminated, 0.0, config.gamma).astype(jnp.float32)
-        return timestep.reward * config.reward_scale, discount, logits, value, after.replace(instance=None)
+        return (
+            timestep.reward * config.reward_scale,
+            discount,
+            logits,
+            value,
+            after.replace(instance=None),
+        )
 
     def recurrent(params, key, action, bare):
         keys = random.split(key, action.shape[0])
         reward, discount, logits, value, after = advance(keys, bare, instances, action)
-        return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value), after
+        return mctx.RecurrentFnOutput(
+            reward=reward, discount=discount, prior_logits=logits, value=value
+        ), after
 
     logits, value, mask = judge_root(states)
     found = mctx.gumbel_muzero_policy(
         None,
         key,
-        mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states.replace(instance=None)),
+        mctx.RootFnOutput(
+            prior_logits=logits, value=value, embedding=states.replace(instance=None)
+        ),
         recurrent,
         config.num_simulations,
         invalid_actions=~mask,
@@ -106,7 +127,9 @@ def _mctx() -> Any:
     return mctx
 
 
-def planning_policy(env: Environment, apply: Apply, params: Params, config: PlanningConfig) -> Policy:
+def planning_policy(
+    env: Environment, apply: Apply, params: Params, config: PlanningConfig
+) -> Policy:
     """A policy that searches before every decision; vmap the rollout for several episodes."""
 
     def policy(key, state, observation):
@@ -119,7 +142,9 @@ def planning_policy(env: Environment, apply: Apply, params: Params, config: Plan
 
 
 def rekey(key: Array, instance: Instance) -> Instance:
-    """The instance with other keys in it: what it would draw later is drawn anew, what is stated as data stays."""
+    """The instance with other keys in it: what it would draw later is drawn anew, what is stated
+    as data stays.
+    """
 
     def renew(leaf):
         if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -1,13 +1,16 @@
-"""The contract of an environment, as checks that know no family: run them on your own environment too.
+"""The contract of an environment, as checks that know no family: run them on your own environment
+too.
 
 >>> from jaxsched.testing import check_environment
 >>> check_environment(MyEnvironment(), my_source)
 
-Everything is played on one padded shape in a few compiled programs, so the contract takes seconds, not minutes.
+Everything is played on one padded shape in a few compiled programs, so the contract takes seconds,
+not minutes.
 
-Wrappers are environments and keep the contract too. What changes nothing leaves the state inside all wrappers as it
-was; a wrapper may count it. An `AutoReset` is a stream without an end, whose steps draw the instances to come: it keeps
-what the contract says about single steps, `STREAM_CHECKS`.
+Wrappers are environments and keep the contract too. What changes nothing leaves the state inside
+all wrappers as it was; a wrapper may count it. An `AutoReset` is a stream without an end, whose
+steps draw the instances to come: it keeps what the contract says about single steps,
+`STREAM_CHECKS`.
 """
 
 from __future__ import annotations
@@ -34,12 +37,14 @@ def check_environment(
     exact: Sequence[tuple[Instance, int]] = (),
     checks: Sequence[str] | None = None,
 ) -> None:
-    """Raise AssertionError, naming every check that failed and why, unless `env` keeps the contract.
+    """Raise AssertionError, naming every check that failed and why, unless `env` keeps the
+    contract.
 
-    `source` draws `num_instances` instances with `key`; small ones of different sizes find most. `exact` are pairs of
-    an instance, small enough for exhaustive search, and its optimum; all are of one shape. `checks` limits the run to
-    some of the names in `CHECKS`. A check that needs a program compiles it when it runs. The instances of an
-    `AutoReset` are indices into its own pool, so it is its own source.
+    `source` draws `num_instances` instances with `key`; small ones of different sizes find most.
+    `exact` are pairs of an instance, small enough for exhaustive search, and its optimum; all are
+    of one shape. `checks` limits the run to some of the names in `CHECKS`. A check that needs a
+    program compiles it when it runs. The instances of an `AutoReset` are indices into its own pool,
+    so it is its own source.
     """
     known = {check.__name__: check for check in CHECKS}
     for name in checks or ():

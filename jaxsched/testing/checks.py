@@ -24,16 +24,31 @@ def structure(subject: Subject) -> None:
     """reset and step agree in structure, shapes and dtypes, which are the documented ones."""
     env, instance = subject.env, subject.instance
     expect(hash(env) == hash(env), "an environment is hashable")
-    expect(type(subject.max_steps) is int and subject.max_steps > 0, "max_steps is a positive Python int")
+    expect(
+        type(subject.max_steps) is int and subject.max_steps > 0,
+        "max_steps is a positive Python int",
+    )
     state, first = jax.eval_shape(env.reset, subject.reset_keys[0], instance)
-    after, later = jax.eval_shape(env.step, subject.reset_keys[0], state, jax.ShapeDtypeStruct((), jnp.int32))
-    for what, a, b in (("state", after, state), ("timestep", later, first), ("instance", state.instance, instance)):
+    after, later = jax.eval_shape(
+        env.step, subject.reset_keys[0], state, jax.ShapeDtypeStruct((), jnp.int32)
+    )
+    for what, a, b in (
+        ("state", after, state),
+        ("timestep", later, first),
+        ("instance", state.instance, instance),
+    ):
         expect(jax.tree.structure(a) == jax.tree.structure(b), f"the {what} changes its structure")
-        for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
-            x, y = ((leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in (x, y))
+        for (path, x), y in zip(
+            jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
+        ):
+            x, y = (
+                (leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in (x, y)
+            )
             name = f"{what}{jax.tree_util.keystr(path)}"
             expect(x == y, f"{name} is (shape, dtype, weakly typed) {x} after a step, but was {y}")
-    scalars = {name: getattr(later, name) for name in ("reward", "terminated", "truncated", "elapsed")}
+    scalars = {
+        name: getattr(later, name) for name in ("reward", "terminated", "truncated", "elapsed")
+    }
     scalars |= {name: later.metrics.get(name) for name in METRICS}
     scalars |= jax.eval_shape(lambda state: {"done": state.done, "baseline": state.baseline}, state)
     kinds = METRICS | {"reward": "float32", "elapsed": "int32", "baseline": "int32"}
@@ -53,7 +68,9 @@ def one_trace(subject: Subject) -> None:
     """One trace per padded shape, whatever the instance and the step."""
     loop = subject.loop
     for name, counted in (("reset", loop.reset), ("step", loop.step)):
-        expect(counted.num_traces == 1, f"{name} was traced {counted.num_traces} times for one shape")
+        expect(
+            counted.num_traces == 1, f"{name} was traced {counted.num_traces} times for one shape"
+        )
 
 
 def jit_equals_eager(subject: Subject) -> None:
@@ -72,7 +89,11 @@ def vmap_equals_loop(subject: Subject) -> None:
         for t, (state, timestep) in enumerate(episode[1:]):
             where = f"step {t} of instance {i} alone"
             match(on_host(timestep), leaves_at(play.timestep, i, t), where)
-            after = leaves_at(play.state, i, t + 1) if t + 1 < play.action.shape[1] else leaves_at(play.final, i)
+            after = (
+                leaves_at(play.state, i, t + 1)
+                if t + 1 < play.action.shape[1]
+                else leaves_at(play.final, i)
+            )
             match(on_host(state.replace(instance=None)), after.replace(instance=None), where)
 
 
@@ -80,15 +101,30 @@ def episodes_end(subject: Subject) -> None:
     """Random legal play ends within `max_steps` and stays ended; the flags say so."""
     play, metrics = subject.play, subject.play.timestep.metrics
     late = play.done[:, subject.max_steps :]
-    everywhere(late, f"random legal play is not over after max_steps = {subject.max_steps} steps, or did not stay so")
+    everywhere(
+        late,
+        f"random legal play is not over after max_steps = {subject.max_steps} steps, or did not stay so",
+    )
     everywhere(play.done[:, 1:] | ~play.done[:, :-1], "a finished episode goes on")
     over = play.timestep.terminated | play.timestep.truncated
-    everywhere(over[:, :-1] == play.done[:, 1:], "terminated or truncated differs from done of the state")
+    everywhere(
+        over[:, :-1] == play.done[:, 1:], "terminated or truncated differs from done of the state"
+    )
     cut_off = (play.done & play.cut_off)[:, 1:]
-    everywhere(play.timestep.truncated[:, :-1] == cut_off, "truncated differs from cut_off of a state that is over")
-    everywhere(~(play.timestep.terminated & play.timestep.truncated), "both terminated and truncated")
-    everywhere(metrics["decision"] == play.decides & ~play.done, "metrics['decision'] differs from decides")
-    everywhere(metrics["feasible"][:, :-1] == play.feasible[:, 1:], "metrics['feasible'] differs from feasible")
+    everywhere(
+        play.timestep.truncated[:, :-1] == cut_off,
+        "truncated differs from cut_off of a state that is over",
+    )
+    everywhere(
+        ~(play.timestep.terminated & play.timestep.truncated), "both terminated and truncated"
+    )
+    everywhere(
+        metrics["decision"] == play.decides & ~play.done, "metrics['decision'] differs from decides"
+    )
+    everywhere(
+        metrics["feasible"][:, :-1] == play.feasible[:, 1:],
+        "metrics['feasible'] differs from feasible",
+    )
     open_ = play.decides & ~play.done
     everywhere(play.mask.any(-1) | ~open_, "a decision is asked for, but no action is legal")
     everywhere(~play.mask.any(-1) | ~play.done, "an action is legal although the episode is over")
@@ -99,46 +135,70 @@ def legal_actions(subject: Subject) -> None:
     play = subject.play
     num_actions = play.mask.shape[-1]
     good = ~(play.mask & (play.decides & ~play.done)[..., None])
-    everywhere(good | ~subject.probes.illegal[..., :num_actions], "an action the mask allows is called illegal")
-    changed = subject.probes.changed | subject.probes.restarts  # the next episode may begin like the last one
+    everywhere(
+        good | ~subject.probes.illegal[..., :num_actions],
+        "an action the mask allows is called illegal",
+    )
+    changed = (
+        subject.probes.changed | subject.probes.restarts
+    )  # the next episode may begin like the last one
     everywhere(good | changed[..., :num_actions], "an action the mask allows changes nothing")
     event = ~play.decides & ~play.done
-    everywhere(subject.probes.agrees.all(-1) | ~event, "a step that takes no decision depends on the action")
+    everywhere(
+        subject.probes.agrees.all(-1) | ~event,
+        "a step that takes no decision depends on the action",
+    )
 
 
 def illegal_actions(subject: Subject) -> None:
-    """Masked, out-of-range and late actions change nothing, and are called illegal wherever the environment inside
-    all wrappers asks for one.
+    """Masked, out-of-range and late actions change nothing, and are called illegal wherever the
+    environment inside all wrappers asks for one.
     """
     play = subject.play
     num_outside = subject.probes.illegal.shape[-1] - play.mask.shape[-1]
     allowed = np.pad(play.mask, ((0, 0), (0, 0), (0, num_outside)))
     wrong = ~allowed & (play.decides | play.done)[..., None]
     late = np.broadcast_to(play.done[..., None], wrong.shape)
-    stopped = np.broadcast_to((play.done & ~play.inner_done)[..., None], wrong.shape)  # by a wrapper
+    stopped = np.broadcast_to(
+        (play.done & ~play.inner_done)[..., None], wrong.shape
+    )  # by a wrapper
     asked = np.broadcast_to((play.decides | play.inner_done)[..., None], wrong.shape)
     for kind, where in (("masked or out-of-range", wrong & ~late), ("late", wrong & late)):
         kept = ~subject.probes.changed | subject.probes.restarts
         everywhere(~where | kept, f"a {kind} action changes the state")
         everywhere(~where | subject.probes.quiet, f"a {kind} action gives a reward or takes time")
-        everywhere(~where | subject.probes.illegal | stopped, f"a {kind} action is not called illegal")
+        everywhere(
+            ~where | subject.probes.illegal | stopped, f"a {kind} action is not called illegal"
+        )
     everywhere(~late | ~subject.probes.touched, "a late action changes what a wrapper keeps")
-    everywhere(~subject.probes.illegal | asked, "an action is called illegal where none is asked for")
+    everywhere(
+        ~subject.probes.illegal | asked, "an action is called illegal where none is asked for"
+    )
 
 
 def rewards(subject: Subject) -> None:
-    """Integer changes of the objective sum to baseline - objective; the reward is their float copy."""
+    """Integer changes of the objective sum to baseline - objective; the reward is their float
+    copy.
+    """
     play = subject.play
     delta = play.timestep.metrics["objective_delta"].astype(np.int64)
-    everywhere(delta[:, :-1] == play.bound[:, :-1] - play.bound[:, 1:], "objective_delta is not the bound's decrease")
+    everywhere(
+        delta[:, :-1] == play.bound[:, :-1] - play.bound[:, 1:],
+        "objective_delta is not the bound's decrease",
+    )
     everywhere(play.bound[:, 0] == play.baseline, "baseline(instance) is not the bound after reset")
     solved = play.feasible[:, -1]
-    everywhere((play.objective == play.bound[:, -1]) | ~solved, "the final bound is not the objective")
+    everywhere(
+        (play.objective == play.bound[:, -1]) | ~solved, "the final bound is not the objective"
+    )
     good = delta.sum(1) == play.baseline.astype(np.int64) - play.objective
     everywhere(good | ~solved, "objective_delta does not sum to baseline - objective")
     everywhere(play.scale > 0, "the reward scale is not positive")
     reward = delta / play.scale[:, None]
-    everywhere(np.isclose(play.timestep.reward, reward, 1e-5, 1e-7), "the reward is not objective_delta / scale")
+    everywhere(
+        np.isclose(play.timestep.reward, reward, 1e-5, 1e-7),
+        "the reward is not objective_delta / scale",
+    )
 
 
 def clock(subject: Subject) -> None:
@@ -150,8 +210,8 @@ def clock(subject: Subject) -> None:
 
 
 def bounds(subject: Subject) -> None:
-    """The running bound only grows, or falls while feasible where the environment `improves`; neither random play nor a
-    heuristic beats `lower_bound`.
+    """The running bound only grows, or falls while feasible where the environment `improves`;
+    neither random play nor a heuristic beats `lower_bound`.
     """
     play = subject.play
     if subject.env.improves:
@@ -159,28 +219,44 @@ def bounds(subject: Subject) -> None:
         everywhere(falls, "the objective of a solution that decisions improve grows")
     else:
         everywhere(play.bound[:, 1:] >= play.bound[:, :-1], "the running bound decreases")
-    everywhere((play.objective >= play.lower_bound) | ~play.feasible[:, -1], "random play beats lower_bound")
+    everywhere(
+        (play.objective >= play.lower_bound) | ~play.feasible[:, -1],
+        "random play beats lower_bound",
+    )
     _, objectives, feasible, _, _ = subject.rules
-    for name, good in zip(subject.env.heuristics, (objectives >= play.lower_bound) | ~feasible, strict=True):
+    for name, good in zip(
+        subject.env.heuristics, (objectives >= play.lower_bound) | ~feasible, strict=True
+    ):
         everywhere(good, f"the heuristic {name} beats lower_bound")
 
 
 def heuristics(subject: Subject) -> None:
-    """Every heuristic scores legal actions with finite numbers and, played greedily, takes legal ones to the end."""
+    """Every heuristic scores legal actions with finite numbers and, played greedily, takes legal
+    ones to the end.
+    """
     final, _, _, illegal, silent = subject.rules
     for r, name in enumerate(subject.env.heuristics):
-        everywhere(~silent[r], f"the heuristic {name} gives a legal action a score that is not finite")
+        everywhere(
+            ~silent[r], f"the heuristic {name} gives a legal action a score that is not finite"
+        )
         everywhere(~illegal[r], f"the heuristic {name} takes an illegal action")
         everywhere(np.asarray(final.done)[r], f"the heuristic {name} is not over after max_steps")
 
 
 def solutions(subject: Subject) -> None:
-    """What random play and heuristics end with passes `validate`, and `measure` agrees on its objective."""
+    """What random play and heuristics end with passes `validate`, and `measure` agrees on its
+    objective.
+    """
     env = subject.env
-    ends = [("random play", i, leaves_at(subject.play.final, i)) for i in range(len(subject.play.objective))]
+    ends = [
+        ("random play", i, leaves_at(subject.play.final, i))
+        for i in range(len(subject.play.objective))
+    ]
     if env.heuristics:
         ends += [
-            (name, i, leaves_at(subject.rules[0], r, i)) for r, name in enumerate(env.heuristics) for _, i, _ in ends
+            (name, i, leaves_at(subject.rules[0], r, i))
+            for r, name in enumerate(env.heuristics)
+            for _, i, _ in ends
         ]
     num_solved = 0
     for name, i, state in ends:
@@ -188,25 +264,38 @@ def solutions(subject: Subject) -> None:
             continue
         num_solved += 1
         faults = env.validate(leaves_at(subject.instances, i), env.solution(state))
-        expect(not faults, f"{name} on instance {i} ends with an invalid solution: {'; '.join(faults[:3])}")
+        expect(
+            not faults,
+            f"{name} on instance {i} ends with an invalid solution: {'; '.join(faults[:3])}",
+        )
         measured, objective = (
             env.measure(leaves_at(subject.instances, i), env.solution(state)),
             int(env.objective(state)),
         )
-        expect(measured == objective, f"{name} on instance {i}: objective {objective}, but measured {measured}")
+        expect(
+            measured == objective,
+            f"{name} on instance {i}: objective {objective}, but measured {measured}",
+        )
     expect(num_solved, "no episode ended with a solution")
 
 
 def observation(subject: Subject) -> None:
     """The observation is `observe(state)`, well-formed and finite; what is masked is zero."""
     play, seen = subject.play, subject.play.observation
-    match(leaves_at(play.reset.observation, slice(None)), leaves_at(seen, slice(None), 0), "the observation of reset")
+    match(
+        leaves_at(play.reset.observation, slice(None)),
+        leaves_at(seen, slice(None), 0),
+        "the observation of reset",
+    )
     after = leaves_at(play.timestep.observation, slice(None), slice(None, -1))
     match(after, leaves_at(seen, slice(None), slice(1, None)), "the observation of a step")
     for path, leaf in jax.tree_util.tree_leaves_with_path(seen):
         if np.issubdtype(leaf.dtype, np.floating):
             everywhere(np.isfinite(leaf), f"{jax.tree_util.keystr(path)} is not finite")
-            expect(leaf.dtype == np.float32, f"{jax.tree_util.keystr(path)} is {leaf.dtype}, not float32")
+            expect(
+                leaf.dtype == np.float32,
+                f"{jax.tree_util.keystr(path)} is {leaf.dtype}, not float32",
+            )
     graph, num_nodes, num_edges = seen.graph, seen.node_mask.shape[-1], seen.edge_mask.shape[-1]
     ranges = [
         ("senders", seen.senders, num_nodes),
@@ -220,12 +309,21 @@ def observation(subject: Subject) -> None:
     for name, index, size in ranges:
         expect(index.dtype == np.int32, f"{name} is {index.dtype}, not int32")
         everywhere((index >= 0) & (index < size), f"{name} is outside [0, {size})")
-    expect((graph.n_node == num_nodes).all() and (graph.n_edge == num_edges).all(), "n_node, n_edge are not N, E")
-    everywhere(seen.action_mask == play.mask, "action_mask of the observation differs from that of the environment")
-    everywhere((seen.nodes == 0).all(-1) | seen.node_mask, "a masked node has features other than zero")
+    expect(
+        (graph.n_node == num_nodes).all() and (graph.n_edge == num_edges).all(),
+        "n_node, n_edge are not N, E",
+    )
+    everywhere(
+        seen.action_mask == play.mask,
+        "action_mask of the observation differs from that of the environment",
+    )
+    everywhere(
+        (seen.nodes == 0).all(-1) | seen.node_mask, "a masked node has features other than zero"
+    )
     if graph.edges is not None:
         everywhere(
-            (np.asarray(graph.edges) == 0).all(-1) | seen.edge_mask, "a masked edge has features other than zero"
+            (np.asarray(graph.edges) == 0).all(-1) | seen.edge_mask,
+            "a masked edge has features other than zero",
         )
 
     def real(index):
@@ -236,21 +334,40 @@ def observation(subject: Subject) -> None:
 
 
 def padding(subject: Subject) -> None:
-    """More padding changes nothing, neither the outcome nor what a network makes of the observation."""
+    """More padding changes nothing, neither the outcome nor what a network makes of the
+    observation.
+    """
     play, padded = subject.play, subject.play_padded
     everywhere(play.mask.sum(-1) == padded.mask.sum(-1), "the number of legal actions changes")
-    for name in ("baseline", "lower_bound", "objective", "done", "decides", "feasible", "bound", "clock"):
+    for name in (
+        "baseline",
+        "lower_bound",
+        "objective",
+        "done",
+        "decides",
+        "feasible",
+        "bound",
+        "clock",
+    ):
         everywhere(getattr(play, name) == getattr(padded, name), f"{name} changes")
     for name in ("reward", "terminated", "elapsed", "metrics"):
-        match(getattr(padded.timestep, name), getattr(play.timestep, name), f"{name} with more padding")
+        match(
+            getattr(padded.timestep, name),
+            getattr(play.timestep, name),
+            f"{name} with more padding",
+        )
     where = np.argwhere(play.mask.any(-1))
     where = tuple(where[:: -(-len(where) // 48)].T)  # some 48 decisions
     apply, params = _random_network(leaves_at(play.observation, 0, 0))
     batched = jax.jit(jax.vmap(apply, in_axes=(None, 0)))
     (logits, value), (padded_logits, padded_value) = (
-        jax.device_get(batched(params, leaves_at(each.observation, *where))) for each in (play, padded)
+        jax.device_get(batched(params, leaves_at(each.observation, *where)))
+        for each in (play, padded)
     )
-    legal = logits[play.mask[where]], padded_logits[padded.mask[where]]  # in the order of the actions
+    legal = (
+        logits[play.mask[where]],
+        padded_logits[padded.mask[where]],
+    )  # in the order of the actions
     for name, a, b in (("logits of legal actions", *legal), ("the value", value, padded_value)):
         error = np.abs(a - b).max() / max(1.0, np.abs(a).max())
         expect(error < 1e-5, f"{name} of a random network change by {error:.1e} of their size")
@@ -261,11 +378,15 @@ def _random_network(observation: GraphObservation) -> tuple[Callable, Any]:
     made = []
 
     def build(key):
-        made.append(init_network(key, observation, NetworkConfig(width=16, num_layers=1, num_heads=2)))
+        made.append(
+            init_network(key, observation, NetworkConfig(width=16, num_layers=1, num_heads=2))
+        )
         return made[0][1]
 
     rng, shapes = np.random.default_rng(0), jax.eval_shape(build, random.key(0))
-    return made[0][0], jax.tree.map(lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32), shapes)
+    return made[0][0], jax.tree.map(
+        lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32), shapes
+    )
 
 
 def checkpoint(subject: Subject) -> None:
@@ -299,7 +420,9 @@ def x64(subject: Subject) -> None:
     types = traced()
     with jax.enable_x64(True):
         wide = traced()
-    for (path, leaf), other in zip(jax.tree_util.tree_leaves_with_path(wide), jax.tree.leaves(types), strict=True):
+    for (path, leaf), other in zip(
+        jax.tree_util.tree_leaves_with_path(wide), jax.tree.leaves(types), strict=True
+    ):
         name = f"with x64: leaf {jax.tree_util.keystr(path)}"
         expect(leaf.dtype == other.dtype, f"{name} has dtype {leaf.dtype}, not {other.dtype}")
         expect(leaf.shape == other.shape, f"{name} has shape {leaf.shape}, not {other.shape}")
@@ -313,20 +436,34 @@ def x64_values(subject: Subject) -> None:
 
 
 def same_world(subject: Subject) -> None:
-    """The world is the instance and the key of reset: keys of steps do not matter, and the instance stays."""
+    """The world is the instance and the key of reset: keys of steps do not matter, and the
+    instance stays.
+    """
     everywhere(subject.play.instance_kept, "the instance in the state changes")
-    match(subject.played(subject.instances, subject.other_keys), subject.play, "with other keys of steps")
+    match(
+        subject.played(subject.instances, subject.other_keys),
+        subject.play,
+        "with other keys of steps",
+    )
 
 
 def optimum(subject: Subject) -> None:
-    """Exhaustive search reaches the optimum of each instance of `exact` in complete modes, and never beats it."""
+    """Exhaustive search reaches the optimum of each instance of `exact` in complete modes, and
+    never beats it.
+    """
     if not subject.exact:
         return
     reached = exhaustive_search(subject.env, subject.exact)
     for i, ((_, best), found) in enumerate(zip(subject.exact, reached, strict=True)):
-        expect(found >= best, f"instance {i} of exact: {found} is reached, better than the optimum {best}")
+        expect(
+            found >= best,
+            f"instance {i} of exact: {found} is reached, better than the optimum {best}",
+        )
         if subject.env.complete:
-            expect(found == best, f"instance {i} of exact: no sequence of legal actions reaches the optimum {best}")
+            expect(
+                found == best,
+                f"instance {i} of exact: no sequence of legal actions reaches the optimum {best}",
+            )
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
@@ -350,6 +487,14 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     same_world,
     optimum,
 )
-# What holds for every step of an `AutoReset`: not what is said about the end of an episode, or about all of it.
-STREAM_CHECKS = ("structure", "one_trace", "jit_equals_eager", "vmap_equals_loop", "legal_actions", "illegal_actions")
+# What holds for every step of an `AutoReset`: not what is said about the end of an episode, or
+# about all of it.
+STREAM_CHECKS = (
+    "structure",
+    "one_trace",
+    "jit_equals_eager",
+    "vmap_equals_loop",
+    "legal_actions",
+    "illegal_actions",
+)
 STREAM_CHECKS += ("observation", "checkpoint", "x64", "x64_values")

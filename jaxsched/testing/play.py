@@ -1,4 +1,6 @@
-"""What the contract looks at: random play, every action tried, rules and a loop, in a few compiled programs."""
+"""What the contract looks at: random play, every action tried, rules and a loop, in a few
+compiled programs.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
-from jaxsched.core import Environment, GraphObservation, Source, TimeStep, bucket, masked_argmax, pad_to, unstack
+from jaxsched.core import (
+    Environment,
+    GraphObservation,
+    Source,
+    TimeStep,
+    bucket,
+    masked_argmax,
+    pad_to,
+    unstack,
+)
 from jaxsched.core.environment import Instance, State
 from jaxsched.core.wrappers import WrappedState
 
 LATE = 2  # steps played after the last one that may take a decision
 INT32 = np.iinfo(np.int32)
-OUTSIDE = (0, 1, INT32.max)  # added to the number of actions, without overflow; and those below zero:
+OUTSIDE = (
+    0,
+    1,
+    INT32.max,
+)  # added to the number of actions, without overflow; and those below zero:
 NEGATIVE = (-1, -2, INT32.min)
 
 
@@ -48,7 +63,9 @@ class Play(NamedTuple):
 
 
 class Probes(NamedTuple):
-    """One step with each of P actions (all there are, then some out of range) from a state; bool[n, T, P]."""
+    """One step with each of P actions (all there are, then some out of range) from a state;
+    bool[n, T, P].
+    """
 
     illegal: Any
     changed: Any  # the state inside all wrappers
@@ -86,7 +103,9 @@ def _probe(env: Environment, instances: Instance, states: State, step_keys: Arra
     """Tries every action in every state [n, T]."""
 
     def episode(instance, states, keys):
-        return jax.vmap(lambda state, key: _probe_one(env, key, state.replace(instance=instance)))(states, keys)
+        return jax.vmap(lambda state, key: _probe_one(env, key, state.replace(instance=instance)))(
+            states, keys
+        )
 
     return jax.vmap(episode)(instances, states, step_keys)
 
@@ -108,8 +127,12 @@ def _probe_one(env: Environment, key: Array, state: State) -> Probes:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: Array, draws: Array) -> Play:
-    """Action t of instance i is the legal one of rank `draws[i, t]` f32 in [0, 1): the same one for more padding."""
+def _play(
+    env: Environment, instances: Instance, reset_keys: Array, step_keys: Array, draws: Array
+) -> Play:
+    """Action t of instance i is the legal one of rank `draws[i, t]` f32 in [0, 1): the same one
+    for more padding.
+    """
 
     def episode(instance, reset_key, step_keys, draws):
         first, reset = env.reset(reset_key, instance)
@@ -146,9 +169,11 @@ def _play(env: Environment, instances: Instance, reset_keys: Array, step_keys: A
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _play_rules(env: Environment, instances: Instance, keys: Array) -> tuple[State, Array, Array, Array, Array]:
-    """For all heuristics in one program, [rule, n]: final state, objective, whether it is feasible, whether an action
-    was illegal, and whether the score of a legal action was not finite.
+def _play_rules(
+    env: Environment, instances: Instance, keys: Array
+) -> tuple[State, Array, Array, Array, Array]:
+    """For all heuristics in one program, [rule, n]: final state, objective, whether it is feasible,
+    whether an action was illegal, and whether the score of a legal action was not finite.
     """
     rules = list(env.heuristics.values())
 
@@ -163,11 +188,15 @@ def _play_rules(env: Environment, instances: Instance, keys: Array) -> tuple[Sta
             return state, (timestep.metrics["illegal"] & ~late, silent)
 
         first, _ = env.reset(key, instance)
-        final, (illegal, silent) = jax.lax.scan(body, first, random.split(key, env.max_steps(instance)))
+        final, (illegal, silent) = jax.lax.scan(
+            body, first, random.split(key, env.max_steps(instance))
+        )
         return final, env.objective(final), env.feasible(final), illegal.any(), silent.any()
 
     over_instances = jax.vmap(episode, in_axes=(None, 0, 0))
-    return jax.vmap(over_instances, in_axes=(0, None, None))(jnp.arange(len(rules), dtype=jnp.int32), instances, keys)
+    return jax.vmap(over_instances, in_axes=(0, None, None))(
+        jnp.arange(len(rules), dtype=jnp.int32), instances, keys
+    )
 
 
 class Counted:
@@ -187,9 +216,13 @@ class Counted:
 
 
 class Subject:
-    """An environment under test, and what was played with it; every play happens when it is first asked for."""
+    """An environment under test, and what was played with it; every play happens when it is
+    first asked for.
+    """
 
-    def __init__(self, env: Environment, source: Source, num_instances: int, key: Array, exact: Sequence):
+    def __init__(
+        self, env: Environment, source: Source, num_instances: int, key: Array, exact: Sequence
+    ):
         self.env, self.exact = env, exact
         source_key, reset_key, step_key, other_key, draw_key = random.split(key, 5)
         self.instances = jax.jit(jax.vmap(source))(random.split(source_key, num_instances))
@@ -197,7 +230,10 @@ class Subject:
         self.max_steps = env.max_steps(self.instance)
         shape = num_instances, self.max_steps + LATE
         self.reset_keys = random.split(reset_key, num_instances)
-        self.step_keys, self.other_keys = random.split(step_key, shape), random.split(other_key, shape)
+        self.step_keys, self.other_keys = (
+            random.split(step_key, shape),
+            random.split(other_key, shape),
+        )
         self.draws = random.uniform(draw_key, shape, jnp.float32)
 
     def played(self, instances: Instance, step_keys: Array) -> Play:
@@ -216,9 +252,13 @@ class Subject:
         """The same play on instances padded to the next bucket along every axis."""
 
         def larger(leaf):
-            return jax.ShapeDtypeStruct((leaf.shape[0], *(bucket(size + 1) for size in leaf.shape[1:])), leaf.dtype)
+            return jax.ShapeDtypeStruct(
+                (leaf.shape[0], *(bucket(size + 1) for size in leaf.shape[1:])), leaf.dtype
+            )
 
-        return self.played(pad_to(self.instances, jax.tree.map(larger, self.instances)), self.step_keys)
+        return self.played(
+            pad_to(self.instances, jax.tree.map(larger, self.instances)), self.step_keys
+        )
 
     @functools.cached_property
     def rules(self) -> tuple[State, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -229,7 +269,9 @@ class Subject:
         return self.looped()
 
     def looped(self) -> Loop:
-        """The same play unbatched: the first three instances to the end, the others for one step."""
+        """The same play unbatched: the first three instances to the end, the others for one
+        step.
+        """
         reset, step = Counted(self.env.reset), Counted(self.env.step)
         episodes = []
         for i, instance in enumerate(unstack(self.instances)):

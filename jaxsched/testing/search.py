@@ -18,8 +18,12 @@ SEARCH_CHUNK, SEARCH_LIMIT = 512, 200_000  # states expanded at once, and kept a
 
 
 def exhaustive_search(env: Environment, exact: Sequence[tuple[Instance, int]]) -> list[float]:
-    """Best objective within reach per instance, infinite where the running bound excludes the optimum everywhere."""
-    instances = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(instance for instance, _ in exact))
+    """Best objective within reach per instance, infinite where the running bound excludes the
+    optimum everywhere.
+    """
+    instances = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(instance for instance, _ in exact)
+    )
     optima = np.array([best for _, best in exact])
     key, num_steps = random.key(0), env.max_steps(exact[0][0])
 
@@ -56,19 +60,34 @@ def exhaustive_search(env: Environment, exact: Sequence[tuple[Instance, int]]) -
     for _ in range(num_steps if len(ids) else 0):
         layers = []
         for first in range(0, len(ids), SEARCH_CHUNK):
-            rows = np.minimum(np.arange(first, first + SEARCH_CHUNK), len(ids) - 1)  # the last one fills the chunk
+            rows = np.minimum(
+                np.arange(first, first + SEARCH_CHUNK), len(ids) - 1
+            )  # the last one fills the chunk
             found = on_host(expand(jax.tree.map(lambda leaf, rows=rows: leaf[rows], frontier)))
             num_actions = found[1].shape[1]
             flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
             layers.append(prune(flat, np.repeat(ids[rows], num_actions)))
-        frontier = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(states for states, _ in layers))
+        frontier = jax.tree.map(
+            lambda *leaves: np.concatenate(leaves), *(states for states, _ in layers)
+        )
         ids = np.concatenate([part for _, part in layers])
         if not len(ids):
             break
-        columns = [np.asarray(bits(leaf)).reshape(len(ids), -1) for leaf in (ids, *jax.tree.leaves(frontier))]
+        columns = [
+            np.asarray(bits(leaf)).reshape(len(ids), -1)
+            for leaf in (ids, *jax.tree.leaves(frontier))
+        ]
         _, unique = np.unique(
-            np.concatenate([column.astype(np.int64) for column in columns], 1), return_index=True, axis=0
+            np.concatenate([column.astype(np.int64) for column in columns], 1),
+            return_index=True,
+            axis=0,
         )
-        frontier, ids = jax.tree.map(lambda leaf, unique=unique: leaf[unique], frontier), ids[unique]
-        expect(len(ids) <= SEARCH_LIMIT, f"exhaustive search met {len(ids)} states at once: pass smaller instances")
+        frontier, ids = (
+            jax.tree.map(lambda leaf, unique=unique: leaf[unique], frontier),
+            ids[unique],
+        )
+        expect(
+            len(ids) <= SEARCH_LIMIT,
+            f"exhaustive search met {len(ids)} states at once: pass smaller instances",
+        )
     return reached.tolist()

@@ -1,4 +1,6 @@
-"""Trainers: jitted updates from small pure functions, and the host loop around them. Know no family."""
+"""Trainers: jitted updates from small pure functions, and the host loop around them. Know no
+family.
+"""
 
 from jaxsched.training.common import TrainState, data_mesh
 from jaxsched.training.config import (

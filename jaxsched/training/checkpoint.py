@@ -1,4 +1,6 @@
-"""Checkpoints of a train state through orbax: asynchronous, resumable, refused where the configuration differs."""
+"""Checkpoints of a train state through orbax: asynchronous, resumable, refused where the
+configuration differs.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from jaxsched.training.common import TrainState
 
 
 class Checkpoints:
-    """The checkpoints of one run folder. Use as a context manager: leaving it waits for the last write."""
+    """The checkpoints of one run folder. Use as a context manager: leaving it waits for the last
+    write.
+    """
 
     def __init__(self, run_dir: Path, keep: int = 2):
         import orbax.checkpoint as ocp
@@ -33,7 +37,9 @@ class Checkpoints:
             self._manager.save(step, args=self._ocp.args.StandardSave(state))
 
     def restore(self, like: TrainState) -> TrainState | None:
-        """The newest complete checkpoint in the structure and placement of `like`, None when there is none."""
+        """The newest complete checkpoint in the structure and placement of `like`, None when
+        there is none.
+        """
         step = self._manager.latest_step()
         if step is None:
             return None

@@ -1,8 +1,10 @@
-"""Pieces that PPO and self-labelling share: the train state, addressed episodes, gradient steps over one mesh axis.
+"""Pieces that PPO and self-labelling share: the train state, addressed episodes, gradient steps
+over one mesh axis.
 
-Sharding: `Mesh` has one axis `data` over environments. Updates are written for the global batch; environment ids are
-constrained to that axis and XLA partitions the rest, so gradients and statistics are global and exact on any number
-of devices. Randomness is addressed by update, global environment id and step, never by device.
+Sharding: `Mesh` has one axis `data` over environments. Updates are written for the global batch;
+environment ids are constrained to that axis and XLA partitions the rest, so gradients and
+statistics are global and exact on any number of devices. Randomness is addressed by update, global
+environment id and step, never by device.
 """
 
 from __future__ import annotations
@@ -42,11 +44,17 @@ Update = Callable[[TrainState], tuple[TrainState, Metrics]]
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """Adam with the scheduled learning rate behind a global-norm clip."""
     schedule = make_schedule(config.schedule, config.learning_rate, config.num_gradient_steps)
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(schedule, eps=1e-5))
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm), optax.adam(schedule, eps=1e-5)
+    )
 
 
 def init_state(
-    key: Array, env: Environment, source: Source, config: TrainConfig, optimizer: optax.GradientTransformation
+    key: Array,
+    env: Environment,
+    source: Source,
+    config: TrainConfig,
+    optimizer: optax.GradientTransformation,
 ) -> tuple[Apply, TrainState]:
     """The network's pure `apply` and the first train state. vmap over keys for several seeds."""
     init_key, run_key = random.split(key)
@@ -71,12 +79,16 @@ def data_mesh(num_devices: int | None = None) -> Mesh | None:
     devices = jax.devices()[:num_devices]
     if len(devices) == 1:
         return None
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+    return jax.make_mesh(
+        (len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices
+    )
 
 
 def episode_keys(key: Array, update: Array, env_id: Array) -> tuple[Array, Array, Array]:
     """Keys of one environment in one update: for its instance, its reset, and its steps."""
-    instance_key, reset_key, step_key = random.split(random.fold_in(random.fold_in(key, update), env_id), 3)
+    instance_key, reset_key, step_key = random.split(
+        random.fold_in(random.fold_in(key, update), env_id), 3
+    )
     return instance_key, reset_key, step_key
 
 
@@ -85,7 +97,8 @@ def revisit(
 ) -> tuple[GraphObservation, Array]:
     """Observations and decision mask along the recorded `actions` i32[T] of an episode.
 
-    Replaying the rules is far cheaper than the network, so trainers keep actions instead of states or observations.
+    Replaying the rules is far cheaper than the network, so trainers keep actions instead of states
+    or observations.
     """
     state, _ = env.reset(reset_key, instance)
     _, (states, mask) = replay(env, step_key, state, actions)
@@ -100,15 +113,17 @@ def gradient_steps(
     config: TrainConfig,
     mesh: Mesh | None,
 ) -> tuple[TrainState, Metrics]:
-    """`num_epochs` passes over minibatches of whole episodes (leading axis of `batch`: environments).
+    """`num_epochs` passes over minibatches of whole episodes (leading axis of `batch`:
+    environments).
 
-    Minibatch m holds the environments with id % num_minibatches == m. Episodes are drawn afresh in every update and
-    are exchangeable, so this is as good as a shuffle, needs no communication between devices, and makes a minibatch
-    the same set of episodes on any number of devices.
+    Minibatch m holds the environments with id % num_minibatches == m. Episodes are drawn afresh in
+    every update and are exchangeable, so this is as good as a shuffle, needs no communication
+    between devices, and makes a minibatch the same set of episodes on any number of devices.
     """
     count = config.num_minibatches
     minibatches = jax.tree.map(
-        lambda leaf: jnp.swapaxes(leaf.reshape(len(leaf) // count, count, *leaf.shape[1:]), 0, 1), batch
+        lambda leaf: jnp.swapaxes(leaf.reshape(len(leaf) // count, count, *leaf.shape[1:]), 0, 1),
+        batch,
     )
 
     def step(carry, minibatch):
@@ -122,6 +137,8 @@ def gradient_steps(
     def epoch(carry, _):
         return jax.lax.scan(step, carry, minibatches)
 
-    (params, opt_state), metrics = jax.lax.scan(epoch, (state.params, state.opt_state), None, config.num_epochs)
+    (params, opt_state), metrics = jax.lax.scan(
+        epoch, (state.params, state.opt_state), None, config.num_epochs
+    )
     state = state.replace(params=params, opt_state=opt_state, update=state.update + 1)
     return state, jax.tree.map(jnp.mean, metrics)

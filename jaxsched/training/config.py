@@ -1,4 +1,6 @@
-"""Settings of a training run as frozen dataclasses: one source for presets, the command line and checkpoints."""
+"""Settings of a training run as frozen dataclasses: one source for presets, the command line and
+checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,12 @@ class TrainConfig:
     """What all algorithms share."""
 
     num_updates: int = 200
-    num_envs: int = 64  # episodes (PPO, imitation) or instances (self-labelling) per update, over all devices
-    num_minibatches: int = 4  # gradient steps per epoch; environments with equal id modulo this number go together
+    num_envs: int = (
+        64  # episodes (PPO, imitation) or instances (self-labelling) per update, over all devices
+    )
+    num_minibatches: int = (
+        4  # gradient steps per epoch; environments with equal id modulo this number go together
+    )
     num_epochs: int = 1
     learning_rate: float = 1e-3
     schedule: str = "linear"  # linear | rex | cosine | constant, over all gradient steps
@@ -26,7 +32,9 @@ class TrainConfig:
     def __post_init__(self):
         make_plain(self)
         if self.num_envs % self.num_minibatches:
-            raise ValueError(f"num_envs {self.num_envs} must be a multiple of num_minibatches {self.num_minibatches}")
+            raise ValueError(
+                f"num_envs {self.num_envs} must be a multiple of num_minibatches {self.num_minibatches}"
+            )
 
     @property
     def num_gradient_steps(self) -> int:
@@ -49,7 +57,9 @@ class PPOConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True)
 class SelfLabelingConfig(TrainConfig):
-    """Self-labelling (Corsini et al., NeurIPS 2024): sample many solutions of an instance, imitate the best."""
+    """Self-labelling (Corsini et al., NeurIPS 2024): sample many solutions of an instance,
+    imitate the best.
+    """
 
     num_samples: int = 32
     temperature: float = 1.0
@@ -57,7 +67,9 @@ class SelfLabelingConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True)
 class ImitationConfig(TrainConfig):
-    """Imitation of a priority rule in the states that both it and the policy reach (DAgger, Ross et al. 2011)."""
+    """Imitation of a priority rule in the states that both it and the policy reach (DAgger, Ross
+    et al. 2011).
+    """
 
     teacher: str = ""  # id of a heuristic of the environment
     num_own: int = 32  # of the num_envs episodes, those that the policy plays itself
@@ -70,12 +82,16 @@ class ImitationConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True)
 class ExpertIterationConfig(TrainConfig):
-    """Expert iteration: imitate a Gumbel search with the true simulator (Danihelka et al., ICLR 2022)."""
+    """Expert iteration: imitate a Gumbel search with the true simulator (Danihelka et al., ICLR
+    2022).
+    """
 
     num_simulations: int = 32  # per decision
     num_considered: int = 16  # actions at the root
     value_scale: float = 0.1  # weight of values against logits in the search
-    rescale_values: bool = True  # to [0, 1] in every node; False where there are few actions, see `PlanningConfig`
+    rescale_values: bool = (
+        True  # to [0, 1] in every node; False where there are few actions, see `PlanningConfig`
+    )
     value_weight: float = 0.5
     gamma: float = 1.0  # per decision
     reward_scale: float = 1.0  # rewards are fractions of the baseline

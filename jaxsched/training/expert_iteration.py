@@ -1,8 +1,9 @@
-"""Expert iteration: plan before every decision, imitate the plans (Anthony et al. 2017; Danihelka et al. 2022).
+"""Expert iteration: plan before every decision, imitate the plans (Anthony et al. 2017; Danihelka
+et al. 2022).
 
-What mallocMuZero does (Wang et al. 2023), with the exact simulator in the place of a learned model. One update plays
-whole episodes by Gumbel search, then fits the policy to the improved policies of the searches and the value to what the
-episodes gained. It starts best from a trained policy.
+What mallocMuZero does (Wang et al. 2023), with the exact simulator in the place of a learned model.
+One update plays whole episodes by Gumbel search, then fits the policy to the improved policies of
+the searches and the value to what the episodes gained. It starts best from a trained policy.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from jaxsched.core.rollout import unroll
 from jaxsched.policies.distribution import MaskedCategorical
 from jaxsched.policies.network import Apply, Params
 from jaxsched.search.planning import PlanningConfig, plan, rekey
-from jaxsched.training.common import Metrics, TrainState, Update, env_ids, episode_keys, gradient_steps, revisit
+from jaxsched.training.common import (
+    Metrics,
+    TrainState,
+    Update,
+    env_ids,
+    episode_keys,
+    gradient_steps,
+    revisit,
+)
 from jaxsched.training.config import ExpertIterationConfig
 from jaxsched.training.ppo import advantages, masked_mean
 
@@ -62,16 +71,27 @@ def make_update(
 
         def act(key, current):
             search_key, world_key = jax.random.split(key)
-            blind = current.replace(instance=rekey(world_key, instance))  # noise to come is not foreseen
-            planned = plan(env, apply, params, search_key, jax.tree.map(lambda leaf: leaf[None], blind), planning)
+            blind = current.replace(
+                instance=rekey(world_key, instance)
+            )  # noise to come is not foreseen
+            planned = plan(
+                env,
+                apply,
+                params,
+                search_key,
+                jax.tree.map(lambda leaf: leaf[None], blind),
+                planning,
+            )
             return planned.action[0], planned.weights[0]
 
-        final, (_, action, weights, timestep) = unroll(env, step_key, first, act, env.max_steps(instance))
+        final, (_, action, weights, timestep) = unroll(
+            env, step_key, first, act, env.max_steps(instance)
+        )
         terminated = env.terminated(final)
         _, last_value = apply(params, env.observe(final))
         zeros, ones = jnp.zeros_like(timestep.reward), jnp.ones_like(timestep.reward)
-        # With values of 0 and lambda 1 an advantage is the discounted reward to the end of the episode, and from there
-        # on what the network expects where the episode was cut off.
+        # With values of 0 and lambda 1 an advantage is the discounted reward to the end of the
+        # episode, and from there on what the network expects where the episode was cut off.
         gained = advantages(
             timestep.reward * config.reward_scale,
             zeros,
@@ -83,12 +103,16 @@ def make_update(
         )
         objective = env.objective(final)
         truncated = (~terminated).astype(jnp.float32)
-        figures = jnp.stack([objective.astype(jnp.float32), objective / env.reward_scale(first), truncated])
+        figures = jnp.stack(
+            [objective.astype(jnp.float32), objective / env.reward_scale(first), truncated]
+        )
         return Searched(instance, reset_key, step_key, action, weights, gained), figures
 
     def loss(params: Params, episodes: Searched) -> tuple[Array, Metrics]:
         def evaluate(episode):
-            observation, mask = revisit(env, episode.reset_key, episode.step_key, episode.instance, episode.action)
+            observation, mask = revisit(
+                env, episode.reset_key, episode.step_key, episode.instance, episode.action
+            )
             logits, value = jax.vmap(apply, (None, 0))(params, observation)
             policy = MaskedCategorical(logits, observation.action_mask)
             cross_entropy = -(episode.weights * policy.log_probs).sum(-1)
@@ -108,6 +132,10 @@ def make_update(
         episodes, figures = play(state.params, state.key, state.update, ids)
         state, metrics = gradient_steps(state, optimizer, loss, episodes, config, mesh)
         objective, ratio, truncated = figures.mean(0)
-        return state, metrics | {"objective": objective, "objective_over_scale": ratio, "truncated": truncated}
+        return state, metrics | {
+            "objective": objective,
+            "objective_over_scale": ratio,
+            "truncated": truncated,
+        }
 
     return update

@@ -1,7 +1,8 @@
 """Imitation of a priority rule, labelled in the states that the rule and the policy reach.
 
-DAgger (Ross, Gordon & Bagnell 2011) without its growing data set: every update plays fresh episodes, some by the rule
-and some by the policy, and the rule says in each of their states what it would do. One update is one pure function.
+DAgger (Ross, Gordon & Bagnell 2011) without its growing data set: every update plays fresh
+episodes, some by the rule and some by the policy, and the rule says in each of their states what it
+would do. One update is one pure function.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from jaxsched.core.rollout import masked_argmax, unroll
 from jaxsched.host.errors import UnknownNameError
 from jaxsched.policies.distribution import MaskedCategorical
 from jaxsched.policies.network import Apply, Params
-from jaxsched.training.common import Metrics, TrainState, Update, env_ids, episode_keys, gradient_steps, revisit
+from jaxsched.training.common import (
+    Metrics,
+    TrainState,
+    Update,
+    env_ids,
+    episode_keys,
+    gradient_steps,
+    revisit,
+)
 from jaxsched.training.config import ImitationConfig
 
 
@@ -66,7 +75,9 @@ def make_update(
 
     def loss(params: Params, lessons: Lessons) -> tuple[Array, Metrics]:
         def evaluate(lesson):
-            observation, mask = revisit(env, lesson.reset_key, lesson.step_key, lesson.instance, lesson.action)
+            observation, mask = revisit(
+                env, lesson.reset_key, lesson.step_key, lesson.instance, lesson.action
+            )
             logits, _ = jax.vmap(apply, (None, 0))(params, observation)
             policy = MaskedCategorical(logits, observation.action_mask)
             return policy.log_prob(lesson.label), policy.mode() == lesson.label, mask
@@ -74,7 +85,10 @@ def make_update(
         log_prob, agrees, mask = jax.vmap(evaluate)(lessons)
         count = jnp.maximum(mask.sum(), 1)
         cross_entropy = -jnp.where(mask, log_prob, 0).sum() / count
-        return cross_entropy, {"cross_entropy": cross_entropy, "agreement": (agrees & mask).sum() / count}
+        return cross_entropy, {
+            "cross_entropy": cross_entropy,
+            "agreement": (agrees & mask).sum() / count,
+        }
 
     def update(state: TrainState) -> tuple[TrainState, Metrics]:
         ids = env_ids(config.num_envs, mesh)
@@ -82,7 +96,13 @@ def make_update(
         lessons, figures = play(state.params, state.key, state.update, ids)
         state, metrics = gradient_steps(state, optimizer, loss, lessons, config, mesh)
         own = (ids < config.num_own)[:, None]
-        mean = jnp.where(own, figures, 0).sum(0) / max(config.num_own, 1)  # of the policy's own episodes
-        return state, metrics | {"objective": mean[0], "objective_over_scale": mean[1], "truncated": mean[2]}
+        mean = jnp.where(own, figures, 0).sum(0) / max(
+            config.num_own, 1
+        )  # of the policy's own episodes
+        return state, metrics | {
+            "objective": mean[0],
+            "objective_over_scale": mean[1],
+            "truncated": mean[2],
+        }
 
     return update

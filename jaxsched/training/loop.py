@@ -1,4 +1,6 @@
-"""The host loop: chunks of jitted updates; between them logging, evaluation, checkpoints and the progress line."""
+"""The host loop: chunks of jitted updates; between them logging, evaluation, checkpoints and the
+progress line.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from jax.sharding import Mesh
 from jaxsched.core.environment import Environment, Source
 from jaxsched.host.chart import COLOURS, clean, colour_of
 from jaxsched.host.plain import plain
-from jaxsched.policies.io import FILE_NAME, CheckpointMismatchError, describe, difference, named, save_policy
+from jaxsched.policies.io import (
+    FILE_NAME,
+    CheckpointMismatchError,
+    describe,
+    difference,
+    named,
+    save_policy,
+)
 from jaxsched.policies.network import Apply, Params
 from jaxsched.training import expert_iteration, imitation, ppo, self_labeling
 from jaxsched.training.checkpoint import Checkpoints
@@ -88,14 +97,15 @@ def train(
     mesh: Mesh | None = None,
     progress: bool = True,
 ) -> tuple[Apply, TrainState]:
-    """Train and leave in `run_dir`: config.json, log.jsonl, checkpoints/, policy.safetensors, curve.png.
+    """Train and leave in `run_dir`: config.json, log.jsonl, checkpoints/, policy.safetensors,
+    curve.png.
 
     `num_seeds` > 1 trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the
     state and every metric then has a leading axis, and each seed's result is that of its own run up
-    to float rounding. `evaluate` is called for the (first) seed every `evaluate_every` updates and at
-    the end; it may keep the parameters. With `resume` the newest checkpoint is continued; the result
-    is bit-exact for the same versions, device kind and device count. `initial` parameters, as
-    `load_policy` returns them, replace the random ones of every seed (fine-tuning).
+    to float rounding. `evaluate` is called for the (first) seed every `evaluate_every` updates and
+    at the end; it may keep the parameters. With `resume` the newest checkpoint is continued; the
+    result is bit-exact for the same versions, device kind and device count. `initial` parameters,
+    as `load_policy` returns them, replace the random ones of every seed (fine-tuning).
     """
     seed, num_seeds = plain(seed, "seed", int), plain(num_seeds, "num_seeds", int)
     chunk = plain(chunk, "chunk", int)
@@ -107,7 +117,9 @@ def train(
 
     def begin(key: jax.Array) -> tuple[Apply, TrainState]:
         apply, state = init(key)
-        return apply, state if initial is None else state.replace(params=_fitting(initial, state.params))
+        return apply, state if initial is None else state.replace(
+            params=_fitting(initial, state.params)
+        )
 
     apply, state = begin(random.key(seed))
     update = make(apply)
@@ -128,7 +140,11 @@ def train(
         with log_path.open("a") as log:
             while done < config.num_updates:
                 stops = [config.num_updates, done + chunk]
-                stops += [(done // every + 1) * every for every in (evaluate_every, checkpoint_every) if every]
+                stops += [
+                    (done // every + 1) * every
+                    for every in (evaluate_every, checkpoint_every)
+                    if every
+                ]
                 length = min(stops) - done
                 pending = []
                 for _ in range(length):  # dispatched without waiting: the host reads once per chunk
@@ -142,18 +158,30 @@ def train(
                     | {name: value.tolist() for name, value in metrics.items()}
                     for i, metrics in enumerate(pending)
                 ]
-                if evaluate and ((evaluate_every and done % evaluate_every == 0) or done == config.num_updates):
-                    rows[-1]["evaluation"] = _plain_metrics(evaluate(apply, _first(state.params, num_seeds)))
+                if evaluate and (
+                    (evaluate_every and done % evaluate_every == 0) or done == config.num_updates
+                ):
+                    rows[-1]["evaluation"] = _plain_metrics(
+                        evaluate(apply, _first(state.params, num_seeds))
+                    )
                 for row in rows:
                     log.write(json.dumps(row) + "\n")
                 log.flush()
                 report(done, rows[-1])
                 if not all(np.isfinite(metrics["gradient_norm"]).all() for metrics in pending):
-                    raise FloatingPointError(f"update {done}: the gradient is not finite; the log is in {log_path}")
-                if done == config.num_updates or (checkpoint_every and done % checkpoint_every == 0):
+                    raise FloatingPointError(
+                        f"update {done}: the gradient is not finite; the log is in {log_path}"
+                    )
+                if done == config.num_updates or (
+                    checkpoint_every and done % checkpoint_every == 0
+                ):
                     checkpoints.save(state, done)
     for i in range(num_seeds):
-        params = state.params if num_seeds == 1 else jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
+        params = (
+            state.params
+            if num_seeds == 1
+            else jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
+        )
         name = FILE_NAME if num_seeds == 1 else f"policy_seed{seed + i}.safetensors"
         save_policy(run_dir / name, params, config.network, env)
     draw_curve(run_dir)
@@ -161,10 +189,17 @@ def train(
 
 
 def _fitting(initial: Params, wanted: Params) -> Params:
-    """A copy of `initial`, which the jitted update may donate; refused where its arrays are others than `wanted`."""
-    saved, needed = ({name: str(leaf.shape) for name, leaf in named(params).items()} for params in (initial, wanted))
+    """A copy of `initial`, which the jitted update may donate; refused where its arrays are
+    others than `wanted`.
+    """
+    saved, needed = (
+        {name: str(leaf.shape) for name, leaf in named(params).items()}
+        for params in (initial, wanted)
+    )
     if lines := difference(saved, needed):
-        raise CheckpointMismatchError("the initial parameters are of another network: " + "; ".join(lines[:5]))
+        raise CheckpointMismatchError(
+            "the initial parameters are of another network: " + "; ".join(lines[:5])
+        )
     return jax.tree.map(lambda leaf, like: jnp.array(leaf, like.dtype), initial, wanted)
 
 
@@ -182,11 +217,17 @@ def _plain_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
 def _check_config(
     run_dir: Path, env: Environment, config: TrainConfig, seed: int, num_seeds: int, resume: bool
 ) -> None:
-    """Make the folder and write config.json; refuse a folder in use, and a resume with another configuration.
+    """Make the folder and write config.json; refuse a folder in use, and a resume with another
+    configuration.
 
     Raises `ValueError` for a setting that JSON does not hold, before there is a folder.
     """
-    data = {"environment": describe(env), "training": to_dict(config), "seed": seed, "num_seeds": num_seeds}
+    data = {
+        "environment": describe(env),
+        "training": to_dict(config),
+        "seed": seed,
+        "num_seeds": num_seeds,
+    }
     for part in ("environment", "training"):
         try:
             json.dumps(data[part])
@@ -195,12 +236,16 @@ def _check_config(
     path = run_dir / "config.json"
     if path.exists():
         if not resume:
-            raise FileExistsError(f"{run_dir}: holds a run already; use --resume {run_dir} or another folder")
+            raise FileExistsError(
+                f"{run_dir}: holds a run already; use --resume {run_dir} or another folder"
+            )
         saved = json.loads(path.read_text())
         saved.pop("versions", None)
         lines = difference(saved, data)
         if lines:
-            raise CheckpointMismatchError(f"{run_dir}: a run of another configuration: " + "; ".join(lines))
+            raise CheckpointMismatchError(
+                f"{run_dir}: a run of another configuration: " + "; ".join(lines)
+            )
         return
     if resume:
         raise FileNotFoundError(f"{run_dir}: no run to resume (config.json is missing)")
@@ -214,7 +259,9 @@ def _check_config(
 
 
 def _truncate_log(path: Path, done: int) -> float:
-    """Drop log rows after update `done` (written after the checkpoint); returns the seconds logged so far."""
+    """Drop log rows after update `done` (written after the checkpoint); returns the seconds
+    logged so far.
+    """
     if not path.exists():
         return 0.0
     rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
@@ -225,7 +272,9 @@ def _truncate_log(path: Path, done: int) -> float:
 
 @contextlib.contextmanager
 def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, Any]], None]]:
-    """A rich progress bar with ETA; plain lines where rich is missing or the output is not a terminal."""
+    """A rich progress bar with ETA; plain lines where rich is missing or the output is not a
+    terminal.
+    """
     started, first, started_after = time.perf_counter(), [], []
 
     def text(row: dict[str, Any]) -> str:
@@ -242,14 +291,23 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, A
             print(f"update {done}/{total}, {spent:.0f} s with compilation: {text(row)}", flush=True)
             return
         left = (spent - started_after[0]) / (done - first[0]) * (total - done)
-        print(f"update {done}/{total}, {spent:.0f} s, about {left:.0f} s left: {text(row)}", flush=True)
+        print(
+            f"update {done}/{total}, {spent:.0f} s, about {left:.0f} s left: {text(row)}",
+            flush=True,
+        )
 
     if not show:
         yield lambda done, row: None
         return
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
     except ImportError:
         yield plain
         return
@@ -263,7 +321,9 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int, dict[str, A
 
 
 def draw_curve(run_dir: Path) -> None:
-    """curve.png from log.jsonl: training objective over its reward scale and every evaluation metric."""
+    """curve.png from log.jsonl: training objective over its reward scale and every evaluation
+    metric.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -276,16 +336,27 @@ def draw_curve(run_dir: Path) -> None:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, 1 + bool(names), squeeze=False)[0]
 
-    def curve(axis: Any, x: list[float], y: list[Any], label: str, number: int, **style: Any) -> Any:
+    def curve(
+        axis: Any, x: list[float], y: list[Any], label: str, number: int, **style: Any
+    ) -> Any:
         """One line for each seed, all of one colour and under one name; returns the first."""
         dashes = ("-", "--", ":", "-.")[number // COLOURS % 4]
         first, *_ = axis.plot(x, y, color=colour_of(number)[0], linestyle=dashes, **style)
         first.set_label(clean(label))
         return first
 
-    for i, (key, label) in enumerate((("objective_over_scale", "sampled"), ("best_over_scale", "best of samples"))):
+    for i, (key, label) in enumerate(
+        (("objective_over_scale", "sampled"), ("best_over_scale", "best of samples"))
+    ):
         if rows and key in rows[0]:
-            curve(axes[0], [row["update"] for row in rows], [row[key] for row in rows], label, i, linewidth=1)
+            curve(
+                axes[0],
+                [row["update"] for row in rows],
+                [row[key] for row in rows],
+                label,
+                i,
+                linewidth=1,
+            )
             axes[0].legend()
     axes[0].set(xlabel="update", ylabel="objective / reward scale", title="training instances")
     minutes = [row["seconds"] / 60 for row in evaluated]
@@ -295,7 +366,11 @@ def draw_curve(run_dir: Path) -> None:
         lines.append(curve(axes[1], minutes, values, name, i, marker="o", markersize=3))
     if names:
         axes[1].set(xlabel="minutes, compilation included", title="evaluation")
-        legend = figure.legend(handles=lines, loc="outside right upper") if beside else axes[1].legend(handles=lines)
+        legend = (
+            figure.legend(handles=lines, loc="outside right upper")
+            if beside
+            else axes[1].legend(handles=lines)
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
     for axis in axes:

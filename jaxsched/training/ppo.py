@@ -1,7 +1,8 @@
 """PPO on whole episodes, one update as one pure function of the train state.
 
-After Schulman et al. 2017, with generalised advantage estimation (Schulman et al. 2016). Episodes are played to the
-end, so nothing is bootstrapped except lanes that were cut off (by a horizon, a wrapper) or ran out of steps.
+After Schulman et al. 2017, with generalised advantage estimation (Schulman et al. 2016). Episodes
+are played to the end, so nothing is bootstrapped except lanes that were cut off (by a horizon, a
+wrapper) or ran out of steps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from jaxsched.core.environment import Environment, Source
 from jaxsched.core.rollout import unroll, vary_alike
 from jaxsched.policies.distribution import MaskedCategorical
 from jaxsched.policies.network import Apply, Params
-from jaxsched.training.common import Metrics, TrainState, Update, env_ids, episode_keys, gradient_steps, revisit
+from jaxsched.training.common import (
+    Metrics,
+    TrainState,
+    Update,
+    env_ids,
+    episode_keys,
+    gradient_steps,
+    revisit,
+)
 from jaxsched.training.config import PPOConfig
 
 
@@ -41,7 +50,9 @@ class Episodes(struct.PyTreeNode):
     scale: Array  # f32[E]  env.reward_scale
 
 
-def collect(env: Environment, source: Source, apply: Apply, state: TrainState, ids: Array) -> Episodes:
+def collect(
+    env: Environment, source: Source, apply: Apply, state: TrainState, ids: Array
+) -> Episodes:
     """Play one sampled episode per environment id."""
 
     def episode(env_id):
@@ -56,7 +67,9 @@ def collect(env: Environment, source: Source, apply: Apply, state: TrainState, i
             action = policy.sample(key)
             return action, (policy.log_prob(action), value)
 
-        final, (_, action, (log_prob, value), timestep) = unroll(env, step_key, first, act, env.max_steps(instance))
+        final, (_, action, (log_prob, value), timestep) = unroll(
+            env, step_key, first, act, env.max_steps(instance)
+        )
         terminated = env.terminated(final)
         _, last_value = apply(state.params, env.observe(final))
         return Episodes(
@@ -79,13 +92,20 @@ def collect(env: Environment, source: Source, apply: Apply, state: TrainState, i
 
 
 def advantages(
-    reward: Array, value: Array, mask: Array, discount: Array, last_value: Array, gamma: float, gae_lambda: float
+    reward: Array,
+    value: Array,
+    mask: Array,
+    discount: Array,
+    last_value: Array,
+    gamma: float,
+    gae_lambda: float,
 ) -> Array:
     """Generalised advantage estimates of the decisions of one episode: f32[T].
 
-    `discount` f32[T] is for the time that passes in a step (a semi-Markov decision process): decisions at one moment
-    count alike, whatever lies between two decisions counts by its time. A step without a decision (an event of the
-    simulator) only passes its reward on; `gamma` is per decision.
+    `discount` f32[T] is for the time that passes in a step (a semi-Markov decision process):
+    decisions at one moment count alike, whatever lies between two decisions counts by its time. A
+    step without a decision (an event of the simulator) only passes its reward on; `gamma` is per
+    decision.
     """
 
     def backward(carry, step):
@@ -131,7 +151,9 @@ def make_update(
         log_ratio = jnp.where(episodes.mask, log_prob - episodes.log_prob, 0)
         ratio = jnp.exp(log_ratio)
         clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
-        policy_loss = -masked_mean(jnp.minimum(ratio * advantage, clipped * advantage), episodes.mask)
+        policy_loss = -masked_mean(
+            jnp.minimum(ratio * advantage, clipped * advantage), episodes.mask
+        )
         value_loss = masked_mean(jnp.square(value - target), episodes.mask)
         entropy = masked_mean(entropy, episodes.mask)
         metrics = {
@@ -139,7 +161,9 @@ def make_update(
             "value_loss": value_loss,
             "entropy": entropy,
             "approx_kl": masked_mean(ratio - 1 - log_ratio, episodes.mask),
-            "clip_fraction": masked_mean((jnp.abs(ratio - 1) > config.clip).astype(jnp.float32), episodes.mask),
+            "clip_fraction": masked_mean(
+                (jnp.abs(ratio - 1) > config.clip).astype(jnp.float32), episodes.mask
+            ),
         }
         total = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
         return total, metrics
@@ -150,7 +174,13 @@ def make_update(
         discount = jnp.float32(config.tick_gamma) ** episodes.elapsed
         estimate = jax.vmap(advantages, (0, 0, 0, 0, 0, None, None))
         advantage = estimate(
-            reward, episodes.value, episodes.mask, discount, episodes.last_value, config.gamma, config.gae_lambda
+            reward,
+            episodes.value,
+            episodes.mask,
+            discount,
+            episodes.last_value,
+            config.gamma,
+            config.gae_lambda,
         )
         target = advantage + episodes.value
         mean = masked_mean(advantage, episodes.mask)

@@ -1,4 +1,6 @@
-"""Learning-rate schedules by name, all from `peak` at step 0 towards 0 at `num_steps` (except `constant`)."""
+"""Learning-rate schedules by name, all from `peak` at step 0 towards 0 at `num_steps` (except
+`constant`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from jaxsched.host.errors import UnknownNameError
 
 
 def rex(peak: float, num_steps: int) -> optax.Schedule:
-    """REX (Chen, Wolfe & Kyrillidis, MLSys 2022): peak * (1 - z) / (1 - z / 2), z = step / num_steps."""
+    """REX (Chen, Wolfe & Kyrillidis, MLSys 2022): peak * (1 - z) / (1 - z / 2), z = step /
+    num_steps.
+    """
 
     def schedule(count):
         z = jnp.clip(count / num_steps, 0.0, 1.0)

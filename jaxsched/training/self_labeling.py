@@ -1,6 +1,8 @@
-"""Self-labelling: sample many solutions of an instance, imitate the best (Corsini et al., NeurIPS 2024, section 4).
+"""Self-labelling: sample many solutions of an instance, imitate the best (Corsini et al., NeurIPS
+2024, section 4).
 
-No critic, no reward, no labels: the simulator is the teacher. One update is one pure function of the train state.
+No critic, no reward, no labels: the simulator is the teacher. One update is one pure function of
+the train state.
 """
 
 from __future__ import annotations
@@ -56,11 +58,19 @@ def make_update(
         def act(key, current):
             observation = env.observe(current)
             logits, _ = apply(params, observation)
-            return MaskedCategorical(logits, observation.action_mask).sample(key, config.temperature), None
+            return MaskedCategorical(logits, observation.action_mask).sample(
+                key, config.temperature
+            ), None
 
         final, (_, action, _, _) = unroll(env, key, first, act, env.max_steps(instance))
         objective = env.objective(final)
-        return action, outcome(env, final), objective, objective / env.reward_scale(first), env.terminated(final)
+        return (
+            action,
+            outcome(env, final),
+            objective,
+            objective / env.reward_scale(first),
+            env.terminated(final),
+        )
 
     def loss(params: Params, labels: Labels) -> tuple[Array, Metrics]:
         def evaluate(reset_key, step_key, instance, action):
@@ -69,20 +79,33 @@ def make_update(
             policy = MaskedCategorical(logits, observation.action_mask)
             return policy.log_prob(action), policy.entropy(), mask
 
-        log_prob, entropy, mask = jax.vmap(evaluate)(labels.reset_key, labels.step_key, labels.instance, labels.action)
+        log_prob, entropy, mask = jax.vmap(evaluate)(
+            labels.reset_key, labels.step_key, labels.instance, labels.action
+        )
         count = jnp.maximum(mask.sum(), 1)
         cross_entropy = -jnp.where(mask, log_prob, 0).sum() / count
-        return cross_entropy, {"cross_entropy": cross_entropy, "entropy": jnp.where(mask, entropy, 0).sum() / count}
+        return cross_entropy, {
+            "cross_entropy": cross_entropy,
+            "entropy": jnp.where(mask, entropy, 0).sum() / count,
+        }
 
     def update(state: TrainState) -> tuple[TrainState, Metrics]:
         ids = env_ids(config.num_envs, mesh)
-        instance_key, reset_key, step_key = jax.vmap(episode_keys, (None, None, 0))(state.key, state.update, ids)
+        instance_key, reset_key, step_key = jax.vmap(episode_keys, (None, None, 0))(
+            state.key, state.update, ids
+        )
         instances = jax.vmap(source)(instance_key)
-        sample_keys = jax.vmap(lambda key: random.split(key, config.num_samples))(step_key)  # [B, S]
+        sample_keys = jax.vmap(lambda key: random.split(key, config.num_samples))(
+            step_key
+        )  # [B, S]
         one = jax.vmap(sample, (None, 0, None, None))
         play = jax.vmap(one, (None, 0, 0, 0))
-        action, ends, objective, ratio, terminated = play(state.params, sample_keys, reset_key, instances)
-        best = best_episode(ends, objective)  # [B]  one that was cut off or failed teaches where no other is left
+        action, ends, objective, ratio, terminated = play(
+            state.params, sample_keys, reset_key, instances
+        )
+        best = best_episode(
+            ends, objective
+        )  # [B]  one that was cut off or failed teaches where no other is left
         rows = jnp.arange(config.num_envs, dtype=jnp.int32)
         labels = Labels(instances, reset_key, sample_keys[rows, best], action[rows, best])
         state, metrics = gradient_steps(state, optimizer, loss, shard(labels, mesh), config, mesh)

@@ -56,7 +56,14 @@ def episodes(id):
         cut = rollout(wrapped, key, instance, greedy(wrapped.heuristics[rule]))
         wish = jnp.zeros_like(played.action)
         evolved = play(env, env.heuristics[rule], key, instance, wish)
-        return played.objective, played.action, played.reward, env.objective(final), cut.mask, evolved
+        return (
+            played.objective,
+            played.action,
+            played.reward,
+            env.objective(final),
+            cut.mask,
+            evolved,
+        )
 
     compare(jax.vmap(episode), keys)
 

@@ -1,4 +1,6 @@
-"""What `step` takes for an action: one integer, the same within `jit` and outside (issue 16, row 4)."""
+"""What `step` takes for an action: one integer, the same within `jit` and outside (issue 16, row
+4).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ STATE, _ = ENV.reset(KEY, shapes.instance_of(JOBS))
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [
-        (jnp.arange(6), TypeError, r"action must be one integer, i32\[\], got int32\[6\]; a batch takes jax.vmap"),
+        (
+            jnp.arange(6),
+            TypeError,
+            r"action must be one integer, i32\[\], got int32\[6\]; a batch takes jax.vmap",
+        ),
         (np.zeros((1,), np.int32), TypeError, r"got int32\[1\]"),
         (jnp.zeros((0,), jnp.int32), TypeError, r"got int32\[0\]"),
         (2.7, TypeError, r"action must be one integer, i32\[\], got float32\[\]"),
@@ -55,7 +61,9 @@ def test_what_is_no_number_is_refused(action):
         ENV.step(KEY, STATE, action)
 
 
-@pytest.mark.parametrize("action", [np.int64(2**40 + 2), np.array(2**40 + 2), np.uint32(2**32 - 1)], ids=repr)
+@pytest.mark.parametrize(
+    "action", [np.int64(2**40 + 2), np.array(2**40 + 2), np.uint32(2**32 - 1)], ids=repr
+)
 def test_a_number_of_numpy_does_not_wrap(action):
     """A wider integer wraps as silently as one of Python (issue 16, row 4: a sibling)."""
     with pytest.raises(OverflowError, match="action must fit int32, got"):
@@ -63,7 +71,9 @@ def test_a_number_of_numpy_does_not_wrap(action):
 
 
 def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True))
+    return all(
+        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
+    )
 
 
 @pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
@@ -79,7 +89,9 @@ def test_every_integer_is_taken_for_what_it_is(dtype, jitted):
 
 @pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
 def test_an_array_that_is_too_wide_is_illegal(jitted):
-    """Its value is not known within `jit`, so it cannot be refused; it must not be another action either."""
+    """Its value is not known within `jit`, so it cannot be refused; it must not be another
+    action either.
+    """
     step = jax.jit(ENV.step) if jitted else ENV.step
     after, timestep = step(KEY, STATE, jnp.uint32(2**32 - 1))
     assert timestep.metrics["illegal"]
@@ -100,19 +112,29 @@ for step in (env.step, jax.jit(env.step)):
         assert timestep.metrics["illegal"], wide
         assert (after.job_ready == state.job_ready).all()
 """
-    given = [sys.executable, "-c", "import jax; jax.config.update('jax_enable_x64', True)\n" + program]
+    given = [
+        sys.executable,
+        "-c",
+        "import jax; jax.config.update('jax_enable_x64', True)\n" + program,
+    ]
     subprocess.run(given, check=True, timeout=120)
 
 
 def test_policies_and_streams_are_held_to_it():
-    """Whoever plays calls `step`; and the index of an `AutoReset` is no action, but cut the same way (siblings)."""
+    """Whoever plays calls `step`; and the index of an `AutoReset` is no action, but cut the same
+    way (siblings).
+    """
     with pytest.raises(TypeError, match=r"action must be one integer, i32\[\], got float32\[\]"):
         rollout(ENV, KEY, STATE.instance, lambda key, state, observation: jnp.float32(1))
     with pytest.raises(TypeError, match=r"got bool\[3\]"):
-        TimeLimit(ENV, 3).step(KEY, TimeLimit(ENV, 3).reset(KEY, STATE.instance)[0], np.ones(3, np.bool_))
+        TimeLimit(ENV, 3).step(
+            KEY, TimeLimit(ENV, 3).reset(KEY, STATE.instance)[0], np.ones(3, np.bool_)
+        )
     stream = AutoReset(ENV, Pool([job_shop.from_jobs(JOBS), job_shop.from_jobs(JOBS)]))
     for index in (0.7, True, np.arange(2)):
-        with pytest.raises(TypeError, match=r"index into the pool must be one integer, i32\[\], got"):
+        with pytest.raises(
+            TypeError, match=r"index into the pool must be one integer, i32\[\], got"
+        ):
             stream.reset(KEY, index)
     with pytest.raises(OverflowError, match="index into the pool must fit int32"):
         stream.reset(KEY, 2**32)

@@ -17,14 +17,18 @@ OUT_OF_RANGE = (3, 0), (0, 4), (3, 4), (2**31 - 1, 0), (0, 2**31 - 1)
 @pytest.fixture(params=["cpu", "default"], autouse=True)
 def form(request, monkeypatch):
     """Every test runs with the form of the CPU and with the masked form."""
-    monkeypatch.setattr(arrays.lax, "platform_dependent", lambda *args, **forms: forms[request.param](*args))
+    monkeypatch.setattr(
+        arrays.lax, "platform_dependent", lambda *args, **forms: forms[request.param](*args)
+    )
 
 
 def inside(shape):
     return list(np.ndindex(shape))
 
 
-@pytest.mark.parametrize("table", [TABLE, TABLE > 3, TABLE.astype(np.uint32)], ids=["int32", "bool", "uint32"])
+@pytest.mark.parametrize(
+    "table", [TABLE, TABLE > 3, TABLE.astype(np.uint32)], ids=["int32", "bool", "uint32"]
+)
 def test_take(table):
     for index in inside(table.shape):
         value = arrays.take(jnp.asarray(table), *index)
@@ -105,7 +109,10 @@ def test_segment_sum():
 
 def test_reductions_in_one_pass_are_the_separate_ones():
     rng = np.random.default_rng(4)
-    ints, floats = rng.integers(-9, 9, (5, 40), np.int32), rng.integers(-9, 9, (5, 40)).astype(np.float32)
+    ints, floats = (
+        rng.integers(-9, 9, (5, 40), np.int32),
+        rng.integers(-9, 9, (5, 40)).astype(np.float32),
+    )
     for axis in (0, 1):
         parts = [(arrays.SUM, ints), (arrays.MAX, floats), (arrays.MIN, ints), (arrays.SUM, floats)]
         got = arrays.reduce_together([(kind, jnp.asarray(values)) for kind, values in parts], axis)

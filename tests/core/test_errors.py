@@ -63,7 +63,9 @@ def test_every_error_of_the_package_has_a_case():
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_survive_pickle_and_copy(error):
-    """Issue 16, row 7: `UnknownNameError` could not be loaded again, and killed pools of processes."""
+    """Issue 16, row 7: `UnknownNameError` could not be loaded again, and killed pools of
+    processes.
+    """
     error.add_note("while reading the second file")
     copies = [copy.copy(error), copy.deepcopy(error)]
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):

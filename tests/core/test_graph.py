@@ -22,7 +22,12 @@ def test_shapes_and_kinds():
     seen = jax.eval_shape(observe, shapes.mixed_instances(1)[0])
     assert seen.node_mask.shape == (num_nodes,)
     assert seen.graph.nodes.shape[0] == num_nodes
-    assert seen.edge_mask.shape == seen.graph.senders.shape == seen.graph.receivers.shape == (num_edges,)
+    assert (
+        seen.edge_mask.shape
+        == seen.graph.senders.shape
+        == seen.graph.receivers.shape
+        == (num_edges,)
+    )
     assert seen.action_mask.shape == seen.action_features.shape[:1] == (shapes.JOBS,)
     assert (seen.num_node_kinds, seen.num_edge_kinds, seen.num_action_kinds) == (2, 2, 1)
 

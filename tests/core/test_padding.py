@@ -27,7 +27,21 @@ def test_a_bucket_holds_the_size_with_at_most_a_quarter_of_padding(size, base):
 
 
 def test_buckets_are_quarters_of_powers_of_two():
-    assert sorted({bucket(size) for size in range(1, 65)}) == [8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64]
+    assert sorted({bucket(size) for size in range(1, 65)}) == [
+        8,
+        10,
+        12,
+        14,
+        16,
+        20,
+        24,
+        28,
+        32,
+        40,
+        48,
+        56,
+        64,
+    ]
 
 
 def test_pad_to_fills_with_zeros_and_false():
@@ -36,7 +50,10 @@ def test_pad_to_fills_with_zeros_and_false():
     np.testing.assert_array_equal(padded["table"], np.pad(small["table"], ((0, 2), (0, 2))))
     np.testing.assert_array_equal(padded["mask"], [True, True, False, False])
     assert padded["scalar"] == 2
-    assert all(a.dtype == b.dtype for a, b in zip(jax.tree.leaves(padded), jax.tree.leaves(small), strict=True))
+    assert all(
+        a.dtype == b.dtype
+        for a, b in zip(jax.tree.leaves(padded), jax.tree.leaves(small), strict=True)
+    )
 
 
 def test_pad_to_keeps_random_keys():

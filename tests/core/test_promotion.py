@@ -26,10 +26,16 @@ OTHERS = [
     ("SoC-v0", {"view": "fifo", "cap_mode": "socrates", "reward": "socrates"}),
     ("SoC-v0", {"cap_mode": "open", "communication": "shared_memory", "reward": "jobs_in_system"}),
     ("SoC-v0", {"dispatch_order": "insertion", "reward": "makespan"}),
-    *[("SoC-v0", {"rule": rule}) for rule in ("heft_rt", "heft_rt_released", "heft", "peft", "etf_lb")],
+    *[
+        ("SoC-v0", {"rule": rule})
+        for rule in ("heft_rt", "heft_rt_released", "heft", "peft", "etf_lb")
+    ],
     ("MemoryMap-v0", {"reward": "memory_time"}),
     ("StaticAllocation-v0", {"goal": "fit"}),
-    *[("TensorReplacement-v0", {"schedule": "fixed", "placement": name}) for name in ("bytes", "address")],
+    *[
+        ("TensorReplacement-v0", {"schedule": "fixed", "placement": name})
+        for name in ("bytes", "address")
+    ],
     ("TensorReplacement-v0", {"placement": "address"}),
 ]
 NIGHTLY = [pytest.param(*each, marks=pytest.mark.nightly) for each in OTHERS]
@@ -41,7 +47,9 @@ def name_of(value):
 
 @pytest.mark.parametrize(("env_id", "settings"), [*DEFAULTS, *NIGHTLY], ids=name_of)
 def test_all_traces_without_implicit_promotion(env_id, settings):
-    """With `jax_numpy_dtype_promotion="strict"` and `jax_numpy_rank_promotion="raise"`, in wrappers too."""
+    """With `jax_numpy_dtype_promotion="strict"` and `jax_numpy_rank_promotion="raise"`, in
+    wrappers too.
+    """
     env = jaxsched.make(env_id, **settings)
     wrapped = EpisodeStats(TimeLimit(env, 5))
 
@@ -49,7 +57,12 @@ def test_all_traces_without_implicit_promotion(env_id, settings):
         instance = env.default_source(key)
         state, timestep = env.reset(key, instance)
         scores = {name: rule(state) for name, rule in env.heuristics.items()}
-        bounds = env.bound(state), env.lower_bound(instance), env.objective(state), env.feasible(state)
+        bounds = (
+            env.bound(state),
+            env.lower_bound(instance),
+            env.objective(state),
+            env.feasible(state),
+        )
         stepped = env.step(key, state, jnp.int32(0))
         played = rollout(wrapped, key, instance, greedy(next(iter(env.heuristics.values()))))
         return timestep, env.action_mask(state), scores, bounds, stepped, played

@@ -25,7 +25,9 @@ def test_every_environment_is_made_and_knows_its_names(id):
 
 
 def test_settings_are_passed():
-    assert jaxsched.make("JobShop-v0", candidates="non_delay") == job_shop.JobShop(job_shop.Settings("non_delay"))
+    assert jaxsched.make("JobShop-v0", candidates="non_delay") == job_shop.JobShop(
+        job_shop.Settings("non_delay")
+    )
     assert jaxsched.make("JobShop-v0") != jaxsched.make("JobShop-v0", candidates="non_delay")
 
 
@@ -40,8 +42,16 @@ def test_settings_are_those_that_make_takes():
     [
         ("JobShop-v1", {}, "unknown environment 'JobShop-v1'; did you mean JobShop-v0"),
         ("zzz", {}, "unknown environment 'zzz'; known: .*JobShop-v0"),
-        ("JobShop-v0", {"candidate": "any"}, "unknown setting of JobShop-v0 'candidate'; did you mean candidates"),
-        ("JobShop-v0", {"candidates": "nondelay"}, "unknown candidates 'nondelay'; did you mean non_delay"),
+        (
+            "JobShop-v0",
+            {"candidate": "any"},
+            "unknown setting of JobShop-v0 'candidate'; did you mean candidates",
+        ),
+        (
+            "JobShop-v0",
+            {"candidates": "nondelay"},
+            "unknown candidates 'nondelay'; did you mean non_delay",
+        ),
     ],
 )
 def test_unknown_names_are_one_line_with_the_close_matches(id, settings, message):
@@ -55,7 +65,9 @@ def test_register(entry_point):
     for _ in range(2):  # the same again is no conflict
         jaxsched.register("Mine-v0", entry_point)
     assert "Mine-v0" in jaxsched.list_envs()
-    assert jaxsched.make("Mine-v0", candidates="non_delay") == job_shop.JobShop(job_shop.Settings("non_delay"))
+    assert jaxsched.make("Mine-v0", candidates="non_delay") == job_shop.JobShop(
+        job_shop.Settings("non_delay")
+    )
 
 
 def test_a_plain_function_may_make_environments():
@@ -78,5 +90,7 @@ def test_a_wrapped_environment_is_made():
 
 def test_what_makes_no_environment_is_refused_in_a_line():
     jaxsched.register("Mine-v0", lambda: "JobShop-v0")
-    with pytest.raises(TypeError, match="registered as 'Mine-v0' returns a str, neither an Environment nor"):
+    with pytest.raises(
+        TypeError, match="registered as 'Mine-v0' returns a str, neither an Environment nor"
+    ):
         jaxsched.make("Mine-v0")

@@ -42,12 +42,16 @@ def test_a_rollout_plays_the_policy_to_the_end():
 
 
 def test_a_rollout_that_does_not_end_is_truncated():
-    stubborn = jax.jit(lambda instance: jaxsched.rollout(ENV, jax.random.key(0), instance, lambda *_: jnp.int32(0)))
+    stubborn = jax.jit(
+        lambda instance: jaxsched.rollout(ENV, jax.random.key(0), instance, lambda *_: jnp.int32(0))
+    )
     played = jax.device_get(stubborn(shapes.instance_of(JOBS)))
     assert played.truncated
     assert played.mask.all()  # a decision was asked for at every step
     assert played.state.ops_left.tolist() == [0, 1, 4, 0]
-    assert played.objective == played.state.baseline - np.round(played.reward.sum() * played.state.baseline)
+    assert played.objective == played.state.baseline - np.round(
+        played.reward.sum() * played.state.baseline
+    )
 
 
 def test_unroll_stacks_what_it_met():
@@ -90,7 +94,9 @@ def test_masked_argmax(scores, mask, expected, dtype):
 def test_standardise_over_legal_actions():
     scores, mask = np.array([4, -100, 7, 1], np.int32), np.array([True, False, True, True])
     expected = np.where(mask, (scores - scores[mask].mean()) / scores[mask].std(), 0)
-    np.testing.assert_allclose(standardise(jnp.asarray(scores), jnp.asarray(mask)), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        standardise(jnp.asarray(scores), jnp.asarray(mask)), expected, rtol=1e-6
+    )
     for equal in (scores * 0 + 3, scores):
         found = standardise(jnp.asarray(equal), jnp.asarray(mask & (equal == equal[0])))
         np.testing.assert_array_equal(found, np.zeros(4))
@@ -98,34 +104,51 @@ def test_standardise_over_legal_actions():
 
 def sample(policy, mask, num=20_000):
     """Actions of a policy that looks at the mask only."""
-    observation, keys = types.SimpleNamespace(action_mask=jnp.asarray(mask)), jax.random.split(jax.random.key(1), num)
+    observation, keys = (
+        types.SimpleNamespace(action_mask=jnp.asarray(mask)),
+        jax.random.split(jax.random.key(1), num),
+    )
     return np.asarray(jax.jit(jax.vmap(lambda key: policy(key, None, observation)))(keys))
 
 
 def test_randomised_samples_the_softmax_of_standard_scores():
     scores, mask, temperature = np.array([4.0, 50.0, 7.0, 1.0]), (True, False, True, True), 0.7
-    weights = np.where(mask, np.exp(np.asarray(standardise(jnp.asarray(scores), jnp.asarray(mask))) / temperature), 0)
+    weights = np.where(
+        mask,
+        np.exp(np.asarray(standardise(jnp.asarray(scores), jnp.asarray(mask))) / temperature),
+        0,
+    )
     probability = weights / weights.sum()
     drawn = sample(randomised(lambda state: jnp.asarray(scores, jnp.float32), temperature), mask)
     frequency = np.bincount(drawn, minlength=4) / len(drawn)
     assert frequency[1] == 0
-    assert (np.abs(frequency - probability) <= 5 * np.sqrt(probability * (1 - probability) / len(drawn))).all()
+    assert (
+        np.abs(frequency - probability) <= 5 * np.sqrt(probability * (1 - probability) / len(drawn))
+    ).all()
 
 
 def test_randomised_is_greedy_when_cold():
-    drawn = sample(randomised(lambda state: jnp.array([4, 50, 7, 1], jnp.int32), 1e-4), (True, False, True, True), 200)
+    drawn = sample(
+        randomised(lambda state: jnp.array([4, 50, 7, 1], jnp.int32), 1e-4),
+        (True, False, True, True),
+        200,
+    )
     assert set(drawn.tolist()) == {2}
 
 
 def test_padding_does_not_change_what_randomised_draws():
-    drawn = sample(randomised(lambda state: jnp.array([1, 2, 3], jnp.int32), 1.0), (True, True, True), 500)
+    drawn = sample(
+        randomised(lambda state: jnp.array([1, 2, 3], jnp.int32), 1.0), (True, True, True), 500
+    )
     padded = randomised(lambda state: jnp.array([1, 2, 3, 9, 9], jnp.int32), 1.0)
     np.testing.assert_array_equal(sample(padded, (True, True, True, False, False), 500), drawn)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_the_lowest_score_of_all_is_still_legal(dtype):
-    """Where every legal action has the identity of the maximum, the first legal one is taken, not action 0."""
+    """Where every legal action has the identity of the maximum, the first legal one is taken,
+    not action 0.
+    """
     low = -np.inf if dtype == np.float32 else np.iinfo(np.int32).min
     mask = np.array([[False, False, True, True], [False, False, False, False]])
     scores = np.full((2, 4), low, dtype)
@@ -134,9 +157,13 @@ def test_the_lowest_score_of_all_is_still_legal(dtype):
 
 @pytest.mark.parametrize("rule", ["fdd_mwkr", "cr"])
 def test_jobs_without_work_do_not_overflow_a_randomised_rule(rule):
-    """Two jobs of duration 0 come last in a ratio rule; their score must stay small enough to be standardised."""
+    """Two jobs of duration 0 come last in a ratio rule; their score must stay small enough to be
+    standardised.
+    """
     env = jaxsched.make("JobShop-v0")
-    instance = job_shop.from_jobs([[(0, 0)], [(0, 0)], [(0, 3), (1, 2)], [(1, 4)]], due=[3, 3, 9, 20])
+    instance = job_shop.from_jobs(
+        [[(0, 0)], [(0, 0)], [(0, 3), (1, 2)], [(1, 4)]], due=[3, 3, 9, 20]
+    )
     state, timestep = env.reset(jax.random.key(0), instance)
     mask = timestep.observation.action_mask
     z = standardise(env.heuristics[rule](state), mask)

@@ -12,7 +12,9 @@ SCRIPT = Path(__file__).with_name("sharded.py")
 
 
 ALL = [*jaxsched.list_envs(), "beam", "ppo", "self_labeling", "imitation"]
-NIGHTLY = [pytest.param(name, marks=pytest.mark.nightly) for name in ALL if name != "FlexibleJobShop-v0"]
+NIGHTLY = [
+    pytest.param(name, marks=pytest.mark.nightly) for name in ALL if name != "FlexibleJobShop-v0"
+]
 
 
 def run(*arguments):
@@ -23,8 +25,9 @@ def run(*arguments):
 
 
 def test_all_traces_on_shards():
-    """Issue 16, row 5: types of the carry of a scan differed, in six of seven environments and in PPO;
-    and in replay, evolution, the beam and the other trainers (siblings). With the default check.
+    """Issue 16, row 5: types of the carry of a scan differed, in six of seven environments and in
+    PPO; and in replay, evolution, the beam and the other trainers (siblings). With the default
+    check.
     """
     run(",".join(ALL), "types")
 

@@ -69,7 +69,9 @@ def test_a_time_limit_truncates():
     assert not timestep.metrics["feasible"]  # the rest of the jobs will never be placed
     seen = timestep.observation.replace(action_mask=plain.observation.action_mask)
     metrics = timestep.metrics | {"feasible": plain.metrics["feasible"]}
-    assert_equal(timestep.replace(observation=seen, metrics=metrics, truncated=plain.truncated), plain)
+    assert_equal(
+        timestep.replace(observation=seen, metrics=metrics, truncated=plain.truncated), plain
+    )
     for state, timestep in limited[4:]:  # takes no more actions
         assert_equal(state, limited[3][0])
         assert timestep.reward == timestep.elapsed == 0
@@ -97,11 +99,15 @@ def cut(env, id="JobShop-v0"):
 
 @pytest.mark.parametrize("id", ["JobShop-v0", "FlexibleJobShop-v0", "MemoryMap-v0", "SoC-v0"])
 def test_a_wrapper_agrees_with_its_end(id):
-    """Issue 16, row 2: 36 decisions were counted on ft06 after a limit of 10, 26 of them illegal; and its siblings."""
+    """Issue 16, row 2: 36 decisions were counted on ft06 after a limit of 10, 26 of them
+    illegal; and its siblings.
+    """
     env = TimeLimit(jaxsched.make(id), 3)
     instance, state, (num_decisions, num_illegal) = cut(env, id)
     assert num_illegal == 0
-    assert num_decisions == 3 if id != "SoC-v0" else num_decisions <= 3  # some of its steps pass an event
+    assert (
+        num_decisions == 3 if id != "SoC-v0" else num_decisions <= 3
+    )  # some of its steps pass an event
     assert env.max_steps(instance) == 3
     assert state.done
     assert env.cut_off(state)
@@ -124,7 +130,9 @@ def test_totals_of_a_limited_episode(outside):
 def test_a_rollout_ends_at_the_limit():
     @jax.jit
     def play(instance):
-        return jaxsched.rollout(TimeLimit(ENV, 3), KEY, instance, greedy(TimeLimit(ENV, 3).heuristics["spt"]))
+        return jaxsched.rollout(
+            TimeLimit(ENV, 3), KEY, instance, greedy(TimeLimit(ENV, 3).heuristics["spt"])
+        )
 
     played = jax.device_get(play(shapes.instance_of(JOBS)))
     assert played.mask.tolist() == [True] * 3
@@ -133,7 +141,9 @@ def test_a_rollout_ends_at_the_limit():
 
 
 def test_searches_see_the_limit():
-    """Issue 16, row 2: search, replay and evolution call `apply` and `init`, not `step` (a sibling)."""
+    """Issue 16, row 2: search, replay and evolution call `apply` and `init`, not `step` (a
+    sibling).
+    """
     env = TimeLimit(ENV, 3)
     instance = jax.tree.map(jnp.asarray, shapes.instance_of(JOBS))
     state = env.init(KEY, instance)
@@ -153,7 +163,9 @@ def test_searches_see_the_limit():
 def test_a_wrapper_is_the_environment_inside_to_those_who_ask():
     """Issue 16, row 3: what is known about a problem is known about it in a wrapper."""
     env = EpisodeStats(TimeLimit(jaxsched.make("JobShop-v0", candidates="insert"), 3))
-    assert env.unwrapped == jaxsched.make("JobShop-v0", candidates="insert") == env.unwrapped.unwrapped
+    assert (
+        env.unwrapped == jaxsched.make("JobShop-v0", candidates="insert") == env.unwrapped.unwrapped
+    )
     assert (env.id, env.family, env.settings["candidates"]) == ("JobShop-v0", "job_shop", "insert")
     assert env.settings == env.unwrapped.settings
     assert isinstance(env, Environment)
@@ -185,7 +197,10 @@ def test_the_default_limit_is_max_steps():
 
 
 def test_episode_stats_are_totals():
-    native, counted = play(ENV, [*ORDER[:2], 3, *ORDER[2:]]), play(EpisodeStats(ENV), [*ORDER[:2], 3, *ORDER[2:]])
+    native, counted = (
+        play(ENV, [*ORDER[:2], 3, *ORDER[2:]]),
+        play(EpisodeStats(ENV), [*ORDER[:2], 3, *ORDER[2:]]),
+    )
     for t, (_, timestep) in enumerate(counted):
         steps, episode = [plain for _, plain in native[1 : t + 1]], timestep.metrics["episode"]
         assert np.isclose(episode.total_reward, sum(plain.reward for plain in steps))
@@ -199,7 +214,9 @@ def test_episode_stats_are_totals():
 
 @pytest.fixture(scope="module")
 def stream():
-    """Random play of forty steps over a pool, with the steps of the environment inside for comparison."""
+    """Random play of forty steps over a pool, with the steps of the environment inside for
+    comparison.
+    """
     pool = Pool(shapes.stacked(shapes.mixed_instances(5)))
     env, rng = AutoReset(EpisodeStats(TimeLimit(ENV, 9)), pool), python_random.Random(0)
     state, timestep = reset(env)
@@ -219,7 +236,10 @@ def test_auto_reset_keeps_the_final_observation(stream):
         over = native.terminated | native.truncated
         num_over[int(native.truncated)] += over
         assert_equal(timestep.metrics["final_observation"], native.observation)
-        assert_equal(timestep.replace(observation=None, metrics=None), native.replace(observation=None, metrics=None))
+        assert_equal(
+            timestep.replace(observation=None, metrics=None),
+            native.replace(observation=None, metrics=None),
+        )
         assert_equal({name: timestep.metrics[name] for name in native.metrics}, native.metrics)
         if not over:
             assert state.extra == before.extra
@@ -247,16 +267,22 @@ def test_auto_reset_goes_on_with_an_instance_of_the_pool(stream):
 def test_the_instance_is_not_in_the_carried_state(stream):
     _, _, steps = stream
     assert steps[0][3].inner.instance is None
-    assert steps[0][3].instance == steps[0][3].extra  # instances of a stream are indices into its pool
+    assert (
+        steps[0][3].instance == steps[0][3].extra
+    )  # instances of a stream are indices into its pool
 
 
 def test_a_stream_is_unrolled_with_the_index_in_its_carry():
-    """A scan that keeps the instance outside leaves the index inside, which changes from episode to episode."""
+    """A scan that keeps the instance outside leaves the index inside, which changes from episode
+    to episode.
+    """
     pool = Pool(shapes.stacked(shapes.mixed_instances(5)))
     env = AutoReset(ENV, pool)
 
     def act(key, state):
-        return masked_argmax(jax.random.uniform(key, (shapes.JOBS,), jnp.float32), env.action_mask(state)), None
+        return masked_argmax(
+            jax.random.uniform(key, (shapes.JOBS,), jnp.float32), env.action_mask(state)
+        ), None
 
     @jax.jit
     def run():
@@ -296,6 +322,17 @@ def test_a_wrapped_state_reads_and_replaces_inside():
 def test_wrappers_compare_by_all_their_settings():
     pool = Pool([shapes.instance_of(JOBS)])
     assert TimeLimit(ENV, 3) == TimeLimit(ENV, 3)
-    assert len({TimeLimit(ENV, 3), TimeLimit(ENV, 4), TimeLimit(ENV), EpisodeStats(ENV), EpisodeStats(ENV)}) == 4
+    assert (
+        len(
+            {
+                TimeLimit(ENV, 3),
+                TimeLimit(ENV, 4),
+                TimeLimit(ENV),
+                EpisodeStats(ENV),
+                EpisodeStats(ENV),
+            }
+        )
+        == 4
+    )
     assert AutoReset(ENV, pool) == AutoReset(ENV, pool) != AutoReset(ENV, Pool(pool.instances))
     assert copy.copy(TimeLimit(ENV, 3)) == TimeLimit(ENV, 3)

@@ -1,4 +1,6 @@
-"""Evaluation against the plain functions, and what it promises about samples, padding, chunks and faults."""
+"""Evaluation against the plain functions, and what it promises about samples, padding, chunks
+and faults.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def objectives(report) -> dict[str, int]:
 @pytest.mark.parametrize("rule", ["spt", "fdd_mwkr"])
 def test_a_rule_scores_what_dispatch_does(rule: str):
     report = evaluate(ENV, INSTANCES, rule)
-    assert objectives(report) == {name: job_shop.dispatch(inst, rule).makespan for name, inst in INSTANCES.items()}
+    assert objectives(report) == {
+        name: job_shop.dispatch(inst, rule).makespan for name, inst in INSTANCES.items()
+    }
     assert [row.instance for row in report.rows] == list(INSTANCES)
     for row in report.rows:
         assert job_shop.validate(INSTANCES[row.instance], row.solution) == []
@@ -60,7 +64,9 @@ def test_a_rule_scores_what_dispatch_does(rule: str):
 
 
 def test_a_policy_object_scores_like_its_name():
-    assert objectives(evaluate(ENV, INSTANCES, rule_policy(ENV, "spt"))) == objectives(evaluate(ENV, INSTANCES, "spt"))
+    assert objectives(evaluate(ENV, INSTANCES, rule_policy(ENV, "spt"))) == objectives(
+        evaluate(ENV, INSTANCES, "spt")
+    )
 
 
 def test_the_best_of_more_samples_is_no_worse_and_varies_with_the_seed():
@@ -70,7 +76,9 @@ def test_the_best_of_more_samples_is_no_worse_and_varies_with_the_seed():
     assert any(other != seeds[0] for other in seeds)
 
 
-@pytest.mark.parametrize("num_lanes", [2, 10])  # 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1
+@pytest.mark.parametrize(
+    "num_lanes", [2, 10]
+)  # 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1
 def test_chunks_change_nothing(num_lanes: int, monkeypatch: pytest.MonkeyPatch):
     together = objectives(sampled())
     monkeypatch.setattr(batches, "MAX_LANES_CPU", num_lanes)
@@ -98,7 +106,9 @@ def test_small_groups_are_padded_together():
     assert report["tiny"].objective == job_shop.dispatch(tiny["tiny"], "spt").makespan
 
 
-@pytest.mark.parametrize("field", ["machine", "duration", "op_mask", "release", "weight", "machine_mask"])
+@pytest.mark.parametrize(
+    "field", ["machine", "duration", "op_mask", "release", "weight", "machine_mask"]
+)
 def test_every_field_enters_the_hash(field: str):
     instance = INSTANCES["mixed-0"]
     changed = np.asarray(getattr(instance, field)).copy()
@@ -111,7 +121,9 @@ def test_an_operation_of_duration_zero_is_not_padding():
     with_it = job_shop.from_jobs([[(0, 3), (0, 0)], [(0, 1)]])
     without = job_shop.from_jobs([[(0, 3)], [(0, 1)]])
     assert instance_hash(with_it) != instance_hash(without)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct([size + 2 for size in leaf.shape], leaf.dtype), without)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct([size + 2 for size in leaf.shape], leaf.dtype), without
+    )
     assert instance_hash(pad_to(without, shapes)) == instance_hash(without)
 
 
@@ -130,7 +142,9 @@ class Doubting(job_shop.JobShop):
 
 
 def test_an_invalid_solution_is_an_error_that_names_the_instance():
-    with pytest.raises(InvalidSolutionError, match=r"spt on mixed-0: machine 0 is on fire \(and 1 more\)"):
+    with pytest.raises(
+        InvalidSolutionError, match=r"spt on mixed-0: machine 0 is on fire \(and 1 more\)"
+    ):
         evaluate(Doubting(), INSTANCES, "spt")
 
 
@@ -151,7 +165,9 @@ def test_what_a_horizon_cuts_off_is_reported():
 
 
 def test_what_a_wrapper_cuts_off_is_reported_without_a_solution():
-    """A schedule that was not finished is none, and its bound is no objective (issue 16, row 1: a sibling)."""
+    """A schedule that was not finished is none, and its bound is no objective (issue 16, row 1:
+    a sibling).
+    """
     report = evaluate(TimeLimit(ENV, 2), INSTANCES, "spt")
     for row in report.rows:
         over = INSTANCES[row.instance].op_mask.sum() <= 2
@@ -164,7 +180,9 @@ def test_what_a_wrapper_cuts_off_is_reported_without_a_solution():
 
 
 def test_a_sample_that_terminated_is_better_than_one_that_was_cut_off():
-    """A policy that often wastes its steps is cut off with a lower bound than its schedule has (issue 16, row 1)."""
+    """A policy that often wastes its steps is cut off with a lower bound than its schedule has
+    (issue 16, row 1).
+    """
     tiny = {"tiny": job_shop.from_jobs([[(0, 1), (1, 5)], [(0, 5), (1, 1)]])}
 
     def wasteful(key, state, observation):
@@ -187,7 +205,9 @@ class Weighted(struct.PyTreeNode):
     weights: Any
 
     def __call__(self, key, state, observation):
-        return masked_argmax(self.weights[: observation.action_mask.shape[0]], observation.action_mask)
+        return masked_argmax(
+            self.weights[: observation.action_mask.shape[0]], observation.action_mask
+        )
 
 
 class Module(nnx.Module):
@@ -213,10 +233,15 @@ class Mutable:
 FIRST, LAST = jnp.arange(JOBS, 0, -1), jnp.arange(JOBS)
 
 
-@pytest.mark.parametrize("policy", [Weighted, Module, Mutable, lambda weights: Weighted(np.asarray(weights))])
+@pytest.mark.parametrize(
+    "policy", [Weighted, Module, Mutable, lambda weights: Weighted(np.asarray(weights))]
+)
 def test_policies_that_hold_arrays(policy):
     """Issue 16, row 9: unhashable type; and what changed between two calls is seen (a sibling)."""
-    expected = [objectives(evaluate(ENV, INSTANCES, lambda *args, w=w: Weighted(w)(*args))) for w in (FIRST, LAST)]
+    expected = [
+        objectives(evaluate(ENV, INSTANCES, lambda *args, w=w: Weighted(w)(*args)))
+        for w in (FIRST, LAST)
+    ]
     assert expected[0] != expected[1]
     first = policy(FIRST)
     assert objectives(evaluate(ENV, INSTANCES, first)) == expected[0]
@@ -271,7 +296,9 @@ def test_an_objective_below_a_proved_bound_is_an_error(monkeypatch):
     false = Bounds(lower=1000, upper=1000, source="", date="")
     offered = dataclasses.replace(registry.offer(ENV), bounds=lambda env, instance: false)
     monkeypatch.setitem(registry.OFFERS, ENV.id, offered)
-    with pytest.raises(InvalidSolutionError, match=r"on ft06: the objective .* is below the lower bound 1000"):
+    with pytest.raises(
+        InvalidSolutionError, match=r"on ft06: the objective .* is below the lower bound 1000"
+    ):
         evaluate(ENV, {"ft06": job_shop.load("ft06")}, "spt")
 
 
@@ -290,11 +317,18 @@ def test_the_exact_solver_closes_the_gap_of_ft06():
     pytest.importorskip("ortools", reason="the exact solver is an extra")
     row = evaluate_exact(ENV, {"ft06": job_shop.load("ft06")}, time_limit=20.0).rows[0]
     known = job_shop.bounds("ft06")
-    assert (row.objective, row.lower_bound, row.upper_bound, row.gap) == (known.upper, known.lower, known.upper, 0.0)
+    assert (row.objective, row.lower_bound, row.upper_bound, row.gap) == (
+        known.upper,
+        known.lower,
+        known.upper,
+        0.0,
+    )
 
 
 def test_a_row_names_who_found_its_solution():
-    """Issue 16, row 14: without time an exact solver returns its start, or the hint, and no table says otherwise."""
+    """Issue 16, row 14: without time an exact solver returns its start, or the hint, and no
+    table says otherwise.
+    """
     pytest.importorskip("ortools", reason="the exact solver is an extra")
     shops = {"ft06": job_shop.load("ft06"), "tiny": job_shop.from_jobs([[(0, 1)]])}
     report = evaluate_exact(ENV, shops, time_limit=0)
@@ -302,7 +336,12 @@ def test_a_row_names_who_found_its_solution():
     assert report.title == "exact (2 non_delay mwkr)"
     assert gap_table([report], {"all": ["ft06"]})[1][0][0] == report.title
     titles, body = instance_table(report)
-    assert (titles[-1], body[0][-1], body[1][-1], body[-1][-1]) == ("found by", "non_delay mwkr", "non_delay mwkr", "")
+    assert (titles[-1], body[0][-1], body[1][-1], body[-1][-1]) == (
+        "found by",
+        "non_delay mwkr",
+        "non_delay mwkr",
+        "",
+    )
     assert report["ft06"].to_dict()["method"] == "non_delay mwkr"
     solved = evaluate_exact(ENV, shops, time_limit=60, num_workers=1)
     assert [row.method for row in solved.rows] == ["cp_sat", "non_delay mwkr"]
@@ -316,7 +355,11 @@ def test_a_row_names_who_found_its_solution():
 
 def test_gap_and_means():
     row = Row("a", "", "2 x 2", "spt", 110, 90, 100, 1, 0, 0.5, None)
-    rows = (row, dataclasses.replace(row, instance="b", objective=130), dataclasses.replace(row, size="3 x 3"))
+    rows = (
+        row,
+        dataclasses.replace(row, instance="b", objective=130),
+        dataclasses.replace(row, size="3 x 3"),
+    )
     report = Report("spt", ENV, rows)
     assert row.gap == pytest.approx(10.0)
     assert report.by_size() == {"2 x 2": pytest.approx(20.0), "3 x 3": pytest.approx(10.0)}
@@ -332,7 +375,12 @@ def test_the_best_temperature_has_the_lowest_mean():
     temperatures = (0.05, 5.0)
     instances = generate(source, 5, seed=1)
     assert list(instances) == [f"generated-{i}" for i in range(5)]
-    means = [evaluate(ENV, instances, MAKE, params=value, samples=5, seed=1).mean_objective for value in temperatures]
+    means = [
+        evaluate(ENV, instances, MAKE, params=value, samples=5, seed=1).mean_objective
+        for value in temperatures
+    ]
     assert means[0] != means[1]
-    best = best_temperature(ENV, "mwkr", source, samples=5, num_instances=5, seed=1, temperatures=temperatures)
+    best = best_temperature(
+        ENV, "mwkr", source, samples=5, num_instances=5, seed=1, temperatures=temperatures
+    )
     assert best == temperatures[int(np.argmin(means))]

@@ -49,7 +49,13 @@ def test_json_holds_what_a_figure_depends_on(tmp_path, report):
         assert row["instance"] == name
         assert row["instance_hash"] == instance_hash(instance)
         assert row["objective"] == report[name].objective
-        assert (row["policy"], row["samples"], row["seed"], row["upper_bound"], row["gap"]) == ("spt", 1, 3, None, None)
+        assert (row["policy"], row["samples"], row["seed"], row["upper_bound"], row["gap"]) == (
+            "spt",
+            1,
+            3,
+            None,
+            None,
+        )
 
 
 def test_an_existing_file_is_kept_unless_asked(tmp_path, report):
@@ -99,7 +105,9 @@ def test_the_comparison_prints_a_row_per_method_and_a_column_per_group(capsys):
     upper = job_shop.bounds("ft06").upper
     for report in reports:
         makespan = job_shop.dispatch(instances["ft06"], report.label).makespan
-        row = next(line.split() for line in lines[lines.index(header) :] if line.startswith(report.label))
+        row = next(
+            line.split() for line in lines[lines.index(header) :] if line.startswith(report.label)
+        )
         assert row[1] == f"{100 * (makespan / upper - 1):.1f}"
 
 
@@ -112,11 +120,22 @@ def test_compare_hands_every_entry_the_same_instances():
 
 def test_tables(report):
     titles, body = gap_table([report], {"all": list(INSTANCES)})
-    assert titles == ["method", "all (mean objective)", "seconds", "compiling"]  # no published bound, no gap
+    assert titles == [
+        "method",
+        "all (mean objective)",
+        "seconds",
+        "compiling",
+    ]  # no published bound, no gap
     assert body[0][:2] == ["spt", number(report.mean_objective)]
     titles, body = instance_table(report)
     assert len(body) == len(INSTANCES) + len(report.by_size()) + (len(report.by_size()) > 1)
     assert all(len(row) == len(titles) for row in body)
     lines = plain_table("title", ["a", "long"], [["x", "1"], ["yyyy", "22"]]).splitlines()
     assert lines == ["title", "a     long", "----------", "x        1", "yyyy    22"]
-    assert [number(value) for value in (None, 3, 12.34, 0.0123, 0.0)] == ["-", "3", "12.3", "0.012", "0.0"]
+    assert [number(value) for value in (None, 3, 12.34, 0.0123, 0.0)] == [
+        "-",
+        "3",
+        "12.3",
+        "0.012",
+        "0.0",
+    ]

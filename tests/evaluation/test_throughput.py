@@ -24,6 +24,8 @@ def test_an_empty_batch_is_refused():
 
 
 def test_the_observation_costs_more_than_the_rules():
-    rules, observing = step_cost(jaxsched.make("JobShop-v0"), job_shop.uniform(4, 3), batch=3).values()
+    rules, observing = step_cost(
+        jaxsched.make("JobShop-v0"), job_shop.uniform(4, 3), batch=3
+    ).values()
     assert 0 < rules["bytes"] < observing["bytes"]
     assert 0 < rules["operations"] < observing["operations"]

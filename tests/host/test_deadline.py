@@ -1,4 +1,6 @@
-"""Time limits of whole calls, by a clock of the test's own: no test here waits (issue 16, row 13)."""
+"""Time limits of whole calls, by a clock of the test's own: no test here waits (issue 16, row
+13).
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,9 @@ def test_values(name, scale):
     policy, expected = MaskedCategorical(jnp.asarray(logits), jnp.asarray(mask)), np.zeros(5)
     legal = logits[mask].astype(np.float64)
     expected[mask] = legal - (np.logaddexp.reduce(legal) if mask.any() else 0)
-    np.testing.assert_allclose(policy.log_probs, expected, rtol=1e-5, atol=1e-4 if abs(scale) > 1 else 1e-6)
+    np.testing.assert_allclose(
+        policy.log_probs, expected, rtol=1e-5, atol=1e-4 if abs(scale) > 1 else 1e-6
+    )
     for action in range(5):
         assert policy.log_prob(jnp.int32(action)) == policy.log_probs[action]
     entropy = -(np.exp(expected[mask]) * expected[mask]).sum()
@@ -78,7 +80,10 @@ def test_logits_of_illegal_actions_do_not_matter(bad):
 def test_a_batch_is_its_rows():
     masks = np.array(list(MASKS.values()))
     logits = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
-    batch, actions = MaskedCategorical(jnp.asarray(logits), jnp.asarray(masks)), jnp.array([4, 2, 3, 0], jnp.int32)
+    batch, actions = (
+        MaskedCategorical(jnp.asarray(logits), jnp.asarray(masks)),
+        jnp.array([4, 2, 3, 0], jnp.int32),
+    )
     for i in range(4):
         row = MaskedCategorical(jnp.asarray(logits[i]), jnp.asarray(masks[i]))
         np.testing.assert_allclose(batch.log_probs[i], row.log_probs, rtol=1e-6)
@@ -111,4 +116,6 @@ def test_samples_with_one_legal_action_or_none():
 
 def test_padding_does_not_change_the_samples():
     drawn = draw(LOGITS, MASKS["some"], 500)
-    np.testing.assert_array_equal(draw([*LOGITS, 0.0, 50.0], [*MASKS["some"], False, False], 500), drawn)
+    np.testing.assert_array_equal(
+        draw([*LOGITS, 0.0, 50.0], [*MASKS["some"], False, False], 500), drawn
+    )

@@ -18,7 +18,9 @@ BACKENDS = "dense", "segment"
 
 
 def observation(seed: int, legal: float = 0.7, real: float = 0.8) -> GraphObservation:
-    """A random multigraph: parallel edges, loops, nodes without edges, masked ones of everything."""
+    """A random multigraph: parallel edges, loops, nodes without edges, masked ones of
+    everything.
+    """
     rng = np.random.default_rng(seed)
     node_mask = rng.random(NODES) < real
     senders, receivers = rng.integers(0, NODES - 1, (2, EDGES)).astype(np.int32)
@@ -50,14 +52,20 @@ def observation(seed: int, legal: float = 0.7, real: float = 0.8) -> GraphObserv
     )
 
 
-BATCH = [observation(seed) for seed in range(12)] + [observation(99, legal=0, real=0)]  # the last has nothing real
+BATCH = [observation(seed) for seed in range(12)] + [
+    observation(99, legal=0, real=0)
+]  # the last has nothing real
 
 
 @functools.cache
 def network(backend: str):
-    """`apply`, parameters drawn at random (all of them, so that all inputs matter), and a jitted batch evaluation."""
+    """`apply`, parameters drawn at random (all of them, so that all inputs matter), and a jitted
+    batch evaluation.
+    """
     apply, params = init_network(
-        jax.random.key(0), BATCH[0], NetworkConfig(width=16, num_layers=2, num_heads=2, backend=backend)
+        jax.random.key(0),
+        BATCH[0],
+        NetworkConfig(width=16, num_layers=2, num_heads=2, backend=backend),
     )
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(np.float32), params)
@@ -75,12 +83,16 @@ def evaluate(backend: str, observations, params=None):
     _, own, evaluated = network(backend)
     weight = np.random.default_rng(2).normal(size=(len(observations), ACTIONS)).astype(np.float32)
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *observations)
-    gradient, (logits, value) = jax.device_get(evaluated(own if params is None else params, batch, weight))
+    gradient, (logits, value) = jax.device_get(
+        evaluated(own if params is None else params, batch, weight)
+    )
     return gradient, logits, value
 
 
 def test_back_ends_are_equal_in_values_and_gradients():
-    (gradient, logits, value), (other_gradient, other_logits, other_value) = (evaluate(b, BATCH) for b in BACKENDS)
+    (gradient, logits, value), (other_gradient, other_logits, other_value) = (
+        evaluate(b, BATCH) for b in BACKENDS
+    )
     assert np.ptp(logits) > 1
     np.testing.assert_allclose(logits, other_logits, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(value, other_value, rtol=1e-4, atol=1e-4)
@@ -129,7 +141,11 @@ def test_what_is_masked_does_not_matter(backend):
     _, logits, value = evaluate(backend, BATCH)
     _, other_logits, other_value = evaluate(backend, [scramble(seen) for seen in BATCH])
     for i, seen in enumerate(BATCH):
-        legal = seen.action_mask & seen.node_mask[seen.action_node] & seen.node_mask[seen.action_resource]
+        legal = (
+            seen.action_mask
+            & seen.node_mask[seen.action_node]
+            & seen.node_mask[seen.action_resource]
+        )
         np.testing.assert_allclose(other_logits[i][legal], logits[i][legal], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(other_value, value, rtol=1e-4, atol=1e-4)
 
@@ -163,9 +179,12 @@ def test_more_padding_does_not_matter(backend):
     padded = jax.tree.map(pad, seen)
     more = np.full(2, NODES, np.int32)
     padded = padded.replace(
-        action_node=np.append(seen.action_node, more), action_resource=np.append(seen.action_resource, more)
+        action_node=np.append(seen.action_node, more),
+        action_resource=np.append(seen.action_resource, more),
     )
-    (logits, value), (padded_logits, padded_value) = (jax.jit(apply)(params, x) for x in (seen, padded))
+    (logits, value), (padded_logits, padded_value) = (
+        jax.jit(apply)(params, x) for x in (seen, padded)
+    )
     np.testing.assert_allclose(padded_logits[:ACTIONS], logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(padded_value, value, rtol=1e-4, atol=1e-5)
 
@@ -217,7 +236,9 @@ def test_parallel_edges_count_twice():
         receivers=copy(seen.graph.receivers, seen.graph.receivers[first]),
     )
     doubled = seen.replace(
-        graph=graph, edge_mask=copy(seen.edge_mask, True), edge_kind=copy(seen.edge_kind, seen.edge_kind[first])
+        graph=graph,
+        edge_mask=copy(seen.edge_mask, True),
+        edge_kind=copy(seen.edge_kind, seen.edge_kind[first]),
     )
     for backend in BACKENDS:
         _, _, value = evaluate(backend, [seen, doubled, *BATCH[2:]])

@@ -16,7 +16,9 @@ from jaxsched.policies.io import load_policy, shipped_policies
 
 pytest.importorskip("safetensors", reason='needs pip install "jaxsched[train]"')
 
-SHIPPED = [(id, name) for id in jaxsched.list_envs() for name in shipped_policies(jaxsched.make(id))]
+SHIPPED = [
+    (id, name) for id in jaxsched.list_envs() for name in shipped_policies(jaxsched.make(id))
+]
 
 
 def test_there_are_some():

@@ -1,7 +1,8 @@
-"""Static allocation in plain Python: the oracle of the tests and the plain-Python baseline of the benchmark.
+"""Static allocation in plain Python: the oracle of the tests and the plain-Python baseline of the
+benchmark.
 
-Written from the problem statement alone: ints and lists, no NumPy, nothing of jaxsched. Time is looked at tick by tick
-or interval by interval, never in sections.
+Written from the problem statement alone: ints and lists, no NumPy, nothing of jaxsched. Time is
+looked at tick by tick or interval by interval, never in sections.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import NamedTuple
 
 
 class Buffer(NamedTuple):
-    """Live in each of the half-open `lives`, needs `size` units at a multiple of `alignment`; `pinned` or not."""
+    """Live in each of the half-open `lives`, needs `size` units at a multiple of `alignment`;
+    `pinned` or not.
+    """
 
     lives: tuple[tuple[int, int], ...]
     size: int
@@ -31,19 +34,26 @@ def apart(low: int, size: int, other_low: int, other_size: int) -> bool:
 
 
 class Simulator:
-    """A partial plan on the skyline: `offset[i]` of every buffer placed so far, pinned ones from the beginning."""
+    """A partial plan on the skyline: `offset[i]` of every buffer placed so far, pinned ones from
+    the beginning.
+    """
 
     def __init__(self, buffers: Sequence[Buffer], capacity: int | None = None):
         self.buffers, self.capacity = list(buffers), capacity
         self.offset = {i: b.pinned for i, b in enumerate(self.buffers) if b.pinned is not None}
         self.ticks = sorted({begin for b in self.buffers for begin, _ in b.lives})
         self.neighbours = [
-            [j for j, other in enumerate(self.buffers) if j != i and meet(b, other)] for i, b in enumerate(self.buffers)
+            [j for j, other in enumerate(self.buffers) if j != i and meet(b, other)]
+            for i, b in enumerate(self.buffers)
         ]
 
     def live(self, tick: int) -> list[int]:
         """Buffers live at a tick."""
-        return [i for i, b in enumerate(self.buffers) if any(begin <= tick < end for begin, end in b.lives)]
+        return [
+            i
+            for i, b in enumerate(self.buffers)
+            if any(begin <= tick < end for begin, end in b.lives)
+        ]
 
     @property
     def waiting(self) -> list[int]:
@@ -51,9 +61,16 @@ class Simulator:
         return [i for i in range(len(self.buffers)) if i not in self.offset]
 
     def same(self, i: int, j: int) -> bool:
-        """They meet the same others in the same way: equal size, alignment and neighbours at each largest set."""
+        """They meet the same others in the same way: equal size, alignment and neighbours at
+        each largest set.
+        """
         one, other = self.buffers[i], self.buffers[j]
-        if (one.size, one.alignment, one.pinned, other.pinned) != (other.size, other.alignment, None, None):
+        if (one.size, one.alignment, one.pinned, other.pinned) != (
+            other.size,
+            other.alignment,
+            None,
+            None,
+        ):
             return False
         return all((i in group) == (j in group) for group in self.largest())
 
@@ -75,7 +92,11 @@ class Simulator:
         low = max([0, *(offset + other.size for offset, other in beside if other.pinned is None)])
         while True:
             low = -(-low // buffer.alignment) * buffer.alignment
-            blocks = [(o, b.size) for o, b in beside if b.pinned is not None and not apart(low, buffer.size, o, b.size)]
+            blocks = [
+                (o, b.size)
+                for o, b in beside
+                if b.pinned is not None and not apart(low, buffer.size, o, b.size)
+            ]
             if not blocks:
                 return low
             low = max(offset + size for offset, size in blocks)
@@ -94,8 +115,12 @@ class Simulator:
         best = self.lower_bound()
         for tick in self.ticks:
             movable = [i for i in self.live(tick) if self.buffers[i].pinned is None]
-            top = max([0, *(self.offset[i] + self.buffers[i].size for i in movable if i in self.offset)])
-            best = max(best, top + sum(self.buffers[i].size for i in movable if i not in self.offset))
+            top = max(
+                [0, *(self.offset[i] + self.buffers[i].size for i in movable if i in self.offset)]
+            )
+            best = max(
+                best, top + sum(self.buffers[i].size for i in movable if i not in self.offset)
+            )
         return best
 
     def overflow(self) -> bool:
@@ -114,13 +139,17 @@ def faults(buffers: Sequence[Buffer], offsets: Sequence[int]) -> list[tuple[int,
         if offset < 0 or offset % b.alignment or (b.pinned is not None and offset != b.pinned):
             wrong.append((i,))
     for i, j in itertools.combinations(range(len(buffers)), 2):
-        if meet(buffers[i], buffers[j]) and not apart(offsets[i], buffers[i].size, offsets[j], buffers[j].size):
+        if meet(buffers[i], buffers[j]) and not apart(
+            offsets[i], buffers[i].size, offsets[j], buffers[j].size
+        ):
             wrong.append((i, j))
     return wrong
 
 
 def optimum(buffers: Sequence[Buffer]) -> int:
-    """The smallest peak, by trying all offsets in turn: the definition. For a handful of small buffers only."""
+    """The smallest peak, by trying all offsets in turn: the definition. For a handful of small
+    buffers only.
+    """
     order = sorted(range(len(buffers)), key=lambda i: (buffers[i].pinned is None, -buffers[i].size))
     best = sum(b.size + b.alignment for b in buffers) + max([0, *(b.pinned or 0 for b in buffers)])
     step_of = [b.alignment for b in buffers]
@@ -136,7 +165,10 @@ def optimum(buffers: Sequence[Buffer]) -> int:
         b = buffers[i]
         choices = [b.pinned] if b.pinned is not None else range(0, best - b.size, step_of[i])
         for offset in choices:
-            if all(not meet(b, buffers[j]) or apart(offset, b.size, o, buffers[j].size) for j, o in placed.items()):
+            if all(
+                not meet(b, buffers[j]) or apart(offset, b.size, o, buffers[j].size)
+                for j, o in placed.items()
+            ):
                 extend(k + 1, placed | {i: offset}, max(peak, offset + b.size))
 
     extend(0, {}, 0)
@@ -152,7 +184,9 @@ ORDERS = {  # sort keys; stable, so that further ties go to the buffer that come
 
 
 def heuristic(buffers: Sequence[Buffer], fit: str, rule: str) -> list[int]:
-    """Offsets of `best` or `first` fit in one of `ORDERS`; pinned buffers are there from the beginning."""
+    """Offsets of `best` or `first` fit in one of `ORDERS`; pinned buffers are there from the
+    beginning.
+    """
     offset = {i: b.pinned for i, b in enumerate(buffers) if b.pinned is not None}
     for i in sorted(range(len(buffers)), key=lambda i: ORDERS[rule](buffers[i])):
         if i in offset:

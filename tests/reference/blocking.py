@@ -1,12 +1,13 @@
 """Blocking job shop in plain Python: the oracle of the tests.
 
-Written from the problem statement alone: ints and lists, no NumPy, nothing of jaxsched. A job is a list of
-`(machine, duration)` in route order; jobs may be ragged, revisit a machine and hold operations of duration 0. A job
-holds its machine until it moves to the next one. Time goes from event to event, whether or not something moves then.
+Written from the problem statement alone: ints and lists, no NumPy, nothing of jaxsched. A job is a
+list of `(machine, duration)` in route order; jobs may be ragged, revisit a machine and hold
+operations of duration 0. A job holds its machine until it moves to the next one. Time goes from
+event to event, whether or not something moves then.
 
-Interruptions: `windows[machine]` are spans in which it is down; `fates[machine][ordinal] = (fails, share, repair)` is
-drawn beforehand for the operations that the machine begins, in order: it fails when duration * share // 2**32 ticks of
-work are done, for `repair` ticks.
+Interruptions: `windows[machine]` are spans in which it is down; `fates[machine][ordinal] = (fails,
+share, repair)` is drawn beforehand for the operations that the machine begins, in order: it fails
+when duration * share // 2**32 ticks of work are done, for `repair` ticks.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ class Simulator:
         self.release = list(release) if release is not None else [0] * len(self.jobs)
         self.num_machines = 1 + max(machine for job in self.jobs for machine, _ in job)
         self.swap, self.waits = swap, waits
-        self.windows = [sorted(spans) for spans in windows] if windows else [[] for _ in range(self.num_machines)]
+        self.windows = (
+            [sorted(spans) for spans in windows]
+            if windows
+            else [[] for _ in range(self.num_machines)]
+        )
         self.fates = fates
         self.time = 0
         self.begun = [0] * len(self.jobs)  # operations that have begun
@@ -61,15 +66,20 @@ class Simulator:
         other.__dict__.update(self.__dict__)
         for name in ("begun", "holder", "end", "ordinal"):
             setattr(other, name, list(getattr(self, name)))
-        other.failures, other.start = [row[:] for row in self.failures], [row[:] for row in self.start]
+        other.failures, other.start = (
+            [row[:] for row in self.failures],
+            [row[:] for row in self.start],
+        )
         other.declined = set(self.declined)
         return other
 
-    # ------------------------------------------------------------------------------------------ what there is to see
+    # ------------------------------------------------------------------------- what there is to see
 
     @property
     def done(self) -> bool:
-        return self.deadlock is not None or all(b == len(job) for b, job in zip(self.begun, self.jobs, strict=True))
+        return self.deadlock is not None or all(
+            b == len(job) for b, job in zip(self.begun, self.jobs, strict=True)
+        )
 
     @property
     def makespan(self) -> int:
@@ -87,19 +97,26 @@ class Simulator:
         return self.wanted(job) is not None and self.end[job] <= self.time
 
     def up(self, machine: int) -> bool:
-        return not any(start <= self.time < end for start, end in [*self.windows[machine], *self.failures[machine]])
+        return not any(
+            start <= self.time < end
+            for start, end in [*self.windows[machine], *self.failures[machine]]
+        )
 
     def served(self) -> tuple[int, list[int]] | None:
         """The machine that is served now and the jobs that compete for it."""
         for machine in range(self.num_machines):
             if self.holder[machine] is None and self.up(machine) and machine not in self.declined:
-                rivals = [j for j in range(len(self.jobs)) if self.ready(j) and self.wanted(j) == machine]
+                rivals = [
+                    j for j in range(len(self.jobs)) if self.ready(j) and self.wanted(j) == machine
+                ]
                 if rivals:
                     return machine, rivals
         return None
 
     def events(self) -> Iterator[int]:
-        """Moments to come at which something ends: an operation, the wait for a release, maintenance under way."""
+        """Moments to come at which something ends: an operation, the wait for a release,
+        maintenance under way.
+        """
         for job in range(len(self.jobs)):
             if self.end[job] > self.time:
                 yield self.end[job]
@@ -113,7 +130,7 @@ class Simulator:
             return []
         return [*found[1], *([None] if self.waits and any(True for _ in self.events()) else [])]
 
-    # ------------------------------------------------------------------------------------------------------- moves
+    # ---------------------------------------------------------------------------------------- moves
 
     def choose(self, choice: int | None) -> None:
         assert choice in self.choices()
@@ -145,8 +162,12 @@ class Simulator:
                 self.declined.discard(self.wanted(job))  # type: ignore[arg-type]
 
     def _finish(self, machine: int, duration: int) -> int:
-        """Tick by tick where there is something to stop for, the end of an operation that begins now."""
-        fails, share, repair = self.fates[machine][self.ordinal[machine]] if self.fates else (False, 0, 0)
+        """Tick by tick where there is something to stop for, the end of an operation that begins
+        now.
+        """
+        fails, share, repair = (
+            self.fates[machine][self.ordinal[machine]] if self.fates else (False, 0, 0)
+        )
         fails = fails and duration > 0
         if not fails and not self.windows[machine]:
             return self.time + duration
@@ -162,10 +183,16 @@ class Simulator:
         return time
 
     def _circle(self, within: Callable[[int], bool]) -> list[int] | None:
-        """Jobs that satisfy `within` and of which each wants the machine of the next one, or None."""
+        """Jobs that satisfy `within` and of which each wants the machine of the next one, or
+        None.
+        """
         for first in range(len(self.jobs)):
             path = [first]
-            while within(path[-1]) and self.held(path[-1]) is not None and self.wanted(path[-1]) is not None:
+            while (
+                within(path[-1])
+                and self.held(path[-1]) is not None
+                and self.wanted(path[-1]) is not None
+            ):
                 holder = self.holder[self.wanted(path[-1])]  # type: ignore[index]
                 if holder is None:
                     break
@@ -194,7 +221,9 @@ class Simulator:
             if choices:
                 self._begin([choices[0]])  # type: ignore[list-item]
                 continue
-            stay = [j for j in range(len(self.jobs)) if self.ready(j) and self.wanted(j) == self.held(j)]
+            stay = [
+                j for j in range(len(self.jobs)) if self.ready(j) and self.wanted(j) == self.held(j)
+            ]
             circle = self._circle(lambda job: self.ready(job) and self.up(self.wanted(job)))  # type: ignore[arg-type]
             if stay:
                 self._begin(stay)
@@ -211,7 +240,7 @@ class Simulator:
             self.time, self.declined = following, set()
 
 
-# ------------------------------------------------------------------------------------------------------------- rules
+# -------------------------------------------------------------------------------------------- rules
 
 
 def scores(sim: Simulator, rule: str, job: int) -> int:
@@ -222,7 +251,11 @@ def scores(sim: Simulator, rule: str, job: int) -> int:
     queue = 0
     if len(left) > 1:
         for other in range(len(sim.jobs)):
-            waits = sim.ready(other) and sim.wanted(other) == left[1][0] and sim.held(other) != left[1][0]
+            waits = (
+                sim.ready(other)
+                and sim.wanted(other) == left[1][0]
+                and sim.held(other) != left[1][0]
+            )
             queue += waits
     return {
         "spt": -left[0][1],
@@ -254,14 +287,16 @@ def random_play(sim: Simulator, rng: Random) -> Simulator:
     return sim
 
 
-# ----------------------------------------------------------------------------------------------------------- optimum
+# ------------------------------------------------------------------------------------------ optimum
 
 
 def optimum(jobs: Jobs, release: Sequence[int] | None = None, *, swap: bool = True) -> int:
-    """The smallest makespan over all orders of the operations on every machine, found by trying all of them.
+    """The smallest makespan over all orders of the operations on every machine, found by trying all
+    of them.
 
-    Nothing of the simulator above: starts are the longest paths of an order. Operations of duration 0 are taken to last
-    a moment too short to count, so that jobs swap only where nothing of them lies between.
+    Nothing of the simulator above: starts are the longest paths of an order. Operations of duration
+    0 are taken to last a moment too short to count, so that jobs swap only where nothing of them
+    lies between.
     """
     jobs = [list(job) for job in jobs]
     operations = [(j, k) for j, job in enumerate(jobs) for k in range(len(job))]
@@ -310,7 +345,9 @@ def optimum(jobs: Jobs, release: Sequence[int] | None = None, *, swap: bool = Tr
         machine = open_[0]
         placed = orders[machine]
         for op in by_machine[machine]:
-            if op in placed or any(o not in placed and o[0] == op[0] and o[1] < op[1] for o in by_machine[machine]):
+            if op in placed or any(
+                o not in placed and o[0] == op[0] and o[1] < op[1] for o in by_machine[machine]
+            ):
                 continue
             edge = after(placed[-1], op) if placed else None
             extend(orders | {machine: [*placed, op]}, edges + ([edge] if edge else []))

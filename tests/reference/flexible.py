@@ -1,8 +1,9 @@
 """Flexible job shop in plain Python: the oracle of the tests.
 
-Written from the problem statement alone: ints, lists and exact fractions, no NumPy, nothing of jaxsched. A job is a
-list of operations in route order, an operation a list of alternatives `(machine, duration)`. A decision places the next
-operation of one job on one of its machines at `max(job ready, machine ready)`, after all that the machine has.
+Written from the problem statement alone: ints, lists and exact fractions, no NumPy, nothing of
+jaxsched. A job is a list of operations in route order, an operation a list of alternatives
+`(machine, duration)`. A decision places the next operation of one job on one of its machines at
+`max(job ready, machine ready)`, after all that the machine has.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ class Simulator:
         other = type(self).__new__(type(self))
         other.jobs, other.num_machines = self.jobs, self.num_machines
         other.job_ready, other.machine_ready = self.job_ready[:], self.machine_ready[:]
-        other.start, other.machine = [row[:] for row in self.start], [row[:] for row in self.machine]
+        other.start, other.machine = (
+            [row[:] for row in self.start],
+            [row[:] for row in self.machine],
+        )
         return other
 
     def left(self, job: int) -> list[dict[int, int]]:
@@ -46,7 +50,12 @@ class Simulator:
 
     def pairs(self) -> list[Pair]:
         """Every unfinished job with each of its next machines, in ascending order."""
-        return [(job, m) for job in range(len(self.jobs)) if self.left(job) for m in sorted(self.left(job)[0])]
+        return [
+            (job, m)
+            for job in range(len(self.jobs))
+            if self.left(job)
+            for m in sorted(self.left(job)[0])
+        ]
 
     def begin(self, pair: Pair) -> int:
         """When the pair would start."""
@@ -88,12 +97,16 @@ class Simulator:
     def bound(self) -> int:
         """No completion of this partial schedule ends before this; the makespan once done."""
         jobs = [ready + self.work_left(job) for job, ready in enumerate(self.job_ready)]
-        machines = [ready + self.load_left(machine) for machine, ready in enumerate(self.machine_ready)]
+        machines = [
+            ready + self.load_left(machine) for machine, ready in enumerate(self.machine_ready)
+        ]
         total = sum(self.machine_ready) + sum(self.work_left(job) for job in range(len(self.jobs)))
         return max(*jobs, *machines, -(-total // self.num_machines))
 
 
-def _then_first_end(rule: Callable[[Simulator, Pair], int]) -> Callable[[Simulator, Pair], tuple[int, ...]]:
+def _then_first_end(
+    rule: Callable[[Simulator, Pair], int],
+) -> Callable[[Simulator, Pair], tuple[int, ...]]:
     """`rule` first; of the pairs of one job that are equal, the one that ends first."""
 
     def priority(sim: Simulator, pair: Pair) -> tuple[int, ...]:
@@ -103,7 +116,9 @@ def _then_first_end(rule: Callable[[Simulator, Pair], int]) -> Callable[[Simulat
     return priority
 
 
-RULES: dict[str, Callable[[Simulator, Pair], int | tuple[int, ...]]] = {  # smallest first, ties to the lowest pair
+RULES: dict[
+    str, Callable[[Simulator, Pair], int | tuple[int, ...]]
+] = {  # smallest first, ties to the lowest pair
     "fifo": _then_first_end(lambda sim, pair: sim.job_ready[pair[0]]),
     "spt": lambda sim, pair: sim.left(pair[0])[0][pair[1]],
     "mor": _then_first_end(lambda sim, pair: -len(sim.left(pair[0]))),
@@ -122,7 +137,9 @@ def dispatch(jobs: Jobs, num_machines: int, rule: str, candidates: str = "non_de
 
 
 def optimum(jobs: Jobs, num_machines: int, candidates: str = "any") -> int:
-    """The smallest makespan over all sequences of pairs, by exhaustive search; for small instances only."""
+    """The smallest makespan over all sequences of pairs, by exhaustive search; for small
+    instances only.
+    """
     best = None
     seen: set[object] = set()
     stack = [Simulator(jobs, num_machines)]

@@ -1,9 +1,11 @@
-"""Job shop in plain Python: the oracle of the tests and the plain-Python baseline of the throughput benchmark.
+"""Job shop in plain Python: the oracle of the tests and the plain-Python baseline of the throughput
+benchmark.
 
-Written from the problem statement alone: ints, lists and exact fractions, no NumPy, nothing of jaxsched. A job is a
-list of `(machine, duration)` in route order; jobs may be ragged, revisit a machine and hold operations of duration 0.
-A decision places the next operation of one job at `max(job ready, machine ready)`, after all that its machine has;
-`InsertSimulator` and `EventSimulator` follow the publications they name.
+Written from the problem statement alone: ints, lists and exact fractions, no NumPy, nothing of
+jaxsched. A job is a list of `(machine, duration)` in route order; jobs may be ragged, revisit a
+machine and hold operations of duration 0. A decision places the next operation of one job at
+`max(job ready, machine ready)`, after all that its machine has; `InsertSimulator` and
+`EventSimulator` follow the publications they name.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class Rollout(NamedTuple):
 
 
 class Simulator:
-    """A partial schedule. `release` defaults to 0, `due` to None (no due date), `weight` to 1, each one per job."""
+    """A partial schedule. `release` defaults to 0, `due` to None (no due date), `weight` to 1,
+    each one per job.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,11 @@ class Simulator:
         """An independent partial schedule of the same jobs."""
         other = type(self).__new__(type(self))
         other.__dict__.update(self.__dict__)  # what apply never writes to is shared
-        other.next_op, other.job_ready, other.machine_ready = self.next_op[:], self.job_ready[:], self.machine_ready[:]
+        other.next_op, other.job_ready, other.machine_ready = (
+            self.next_op[:],
+            self.job_ready[:],
+            self.machine_ready[:],
+        )
         other.work_left, other.load_left = self.work_left[:], self.load_left[:]
         other.start = [row[:] for row in self.start]
         return other
@@ -89,7 +97,9 @@ class Simulator:
         return min((self.earliest_start(job) for job in self.unfinished), default=self.makespan)
 
     def legal(self, candidates: str = "any") -> list[int]:
-        """`any`: every unfinished job; `non_delay`: those that can start at the clock. Ascending."""
+        """`any`: every unfinished job; `non_delay`: those that can start at the clock.
+        Ascending.
+        """
         if candidates == "any":
             return self.unfinished
         if candidates == "non_delay":
@@ -111,7 +121,9 @@ class Simulator:
     def makespan_bound(self) -> int:
         """No completion of this partial schedule ends before this; the makespan once done."""
         jobs = (ready + left for ready, left in zip(self.job_ready, self.work_left, strict=True))
-        machines = (ready + left for ready, left in zip(self.machine_ready, self.load_left, strict=True))
+        machines = (
+            ready + left for ready, left in zip(self.machine_ready, self.load_left, strict=True)
+        )
         return max(max(jobs, default=0), max(machines, default=0))
 
     def completion_bounds(self) -> list[int]:
@@ -120,15 +132,22 @@ class Simulator:
 
     def flow_time(self) -> int:
         """Summed time from release to completion, with the jobs' bounds for those not finished."""
-        return sum(end - release for end, release in zip(self.completion_bounds(), self.release, strict=True))
+        return sum(
+            end - release
+            for end, release in zip(self.completion_bounds(), self.release, strict=True)
+        )
 
     def weighted_tardiness(self) -> int:
-        """Summed weight times lateness past the due date, likewise; jobs without a due date are free."""
+        """Summed weight times lateness past the due date, likewise; jobs without a due date are
+        free.
+        """
         jobs = zip(self.completion_bounds(), self.due, self.weight, strict=True)
         return sum(weight * max(0, end - due) for end, due, weight in jobs if due is not None)
 
     def bound(self, objective: str) -> int:
-        """No completion of this partial schedule has a smaller objective; the objective once done."""
+        """No completion of this partial schedule has a smaller objective; the objective once
+        done.
+        """
         functions = {
             "makespan": self.makespan_bound,
             "flow_time": self.flow_time,
@@ -138,11 +157,15 @@ class Simulator:
 
 
 class InsertSimulator(Simulator):
-    """The left shift of L2D (Zhang et al., NeurIPS 2020): into the first gap of the machine that is long enough."""
+    """The left shift of L2D (Zhang et al., NeurIPS 2020): into the first gap of the machine that
+    is long enough.
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.placed: list[list[tuple[int, int]]] = [[] for _ in self.machine_ready]  # (start, end) in order of time
+        self.placed: list[list[tuple[int, int]]] = [
+            [] for _ in self.machine_ready
+        ]  # (start, end) in order of time
 
     def copy(self):
         other = super().copy()
@@ -153,7 +176,9 @@ class InsertSimulator(Simulator):
         return str(self.placed)
 
     def _position(self, job: int) -> tuple[int, int]:
-        """Where among the operations of its machine the next one of the job goes, and when it starts."""
+        """Where among the operations of its machine the next one of the job goes, and when it
+        starts.
+        """
         machine, duration = self.jobs[job][self.next_op[job]]
         begin = self.job_ready[job]
         for position, (start, end) in enumerate(self.placed[machine]):
@@ -179,28 +204,35 @@ class InsertSimulator(Simulator):
         self.machine_ready[machine] = max(before, start + duration)
 
     def makespan_bound(self) -> int:
-        """The largest end-time bound: the true end if placed, else the end before it in the job plus the duration."""
+        """The largest end-time bound: the true end if placed, else the end before it in the job
+        plus the duration.
+        """
         ends = [0]
         for job, ops in enumerate(self.jobs):
             end = self.release[job]
             for op, (_, duration) in enumerate(ops):
-                end = self.start[job][op] + duration if op < len(self.start[job]) else end + duration
+                end = (
+                    self.start[job][op] + duration if op < len(self.start[job]) else end + duration
+                )
                 ends.append(end)
         return max(ends)
 
 
 class EventSimulator(Simulator):
-    """Tassel, Gebser & Schekotihin (ICAPS 2023): start-time bounds by propagation, and a no-op, action `len(jobs)`.
+    """Tassel, Gebser & Schekotihin (ICAPS 2023): start-time bounds by propagation, and a no-op,
+    action `len(jobs)`.
 
-    Every operation is an interval of fixed length with a lower bound on its start. Precedence pushes it behind its
-    predecessor, a fixed interval of its machine that it would overlap pushes it to that one's end; repeated until
-    nothing moves. The clock is the least bound of a next operation. A no-op lifts the bounds of all next operations to
-    the second distinct value.
+    Every operation is an interval of fixed length with a lower bound on its start. Precedence
+    pushes it behind its predecessor, a fixed interval of its machine that it would overlap pushes
+    it to that one's end; repeated until nothing moves. The clock is the least bound of a next
+    operation. A no-op lifts the bounds of all next operations to the second distinct value.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.bounds = [[release] * len(job) for release, job in zip(self.release, self.jobs, strict=True)]
+        self.bounds = [
+            [release] * len(job) for release, job in zip(self.release, self.jobs, strict=True)
+        ]
         self.waited = 0  # until when the last no-op waited
         self._propagate()
 
@@ -260,11 +292,15 @@ class EventSimulator(Simulator):
     def completion_bounds(self) -> list[int]:
         return [
             max(ready, self.waited) + left if op < len(ops) else ready
-            for ready, left, op, ops in zip(self.job_ready, self.work_left, self.next_op, self.jobs, strict=True)
+            for ready, left, op, ops in zip(
+                self.job_ready, self.work_left, self.next_op, self.jobs, strict=True
+            )
         ]
 
     def makespan_bound(self) -> int:
-        """As for appended operations; what is not placed yet starts no earlier than the last no-op waited."""
+        """As for appended operations; what is not placed yet starts no earlier than the last
+        no-op waited.
+        """
         ends = [self.makespan, *self.completion_bounds()]
         for machine, ready in enumerate(self.machine_ready):
             load = self.load_left[machine]
@@ -272,7 +308,12 @@ class EventSimulator(Simulator):
         return max(ends)
 
 
-SIMULATORS = {"any": Simulator, "non_delay": Simulator, "insert": InsertSimulator, "event": EventSimulator}  # by mode
+SIMULATORS = {
+    "any": Simulator,
+    "non_delay": Simulator,
+    "insert": InsertSimulator,
+    "event": EventSimulator,
+}  # by mode
 
 
 def _duration(sim: Simulator, job: int) -> int:
@@ -284,14 +325,18 @@ def _ops_left(sim: Simulator, job: int) -> int:
 
 
 def _flow_due_date_to_work(sim: Simulator, job: int) -> Fraction | float:
-    """(release + work done, candidate included) / (work left, candidate included); without work left last."""
+    """(release + work done, candidate included) / (work left, candidate included); without work
+    left last.
+    """
     left = sim.work_left[job]
     done = sim.total_work[job] - left + _duration(sim, job)
     return Fraction(sim.release[job] + done, left) if left else inf
 
 
 def _critical_ratio(sim: Simulator, job: int) -> Fraction | float:
-    """(due - clock) / work left, due = release + 1.5 total work unless given; without work left last."""
+    """(due - clock) / work left, due = release + 1.5 total work unless given; without work left
+    last.
+    """
     due, left = sim.due[job], sim.work_left[job]
     twice_due = 2 * sim.release[job] + 3 * sim.total_work[job] if due is None else 2 * due
     return Fraction(twice_due - 2 * sim.clock(), 2 * left) if left else inf
@@ -311,7 +356,9 @@ def apparent_tardiness_cost(sim: Simulator, job: int) -> float:
     """Vepsalainen & Morton (1987), b = 2, k = 3; largest first, so not one of `RULES`."""
     machine, _ = sim.jobs[job][sim.next_op[job]]
     here = [
-        max(_duration(sim, other), 1) for other in sim.unfinished if sim.jobs[other][sim.next_op[other]][0] == machine
+        max(_duration(sim, other), 1)
+        for other in sim.unfinished
+        if sim.jobs[other][sim.next_op[other]][0] == machine
     ]
     duration, mean = _duration(sim, job), sum(here) / len(here)
     spare = _slack(sim, job) - 2 * (sim.work_left[job] - duration)
@@ -363,7 +410,9 @@ def optimum(
     weight: Sequence[int] | None = None,
     objective: str = "makespan",
 ) -> int:
-    """The smallest objective over all dispatch sequences, by exhaustive search; for small instances only."""
+    """The smallest objective over all dispatch sequences, by exhaustive search; for small
+    instances only.
+    """
     best: int | float = inf
     seen: set[object] = set()
     stack = [SIMULATORS[candidates](jobs, release, due, weight)]
@@ -386,7 +435,9 @@ def optimum(
 
 
 def random_rollout(jobs: Jobs, rng: Random, release: Sequence[int] | None = None) -> Rollout:
-    """Play uniformly random unfinished jobs to the end, written for speed: how fast plain Python can be."""
+    """Play uniformly random unfinished jobs to the end, written for speed: how fast plain Python
+    can be.
+    """
     random = rng.random
     num_machines = 1 + max((machine for job in jobs for machine, _ in job), default=-1)
     job_ready = list(release) if release is not None else [0] * len(jobs)

@@ -1,7 +1,9 @@
-"""Memory mapping in plain Python: the oracle of the tests and the plain-Python baseline of the benchmark.
+"""Memory mapping in plain Python: the oracle of the tests and the plain-Python baseline of the
+benchmark.
 
-Written from the problem statement alone: ints, lists and byte addresses, nothing of jaxsched. A program is the dict of
-`Program.from_dict`. Blocks of fast memory are kept in one list and looked at one by one.
+Written from the problem statement alone: ints, lists and byte addresses, nothing of jaxsched. A
+program is the dict of `Program.from_dict`. Blocks of fast memory are kept in one list and looked at
+one by one.
 """
 
 from __future__ import annotations
@@ -14,12 +16,18 @@ COPY, NOCOPY, DROP = 0, 1, 2
 
 
 class Simulator:
-    """A partial mapping. `legal()` are the actions at access `at`; `apply` takes one and returns the ticks saved."""
+    """A partial mapping. `legal()` are the actions at access `at`; `apply` takes one and returns
+    the ticks saved.
+    """
 
     def __init__(self, program: dict[str, Any]):
         self.program = program
         self.values = {value["id"]: value for value in program["values"]}
-        self.accesses = [(t, access) for t, row in enumerate(program["instructions"]) for access in row["accesses"]]
+        self.accesses = [
+            (t, access)
+            for t, row in enumerate(program["instructions"])
+            for access in row["accesses"]
+        ]
         self.compute = [row["compute"] for row in program["instructions"]]
         self.cost = [0] * len(self.compute)  # what the accesses of each instruction take
         for t, access in self.accesses:
@@ -28,7 +36,9 @@ class Simulator:
         self.baseline = self.latency = sum(self.supply)
         self.at = 0
         self.actions: list[int] = []
-        self.blocks: list[tuple[int, int, int, int]] = []  # first and last instruction, low and high address
+        self.blocks: list[
+            tuple[int, int, int, int]
+        ] = []  # first and last instruction, low and high address
         self.last_fast: dict[Any, tuple[int, int]] = {}  # instruction and address
         self.hbm_ready = {id: 0 for id, value in self.values.items() if value.get("input")}
         self.groups: dict[int, int | None] = {}  # the address, or None for slow memory
@@ -49,9 +59,14 @@ class Simulator:
         return not self.over() and not self.legal()
 
     def legal(self) -> list[int]:
-        return [] if self.over() else [action for action in (COPY, NOCOPY, DROP) if self.effect(action) is not None]
+        return (
+            []
+            if self.over()
+            else [action for action in (COPY, NOCOPY, DROP) if self.effect(action) is not None]
+        )
 
-    # What an action would do: (block or None, address or None, supply taken, hbm_ready), or None where it is illegal.
+    # What an action would do: (block or None, address or None, supply taken, hbm_ready), or None
+    # where it is illegal.
 
     def effect(self, action: int):
         t, access = self.accesses[self.at]
@@ -80,7 +95,9 @@ class Simulator:
             return None
         first = min(taken, default=t)
         low = self.find(value, first, t, bound)
-        return None if low is None else ((first, t, low, low + self.width(value)), low, taken, ready)
+        return (
+            None if low is None else ((first, t, low, low + self.width(value)), low, taken, ready)
+        )
 
     def read_no_copy(self, t: int, value: Any, bound: int | None):
         if value not in self.last_fast:
@@ -110,7 +127,9 @@ class Simulator:
         return ((last + 1, final, low, high) if final > last else None), None, taken, final + 1
 
     def take(self, value: Any, instructions: Sequence[int]) -> dict[int, int] | None:
-        """Supply taken from the instructions in this order until the demand of a copy is met; None if it is not."""
+        """Supply taken from the instructions in this order until the demand of a copy is met;
+        None if it is not.
+        """
         need, taken = self.values[value]["size"] * self.program["copy_cost"], {}
         for u in instructions:
             if need and self.supply[u]:
@@ -119,13 +138,19 @@ class Simulator:
         return None if need else taken
 
     def free(self, first: int, last: int, low: int, high: int) -> bool:
-        return not any(a <= last and first <= b and c < high and low < d for a, b, c, d in self.blocks)
+        return not any(
+            a <= last and first <= b and c < high and low < d for a, b, c, d in self.blocks
+        )
 
     def find(self, value: Any, first: int, last: int, bound: int | None) -> int | None:
-        """The address for a new block: that of the alias group, else the smallest gap that holds it, the lowest tie."""
+        """The address for a new block: that of the alias group, else the smallest gap that holds
+        it, the lowest tie.
+        """
         width = self.width(value)
         if bound is not None:
-            fits = bound + width <= self.program["capacity"] and self.free(first, last, bound, bound + width)
+            fits = bound + width <= self.program["capacity"] and self.free(
+                first, last, bound, bound + width
+            )
             return bound if fits else None
         taken = sorted((c, d) for a, b, c, d in self.blocks if a <= last and first <= b)
         gaps, floor = [], 0
@@ -153,7 +178,9 @@ class Simulator:
         if alias is not None:
             self.groups.setdefault(alias, low)
         if action != DROP:
-            self.cost[t] -= self.values[value]["size"] * (self.program["slow_cost"] - self.program["fast_cost"])
+            self.cost[t] -= self.values[value]["size"] * (
+                self.program["slow_cost"] - self.program["fast_cost"]
+            )
         before, self.latency = self.latency, sum(self.elapsed())
         self.actions.append(action)
         self.at += 1
@@ -174,7 +201,9 @@ def play(program: dict[str, Any], actions: Sequence[int]) -> Simulator:
 
 
 def optimum(program: dict[str, Any], most: int = 200_000) -> tuple[int, list[int]]:
-    """The smallest latency over all sequences of legal actions, and one that has it: the definition."""
+    """The smallest latency over all sequences of legal actions, and one that has it: the
+    definition.
+    """
     best, nodes = (Simulator(program).baseline + 1, []), 0
 
     def visit(simulator: Simulator) -> None:
@@ -195,12 +224,15 @@ def optimum(program: dict[str, Any], most: int = 200_000) -> tuple[int, list[int
     return best
 
 
-def run(program: dict[str, Any], choose: Callable[[Simulator], Sequence[int]], backup: bool = False) -> Simulator:
-    """Play the first legal action in the order of preference that `choose` gives, with drop-backup or without.
+def run(
+    program: dict[str, Any], choose: Callable[[Simulator], Sequence[int]], backup: bool = False
+) -> Simulator:
+    """Play the first legal action in the order of preference that `choose` gives, with drop-backup
+    or without.
 
-    Drop-backup: at a dead end force DROP at the first access of the failing alias group, or, where that was forced or
-    there is no earlier one, at the first access of the failing value; replay the old actions, with DROP, NOCOPY, COPY
-    in this order where one is no longer legal.
+    Drop-backup: at a dead end force DROP at the first access of the failing alias group, or, where
+    that was forced or there is no earlier one, at the first access of the failing value; replay the
+    old actions, with DROP, NOCOPY, COPY in this order where one is no longer legal.
     """
     simulator, forced = Simulator(program), set()
 
@@ -221,15 +253,24 @@ def run(program: dict[str, Any], choose: Callable[[Simulator], Sequence[int]], b
         target, old = simulator.at, simulator.actions
         while simulator.at < target or not simulator.legal():
             at = simulator.at
-            alias, value = simulator.accesses[at][1].get("alias"), simulator.accesses[at][1]["value"]
-            group = [i for i, (_, a) in enumerate(simulator.accesses) if alias is not None and a.get("alias") == alias]
+            alias, value = (
+                simulator.accesses[at][1].get("alias"),
+                simulator.accesses[at][1]["value"],
+            )
+            group = [
+                i
+                for i, (_, a) in enumerate(simulator.accesses)
+                if alias is not None and a.get("alias") == alias
+            ]
             leader = min([at, *group])
             first = next(i for i, (_, a) in enumerate(simulator.accesses) if a["value"] == value)
             new = first if leader == at or leader in forced else leader
             assert new not in forced
             forced.add(new)
             simulator = Simulator(program)
-            while simulator.at < target and step(simulator, [old[simulator.at], DROP, NOCOPY, COPY]):
+            while simulator.at < target and step(
+                simulator, [old[simulator.at], DROP, NOCOPY, COPY]
+            ):
                 pass
     return simulator
 
@@ -240,7 +281,9 @@ def fixed(*preference: int) -> Callable[[Simulator], Sequence[int]]:
 
 
 def belady(simulator: Simulator) -> Sequence[int]:
-    """NOCOPY for reads; COPY and fast writes unless they push out what is needed no later, or an only copy; DROP."""
+    """NOCOPY for reads; COPY and fast writes unless they push out what is needed no later, or an
+    only copy; DROP.
+    """
     t, access = simulator.accesses[simulator.at]
     value, is_write = access["value"], access["kind"] == "write"
     come_in = NOCOPY if is_write else COPY
@@ -249,7 +292,11 @@ def belady(simulator: Simulator) -> Sequence[int]:
         return [DROP] if is_write else [NOCOPY, DROP]
 
     def next_use(value: Any) -> float:
-        later = (u for u, a in simulator.accesses[simulator.at :] if a is not access and a["value"] == value)
+        later = (
+            u
+            for u, a in simulator.accesses[simulator.at :]
+            if a is not access and a["value"] == value
+        )
         return min(later, default=float("inf"))
 
     low, high = effect[1], effect[1] + simulator.width(value)
@@ -257,7 +304,12 @@ def belady(simulator: Simulator) -> Sequence[int]:
     for other, (last, at) in simulator.last_fast.items():
         top = at + simulator.width(other)
         is_needed = other != value and next_use(other) < float("inf")
-        if is_needed and at < high and low < top and (last >= t or simulator.free(last + 1, t, at, top)):
+        if (
+            is_needed
+            and at < high
+            and low < top
+            and (last >= t or simulator.free(last + 1, t, at, top))
+        ):
             worth &= other in simulator.hbm_ready and next_use(other) > next_use(value)
     order = [come_in] if worth else [DROP, come_in]
     return [*order, DROP] if is_write else [NOCOPY, *order, DROP]
@@ -265,11 +317,17 @@ def belady(simulator: Simulator) -> Sequence[int]:
 
 def msa(simulator: Simulator) -> Sequence[int]:
     """What `msa_plan` wants to be fast, as far as it can be."""
-    return [NOCOPY, COPY, DROP] if simulator.at in msa_plan(simulator.program) else [DROP, NOCOPY, COPY]
+    return (
+        [NOCOPY, COPY, DROP]
+        if simulator.at in msa_plan(simulator.program)
+        else [DROP, NOCOPY, COPY]
+    )
 
 
 def msa_plan(program: dict[str, Any]) -> set[int]:
-    """Positions of the accesses to have fast: values by summed benefit over the root of their width, by bytes."""
+    """Positions of the accesses to have fast: values by summed benefit over the root of their
+    width, by bytes.
+    """
     fresh = Simulator(program)
     supply, saving = fresh.supply, program["slow_cost"] - program["fast_cost"]
     left = [program["capacity"]] * len(supply)
@@ -297,7 +355,11 @@ def msa_plan(program: dict[str, Any]) -> set[int]:
         if all(left[u] >= width for u in life):
             wanted |= {i for i, _, _ in uses}
         else:
-            alone = [(i, t) for i, t, is_write in uses if not is_write and min(left[max(t - 1, 0)], left[t]) >= width]
+            alone = [
+                (i, t)
+                for i, t, is_write in uses
+                if not is_write and min(left[max(t - 1, 0)], left[t]) >= width
+            ]
             wanted |= {i for i, _ in alone}
             life = sorted({u for _, t in alone for u in (t - 1, t) if u >= 0})
         for u in life:

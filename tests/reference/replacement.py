@@ -1,8 +1,9 @@
-"""Tensor replacement in plain Python: the oracle of the tests and the plain-Python baseline of the benchmark.
+"""Tensor replacement in plain Python: the oracle of the tests and the plain-Python baseline of the
+benchmark.
 
-Written from the problem statement alone: ints, lists and sets, nothing of jaxsched. `Simulator` plays the decision
-process; `optimum` is the definition of the optimum, a shortest path over everything that may be resident, not over what
-the process can reach.
+Written from the problem statement alone: ints, lists and sets, nothing of jaxsched. `Simulator`
+plays the decision process; `optimum` is the definition of the optimum, a shortest path over
+everything that may be resident, not over what the process can reach.
 """
 
 from __future__ import annotations
@@ -26,12 +27,18 @@ class Problem(NamedTuple):
 
     def ready(self, done: Collection[int]) -> list[int]:
         """Operators that did not run, with inputs that are there or were made."""
-        made = {a for op in done for a in self.ops[op][1]} | {a for a, backed in enumerate(self.backed) if backed}
-        return [op for op, (reads, _) in enumerate(self.ops) if op not in done and made >= set(reads)]
+        made = {a for op in done for a in self.ops[op][1]} | {
+            a for a, backed in enumerate(self.backed) if backed
+        }
+        return [
+            op for op, (reads, _) in enumerate(self.ops) if op not in done and made >= set(reads)
+        ]
 
 
 class Simulator:
-    """Operators that ran, in `order`, and what is where: `resident` maps a tensor to its offset (0 with bytes)."""
+    """Operators that ran, in `order`, and what is where: `resident` maps a tensor to its offset
+    (0 with bytes).
+    """
 
     def __init__(self, problem: Problem, schedule: str, placement: str):
         self.problem, self.schedule, self.placement = problem, schedule, placement
@@ -55,7 +62,11 @@ class Simulator:
         return self.stuck or len(self.order) == len(self.problem.ops)
 
     def readers_left(self, tensor: int) -> list[int]:
-        return [op for op, (reads, _) in enumerate(self.problem.ops) if tensor in reads and op not in self.order]
+        return [
+            op
+            for op, (reads, _) in enumerate(self.problem.ops)
+            if tensor in reads and op not in self.order
+        ]
 
     def legal(self) -> tuple[list[int], list[int]]:
         """Operators that may be chosen, and tensors that may be evicted."""
@@ -100,7 +111,9 @@ class Simulator:
                 del self.resident[a]
 
     def _room(self, entering: Sequence[int]) -> dict[int, int] | None:
-        """What is resident with these, or None: largest first, each in the smallest hole, the lowest of equal ones."""
+        """What is resident with these, or None: largest first, each in the smallest hole, the
+        lowest of equal ones.
+        """
         sizes, capacity = self.problem.sizes, self.problem.capacity
         result = dict(self.resident)
         if self.placement == "bytes":
@@ -109,7 +122,9 @@ class Simulator:
         for a in sorted(entering, key=lambda a: (-sizes[a], a)):
             taken = {cell for b, low in result.items() for cell in range(low, low + sizes[b])}
             holes = []
-            for free, cells in itertools.groupby(range(capacity), key=lambda cell: cell not in taken):
+            for free, cells in itertools.groupby(
+                range(capacity), key=lambda cell: cell not in taken
+            ):
                 hole = list(cells)
                 if free and len(hole) >= sizes[a]:
                     holes.append((len(hole), hole[0]))
@@ -120,14 +135,18 @@ class Simulator:
 
     def promised(self) -> int:
         """Bytes that must still be copied in again: seen before, not resident, still to be read."""
-        return sum(self.problem.sizes[a] for a in self.seen if a not in self.resident and self.readers_left(a))
+        return sum(
+            self.problem.sizes[a]
+            for a in self.seen
+            if a not in self.resident and self.readers_left(a)
+        )
 
     def traffic(self) -> int:
         """Spilled and retrieved so far, and what must still be retrieved."""
         return self.spilled + self.retrieved + self.promised()
 
 
-# ------------------------------------------------------------------------------------------------------ rules
+# -------------------------------------------------------------------------------------------- rules
 
 
 def next_use(sim: Simulator, tensor: int) -> int:
@@ -157,16 +176,24 @@ def greedy(sim: Simulator) -> int:
 
 
 def growth(sim: Simulator, op: int) -> tuple[int, int]:
-    """Bytes that do not fit with an operator beside what is resident, and by how much it adds to what is live."""
+    """Bytes that do not fit with an operator beside what is resident, and by how much it adds to
+    what is live.
+    """
     sizes = sim.problem.sizes
     reads, makes = sim.problem.ops[op]
     used = sum(sizes[a] for a in {*sim.resident, *reads, *makes})
     after = {a for a in {*sim.resident, *reads, *makes} if set(sim.readers_left(a)) - {op}}
-    return max(used - sim.problem.capacity, 0), sum(sizes[a] for a in after) - sum(sizes[a] for a in sim.resident)
+    return max(used - sim.problem.capacity, 0), sum(sizes[a] for a in after) - sum(
+        sizes[a] for a in sim.resident
+    )
 
 
-def play(problem: Problem, schedule: str, placement: str, rule: str, order: Sequence[int] | None = None) -> Simulator:
-    """A whole episode of a rule; operators in `order`, by default the one given, or by `growth` with `lean`."""
+def play(
+    problem: Problem, schedule: str, placement: str, rule: str, order: Sequence[int] | None = None
+) -> Simulator:
+    """A whole episode of a rule; operators in `order`, by default the one given, or by `growth`
+    with `lean`.
+    """
     sim = Simulator(problem, schedule, placement)
     while not sim.done:
         if sim.waiting is not None:
@@ -178,16 +205,23 @@ def play(problem: Problem, schedule: str, placement: str, rule: str, order: Sequ
     return sim
 
 
-# ---------------------------------------------------------------------------------------------------- optimum
+# ------------------------------------------------------------------------------------------ optimum
 
 
 def optimum(problem: Problem, schedule: str, placement: str) -> int | None:
-    """The least traffic, by Dijkstra over (operators that ran, what is resident and where, copies, loaded).
+    """The least traffic, by Dijkstra over (operators that ran, what is resident and where, copies,
+    loaded).
 
-    Between two operators any resident tensors may be copied out and any may leave; then the inputs that are missing
-    enter at any free addresses. None where there is no plan. For a handful of operators and small sizes only.
+    Between two operators any resident tensors may be copied out and any may leave; then the inputs
+    that are missing enter at any free addresses. None where there is no plan. For a handful of
+    operators and small sizes only.
     """
-    start = (frozenset(), frozenset(), frozenset(a for a, b in enumerate(problem.backed) if b), frozenset())
+    start = (
+        frozenset(),
+        frozenset(),
+        frozenset(a for a, b in enumerate(problem.backed) if b),
+        frozenset(),
+    )
     best, queue, count = {start: 0}, [(0, 0, start)], 0
     while queue:
         cost, _, state = heapq.heappop(queue)

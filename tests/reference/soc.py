@@ -1,56 +1,68 @@
-"""Streams of task graphs on heterogeneous PEs in plain Python: the oracle of the tests and the baseline of throughput.
+"""Streams of task graphs on heterogeneous PEs in plain Python: the oracle of the tests and the
+baseline of throughput.
 
-Written from the notes on DS3, DASH-Sim and SoCRATES alone: ints, lists, heaps and exact fractions, no NumPy, nothing of
-jaxsched. It jumps from event to event; every tick in which something can happen runs these steps in this order:
+Written from the notes on DS3, DASH-Sim and SoCRATES alone: ints, lists, heaps and exact fractions,
+no NumPy, nothing of jaxsched. It jumps from event to event; every tick in which something can
+happen runs these steps in this order:
 
 1. Jobs due exactly now enter if there is room under the cap; otherwise they are held back.
-2. Tasks that finish now retire in the order in which they were started; each frees its PE and appends to the ready
-   list those successors whose last predecessor it was, ascending task id. The last task of a job closes the job.
+2. Tasks that finish now retire in the order in which they were started; each frees its PE and
+   appends to the ready list those successors whose last predecessor it was, ascending task id. The
+   last task of a job closes the job.
 3. Jobs held back since an earlier tick enter if there is room.
 4. If the ready list is not empty, the scheduler gives every task in it a PE.
-5. These tasks get the time at which their data are there and join the executable list in the order of assignment
-   (`dispatch_order="insertion"`), which is then kept sorted by job ordinal (`"job_id"`, stable).
-6. One pass over the executable list: a task starts if its data are there, its PE is free and the task that its plan
-   puts before it has retired. Others are passed over, later ones may overtake.
+5. These tasks get the time at which their data are there and join the executable list in the order
+   of assignment (`dispatch_order="insertion"`), which is then kept sorted by job ordinal
+   (`"job_id"`, stable).
+6. One pass over the executable list: a task starts if its data are there, its PE is free and the
+   task that its plan puts before it has retired. Others are passed over, later ones may overtake.
 
 Where the notes are silent or leave two readings, this is what is done:
 
-* A task of length 0 that starts at t has finish t, occupies its PE until t + 1 and retires then. The finish of a job
-  is the largest finish of its tasks, so a job whose tail has length 0 has finish t, but leaves the system at t + 1.
+* A task of length 0 that starts at t has finish t, occupies its PE until t + 1 and retires then.
+  The finish of a job is the largest finish of its tasks, so a job whose tail has length 0 has
+  finish t, but leaves the system at t + 1.
 * Jobs may have several heads and tails. Heads become ready in ascending task id, at injection.
-* Gap 0: the next job is due in the same tick. If its predecessor entered in step 1, it enters in step 1 too; if its
-  predecessor entered in step 3, in step 3 (if there is room; otherwise it is held back from then on).
-* A job that is due at t and finds no room in step 1 does not enter at t, even if step 2 makes room: the generator
-  polls again at t + 1. In `ds3` mode it then enters in step 3 of the first tick > t that has room.
-* `socrates` mode: a held-back job enters 1 + extra[ordinal] us after the tick in which the slot became free, in step
-  1 of that tick (as any job that is due); the slot cannot be lost meanwhile.
-* `initial` jobs enter at 0 in step 1, whatever their gaps (pseudo-steady-state start: `initial` = cap); the gap of
-  job `initial` counts from 0. The gap of job 0 counts from 0 where `initial` is 0.
-* Shared memory: a task whose predecessors have all retired waits until the largest finish + volume // to_memory; the
-  waiting list is kept in the order of arrival in it, and those whose time has come become ready between steps 3 and
-  4, also those that need not wait. Heads become ready at injection, in steps 1 and 3. C(k, p) = max volume //
-  from_memory.
-* `horizon`: the ticks before it run, the tick `horizon` does not (SoCRATES runs the ticks 0 to length - 1). Tasks
-  that run then keep the finish they will have; jobs that have not left the system are unfinished.
-* ETF breaks ties by the ready order at the call: DS3 and SoCRATES search a copy of the ready list, so that swapping
-  positions in the list itself changes no tie and ends in the order of the picks, the order of assignment.
-* A[p], the estimate of EFT and ETF, is never reset or corrected: neither by noise nor by other tasks' completion.
-* MET, where some but not all of several candidates are busy, deletes as many as are busy from the first busy one on,
-  as DS3 does: WiFi RX alone takes 389 us that way, and 309 us if exactly the busy ones are dropped. A PE is busy from
-  the start of a task until it retires.
-* ETF_LB's counter per PE runs through the whole simulation (so in DS3), starts at 0 and goes up by one each time a
-  candidate improves on the best so far; among the PEs with a task's smallest estimate the one with the smallest
-  counter counts as its best.
+* Gap 0: the next job is due in the same tick. If its predecessor entered in step 1, it enters in
+  step 1 too; if its predecessor entered in step 3, in step 3 (if there is room; otherwise it is
+  held back from then on).
+* A job that is due at t and finds no room in step 1 does not enter at t, even if step 2 makes room:
+  the generator polls again at t + 1. In `ds3` mode it then enters in step 3 of the first tick > t
+  that has room.
+* `socrates` mode: a held-back job enters 1 + extra[ordinal] us after the tick in which the slot
+  became free, in step 1 of that tick (as any job that is due); the slot cannot be lost meanwhile.
+* `initial` jobs enter at 0 in step 1, whatever their gaps (pseudo-steady-state start: `initial` =
+  cap); the gap of job `initial` counts from 0. The gap of job 0 counts from 0 where `initial` is 0.
+* Shared memory: a task whose predecessors have all retired waits until the largest finish + volume
+  // to_memory; the waiting list is kept in the order of arrival in it, and those whose time has
+  come become ready between steps 3 and 4, also those that need not wait. Heads become ready at
+  injection, in steps 1 and 3. C(k, p) = max volume // from_memory.
+* `horizon`: the ticks before it run, the tick `horizon` does not (SoCRATES runs the ticks 0 to
+  length - 1). Tasks that run then keep the finish they will have; jobs that have not left the
+  system are unfinished.
+* ETF breaks ties by the ready order at the call: DS3 and SoCRATES search a copy of the ready list,
+  so that swapping positions in the list itself changes no tie and ends in the order of the picks,
+  the order of assignment.
+* A[p], the estimate of EFT and ETF, is never reset or corrected: neither by noise nor by other
+  tasks' completion.
+* MET, where some but not all of several candidates are busy, deletes as many as are busy from the
+  first busy one on, as DS3 does: WiFi RX alone takes 389 us that way, and 309 us if exactly the
+  busy ones are dropped. A PE is busy from the start of a task until it retires.
+* ETF_LB's counter per PE runs through the whole simulation (so in DS3), starts at 0 and goes up by
+  one each time a candidate improves on the best so far; among the PEs with a task's smallest
+  estimate the one with the smallest counter counts as its best.
 * CPU takes PE 0, or where PE 0 cannot run the task the first one that can.
-* HEFT_RT ranks by exact mean times, ties in ready order; tasks are assigned in the order of the plan. Its timelines
-  hold, per PE, the running task [start, start + mean time] and the executable ones in the order of the executable
-  list. Only the tasks being planned get a plan predecessor: the task just before them on their timeline. A task of
-  length 0 fits between two others, so it may be planned before tasks that are queued already.
-* Static HEFT and PEFT use the simulator's own whole transfer times (v // bandwidth, also from a PE to itself) for
-  finish times, exact means (v / mean off-diagonal bandwidth; in shared memory v / mean to_memory + v / mean
-  from_memory) for ranks, and the ready list of the PEFT paper instead of a sort, which need not respect precedence.
-  Ties go to the first task in topological order (lowest id first), then to the lowest PE. In a stream the plan of a
-  job is made on an empty platform; its tasks are assigned in ready order.
+* HEFT_RT ranks by exact mean times, ties in ready order; tasks are assigned in the order of the
+  plan. Its timelines hold, per PE, the running task [start, start + mean time] and the executable
+  ones in the order of the executable list. Only the tasks being planned get a plan predecessor: the
+  task just before them on their timeline. A task of length 0 fits between two others, so it may be
+  planned before tasks that are queued already.
+* Static HEFT and PEFT use the simulator's own whole transfer times (v // bandwidth, also from a PE
+  to itself) for finish times, exact means (v / mean off-diagonal bandwidth; in shared memory v /
+  mean to_memory + v / mean from_memory) for ranks, and the ready list of the PEFT paper instead of
+  a sort, which need not respect precedence. Ties go to the first task in topological order (lowest
+  id first), then to the lowest PE. In a stream the plan of a job is made on an empty platform; its
+  tasks are assigned in ready order.
 """
 
 from __future__ import annotations
@@ -84,9 +96,13 @@ class Job(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What happened. `jobs[i]` is (arrival, finish, latency), the last two None for unfinished jobs."""
+    """What happened. `jobs[i]` is (arrival, finish, latency), the last two None for unfinished
+    jobs.
+    """
 
-    tasks: list[tuple[int, int, int, int, int]]  # (job, task, pe, start, finish) of all started tasks, sorted
+    tasks: list[
+        tuple[int, int, int, int, int]
+    ]  # (job, task, pe, start, finish) of all started tasks, sorted
     jobs: list[tuple[int, int | None, int | None]]
     end: int
     held_back: list[int]  # ordinals of the jobs that found no room when they were due
@@ -104,7 +120,9 @@ class Profile:
 
     def __init__(self, platform: Platform, job: Job, communication: str = "pe_to_pe"):
         self.num_tasks, self.num_pes = len(job.tasks), len(platform.bandwidth)
-        self.exec = [[INF if t is None else t for t in platform.exec_time[name]] for name in job.tasks]
+        self.exec = [
+            [INF if t is None else t for t in platform.exec_time[name]] for name in job.tasks
+        ]
         self.able = [[p for p, t in enumerate(row) if t < INF] for row in self.exec]
         self.preds: list[list[tuple[int, int]]] = [[] for _ in job.tasks]  # (task, volume)
         self.succs: list[list[int]] = [[] for _ in job.tasks]
@@ -116,22 +134,32 @@ class Profile:
         pes = range(self.num_pes)
         # move[src, dst][p][q]: us from p to q
         edges = () if self.shared else job.edges
-        self.move = {(src, dst): [[v // b for b in row] for row in platform.bandwidth] for src, dst, v in edges}
+        self.move = {
+            (src, dst): [[v // b for b in row] for row in platform.bandwidth]
+            for src, dst, v in edges
+        }
         if self.shared:
             assert platform.to_memory is not None
             assert platform.from_memory is not None
             self.to_memory = {(s, d): [v // b for b in platform.to_memory] for s, d, v in job.edges}
             self.from_memory = [
-                [max((v // b for _, v in before), default=0) for b in platform.from_memory] for before in self.preds
+                [max((v // b for _, v in before), default=0) for b in platform.from_memory]
+                for before in self.preds
             ]
-            mean = [Fraction(sum(row), self.num_pes) for row in (platform.to_memory, platform.from_memory)]
+            mean = [
+                Fraction(sum(row), self.num_pes)
+                for row in (platform.to_memory, platform.from_memory)
+            ]
             self.mean_move = {(s, d): v / mean[0] + v / mean[1] for s, d, v in job.edges}
         else:
             others = [platform.bandwidth[p][q] for p in pes for q in pes if p != q]
             mean_b = Fraction(sum(others), max(len(others), 1))
-            self.mean_move = {(s, d): v / mean_b if others else Fraction(0) for s, d, v in job.edges}
+            self.mean_move = {
+                (s, d): v / mean_b if others else Fraction(0) for s, d, v in job.edges
+            }
         self.mean = [
-            Fraction(sum(row[p] for p in able), len(able)) for row, able in zip(self.exec, self.able, strict=True)
+            Fraction(sum(row[p] for p in able), len(able))
+            for row, able in zip(self.exec, self.able, strict=True)
         ]
         self.plans: dict[str, Plan] = {}
 
@@ -155,11 +183,13 @@ class Profile:
         return order
 
 
-# ---------------------------------------------------------------------------------------------------------- static
+# ------------------------------------------------------------------------------------------- static
 
 
 class Plan(NamedTuple):
-    """A static schedule, entries by task id; `before[k]` is the task that precedes k on its PE, or None."""
+    """A static schedule, entries by task id; `before[k]` is the task that precedes k on its PE,
+    or None.
+    """
 
     pe: list[int]
     start: list[int]
@@ -188,7 +218,9 @@ def heft(profile: Profile) -> Plan:
 
 
 def peft(profile: Profile) -> Plan:
-    """Arabnejad, Barbosa 2014: optimistic cost table, ready list by its mean, finish + table with insertion."""
+    """Arabnejad, Barbosa 2014: optimistic cost table, ready list by its mean, finish + table
+    with insertion.
+    """
     order = profile.topological()
     position = {k: i for i, k in enumerate(order)}
     table: list[list[Any]] = [[INF] * profile.num_pes for _ in order]
@@ -198,7 +230,9 @@ def peft(profile: Profile) -> Plan:
             table[k][p] = max(
                 (
                     min(
-                        table[s][q] + profile.exec[s][q] + (profile.mean_move[k, s] if q != p else 0)
+                        table[s][q]
+                        + profile.exec[s][q]
+                        + (profile.mean_move[k, s] if q != p else 0)
                         for q in profile.able[s]
                     )
                     for s in profile.succs[k]
@@ -226,16 +260,23 @@ class _Placing:
     def __init__(self, profile: Profile):
         self.profile = profile
         self.pe, self.start, self.finish = ([0] * profile.num_tasks for _ in range(3))
-        self.lines: list[list[tuple[int, int, int]]] = [[] for _ in range(profile.num_pes)]  # (start, finish, task)
+        self.lines: list[list[tuple[int, int, int]]] = [
+            [] for _ in range(profile.num_pes)
+        ]  # (start, finish, task)
 
     def place(self, k: int, cost: Callable[[int, int, int], Any]) -> None:
         profile, best = self.profile, None
         for p in profile.able[k]:
             if profile.shared:
-                written = [self.finish[j] + profile.to_memory[j, k][self.pe[j]] for j, _ in profile.preds[k]]
+                written = [
+                    self.finish[j] + profile.to_memory[j, k][self.pe[j]]
+                    for j, _ in profile.preds[k]
+                ]
                 ready = max(written, default=0) + profile.from_memory[k][p]
             else:
-                moved = [self.finish[j] + profile.move[j, k][self.pe[j]][p] for j, _ in profile.preds[k]]
+                moved = [
+                    self.finish[j] + profile.move[j, k][self.pe[j]][p] for j, _ in profile.preds[k]
+                ]
                 ready = max(moved, default=0)
             begin, at = gap(self.lines[p], ready, profile.exec[k][p])
             value = cost(k, p, begin + profile.exec[k][p])
@@ -255,16 +296,20 @@ class _Placing:
 
 
 def gap(line: Sequence[tuple[int, int, Any]], ready: int, length: int) -> tuple[int, int]:
-    """The earliest start >= ready of a gap of this length in a timeline, and the index to insert at."""
+    """The earliest start >= ready of a gap of this length in a timeline, and the index to insert
+    at.
+    """
     for i, (start, finish, _) in enumerate(line):
-        if finish > ready:  # otherwise it is over: a task of length 0 goes behind those at the same time
+        if (
+            finish > ready
+        ):  # otherwise it is over: a task of length 0 goes behind those at the same time
             if ready + length <= start:
                 return ready, i
             ready = finish
     return ready, len(line)
 
 
-# ------------------------------------------------------------------------------------------------------- simulation
+# --------------------------------------------------------------------------------------- simulation
 
 
 class Task:
@@ -288,14 +333,18 @@ class Task:
     def __init__(self, job: int, task: int, profile: Profile):
         self.job, self.task, self.profile = job, task, profile
         self.exec = profile.exec[task]  # mean us per PE
-        self.arrive: Sequence[int] = ()  # when its data would be there, per PE; from when it is ready
+        self.arrive: Sequence[
+            int
+        ] = ()  # when its data would be there, per PE; from when it is ready
         self.before: Task | None = None  # must retire first
         self.pe, self.start, self.finish, self.data, self.retired = -1, -1, -1, -1, False
         self.key: Any = None  # order in the executable list
 
 
 class Simulator:
-    """One stream. `gaps[i]` is the time from the injection of job i - 1 to the request of job i; see the module."""
+    """One stream. `gaps[i]` is the time from the injection of job i - 1 to the request of job i;
+    see the module.
+    """
 
     def __init__(
         self,
@@ -328,7 +377,9 @@ class Simulator:
         self.by_job = dispatch_order == "job_id"
         self.shared = communication == "shared_memory"
         self.realised = realised
-        self.scheduler = getattr(self, scheduler) if isinstance(scheduler, str) else self.ask(scheduler)
+        self.scheduler = (
+            getattr(self, scheduler) if isinstance(scheduler, str) else self.ask(scheduler)
+        )
 
         self.now = 0
         self.next_job, self.held = 0, False  # the next to enter, and whether it has found no room
@@ -336,9 +387,13 @@ class Simulator:
         self.in_system, self.completed = 0, 0
         self.ready: list[Task] = []
         self.waiting: list[tuple[int, Task]] = []  # shared memory: (when ready, task)
-        self.executable: list[list[tuple[Any, Task]]] = [[] for _ in range(self.num_pes)]  # (key, task), sorted by key
+        self.executable: list[list[tuple[Any, Task]]] = [
+            [] for _ in range(self.num_pes)
+        ]  # (key, task), sorted by key
         self.running: list[Task | None] = [None] * self.num_pes
-        self.finishing: list[tuple[int, int, Task]] = []  # heap of (when it retires, order of start, task)
+        self.finishing: list[
+            tuple[int, int, Task]
+        ] = []  # heap of (when it retires, order of start, task)
         self.estimate = [0] * self.num_pes  # A[p]
         self.counter = [0] * self.num_pes  # of ETF_LB
         self.started = 0
@@ -350,7 +405,7 @@ class Simulator:
         self.held_back: list[int] = []
         self.dispatched: list[Task] = []
 
-    # ------------------------------------------------------------------------------------------------------- ticks
+    # ---------------------------------------------------------------------------------------- ticks
 
     def run(self) -> Run:
         """The whole stream."""
@@ -361,7 +416,9 @@ class Simulator:
         if self.horizon is None:
             end = max((task.finish for tasks in self.tasks for task in tasks), default=0)
         started = [task for tasks in self.tasks for task in tasks if task.start >= 0]
-        latency = [None if f is None else f - a for a, f in zip(self.arrival, self.job_finish, strict=True)]
+        latency = [
+            None if f is None else f - a for a, f in zip(self.arrival, self.job_finish, strict=True)
+        ]
         return Run(
             [(task.job, task.task, task.pe, task.start, task.finish) for task in started],
             list(zip(self.arrival, self.job_finish, latency, strict=True)),
@@ -389,7 +446,9 @@ class Simulator:
             self.ready = []
             self.scheduler(ready)
         starting = []
-        for p, queue in enumerate(self.executable):  # 6: PEs do not interfere, only the order of the starts matters
+        for p, queue in enumerate(
+            self.executable
+        ):  # 6: PEs do not interfere, only the order of the starts matters
             if queue and self.running[p] is None:
                 for i, (_, task) in enumerate(queue):
                     if task.data <= now and (task.before is None or task.before.retired):
@@ -399,7 +458,9 @@ class Simulator:
             starting.sort(key=lambda item: item[0])
         for _, task in starting:
             p = task.pe
-            length = task.exec[p] if self.realised is None else self.realised(task.job, task.task, p)
+            length = (
+                task.exec[p] if self.realised is None else self.realised(task.job, task.task, p)
+            )
             task.start, task.finish = now, now + length
             self.running[p] = task
             self.started += 1
@@ -425,7 +486,9 @@ class Simulator:
         return when
 
     def enter(self, held: bool) -> None:
-        """Step 1, or 3 for a job that is held back; jobs that follow at gap 0 enter in the same step."""
+        """Step 1, or 3 for a job that is held back; jobs that follow at gap 0 enter in the same
+        step.
+        """
         now = self.now
         while self.next_job < len(self.profiles):
             filling = self.next_job < self.initial
@@ -464,7 +527,10 @@ class Simulator:
                 continue
             successor = tasks[s]
             if self.shared:
-                times = [tasks[j].finish + profile.to_memory[j, s][tasks[j].pe] for j, _ in profile.preds[s]]
+                times = [
+                    tasks[j].finish + profile.to_memory[j, s][tasks[j].pe]
+                    for j, _ in profile.preds[s]
+                ]
                 self.waiting.append((max(times), successor))
                 continue
             before = profile.preds[s]
@@ -488,7 +554,7 @@ class Simulator:
         self.completed += 1
         return True
 
-    # -------------------------------------------------------------------------------------------------- schedulers
+    # ----------------------------------------------------------------------------------- schedulers
 
     def assign(self, task: Task, p: int) -> None:
         """Step 5 for one task."""
@@ -512,7 +578,9 @@ class Simulator:
     def earliest_finish(self, task: Task) -> tuple[int, int]:
         """The smallest t + est(k, p) and the lowest PE that has it."""
         now, best, pe = self.now, INF, -1
-        for p, (e, a, b) in enumerate(zip(task.exec, self.arrive(task), self.estimate, strict=True)):
+        for p, (e, a, b) in enumerate(
+            zip(task.exec, self.arrive(task), self.estimate, strict=True)
+        ):
             finish = e + (a if a >= b and a >= now else b if b >= now else now)
             if finish < best:
                 best, pe = finish, p
@@ -563,7 +631,8 @@ class Simulator:
             best, pick, pe = INF, None, -1
             for task in left:
                 ends = [
-                    e + max(a, b, self.now) for e, a, b in zip(task.exec, self.arrive(task), self.estimate, strict=True)
+                    e + max(a, b, self.now)
+                    for e, a, b in zip(task.exec, self.arrive(task), self.estimate, strict=True)
                 ]
                 shortest = min(ends)
                 if shortest < best:
@@ -590,17 +659,22 @@ class Simulator:
         order = sorted(ready, key=lambda task: -task.profile.mean[task.task])
         earliest = now
         if released:
-            # An entry node is sorted behind the tasks of the largest rank, which is its own, and exchanged with the
-            # first. Its id is the largest of the tasks + 1; where that task is planned, so is the entry.
+            # An entry node is sorted behind the tasks of the largest rank, which is its own, and
+            # exchanged with the first. Its id is the largest of the tasks + 1; where that task is
+            # planned, so is the entry.
             means = [task.profile.mean[task.task] for task in order]
             ties = means.count(means[0])
             order = [*order[1:ties], order[0], *order[ties:]]
             job, number = max((task.job, task.task) for task in ready)
             entry = (job, number + 1) if number + 1 < len(self.tasks[job]) else (job + 1, 0)
-            ends = [end for line in lines for _, end, task in line if (task.job, task.task) == entry]
+            ends = [
+                end for line in lines for _, end, task in line if (task.job, task.task) == entry
+            ]
             earliest = max([now, *ends])
         for task in order:
-            found = [(*gap(lines[p], earliest, task.exec[p]), p) for p in task.profile.able[task.task]]
+            found = [
+                (*gap(lines[p], earliest, task.exec[p]), p) for p in task.profile.able[task.task]
+            ]
             begin, at, p = min(found, key=lambda item: item[0] + task.exec[item[2]])
             task.before = lines[p][at - 1][2] if at else None
             lines[p].insert(at, (begin, begin + task.exec[p], task))
@@ -623,8 +697,12 @@ class Simulator:
             task.before = None if before is None else self.tasks[task.job][before]
             self.assign(task, plan.pe[task.task])
 
-    def ask(self, decide: Callable[[Simulator, list[Task]], tuple[Task, int]]) -> Callable[[list[Task]], None]:
-        """A scheduler that asks for one (task, PE) after another; `decide` sees the tasks that are left."""
+    def ask(
+        self, decide: Callable[[Simulator, list[Task]], tuple[Task, int]]
+    ) -> Callable[[list[Task]], None]:
+        """A scheduler that asks for one (task, PE) after another; `decide` sees the tasks that
+        are left.
+        """
 
         def schedule(ready: list[Task]) -> None:
             while ready:

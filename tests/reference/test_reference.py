@@ -24,12 +24,14 @@ FT06 = [
 ]
 FT06_OPTIMUM = 55
 
-# Machine 0 is wanted by the long operation of job 0 at time 0 and by the head of the long job 1 at time 1. Waiting one
-# tick for job 1 pays, which no non-delay schedule does.
+# Machine 0 is wanted by the long operation of job 0 at time 0 and by the head of the long job 1 at
+# time 1. Waiting one tick for job 1 pays, which no non-delay schedule does.
 WAITING_PAYS = [[(0, 10)], [(1, 1), (0, 1), (2, 10)]]
 
 
-def random_jobs(rng: random.Random, num_jobs: int, num_machines: int, max_ops: int) -> list[list[tuple[int, int]]]:
+def random_jobs(
+    rng: random.Random, num_jobs: int, num_machines: int, max_ops: int
+) -> list[list[tuple[int, int]]]:
     """Ragged and re-entrant, with durations of 0."""
     return [
         [(rng.randrange(num_machines), rng.randint(0, 9)) for _ in range(rng.randint(1, max_ops))]
@@ -39,11 +41,16 @@ def random_jobs(rng: random.Random, num_jobs: int, num_machines: int, max_ops: i
 
 def square_jobs(rng: random.Random, size: int) -> list[list[tuple[int, int]]]:
     """Every job once on every machine, durations 1 to 9."""
-    return [[(machine, rng.randint(1, 9)) for machine in rng.sample(range(size), size)] for _ in range(size)]
+    return [
+        [(machine, rng.randint(1, 9)) for machine in rng.sample(range(size), size)]
+        for _ in range(size)
+    ]
 
 
 def assert_feasible(jobs, start, makespan, release=None):
-    """Every operation placed after its predecessor and its release, machines never shared, the makespan true."""
+    """Every operation placed after its predecessor and its release, machines never shared, the
+    makespan true.
+    """
     spans = {}
     for job, ops in enumerate(jobs):
         ready = release[job] if release else 0
@@ -60,7 +67,9 @@ def assert_feasible(jobs, start, makespan, release=None):
 
 def cp_sat(jobs, release=None) -> int:
     """The optimal makespan by constraint programming."""
-    cp_model = pytest.importorskip("ortools.sat.python.cp_model", reason='needs pip install "jaxsched[solvers]"')
+    cp_model = pytest.importorskip(
+        "ortools.sat.python.cp_model", reason='needs pip install "jaxsched[solvers]"'
+    )
     model = cp_model.CpModel()
     horizon = sum(duration for ops in jobs for _, duration in ops) + max(release or [0])
     makespan, intervals = model.new_int_var(0, horizon, ""), {}
@@ -69,7 +78,9 @@ def cp_sat(jobs, release=None) -> int:
         for machine, duration in ops:
             start = model.new_int_var(0, horizon, "")
             model.add(start >= ready)
-            intervals.setdefault(machine, []).append(model.new_fixed_size_interval_var(start, duration, ""))
+            intervals.setdefault(machine, []).append(
+                model.new_fixed_size_interval_var(start, duration, "")
+            )
             ready = start + duration
         model.add(makespan >= ready)
     for on_machine in intervals.values():
@@ -84,7 +95,12 @@ def cp_sat(jobs, release=None) -> int:
 def test_it_is_independent():
     """Neither jaxsched nor an array library: an error there must not show in both."""
     tree = ast.parse(pathlib.Path(job_shop.__file__).read_text())
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
@@ -93,8 +109,14 @@ def test_ft06_facts():
     sim = Simulator(FT06)
     assert len(sim.jobs) == len(sim.machine_ready) == 6
     assert sum(map(len, sim.jobs)) == 36
-    assert sum(sim.work_left) == sum(sim.load_left) == sum(duration for job in FT06 for _, duration in job)
-    assert sim.makespan_bound() == 47  # the longest job, `trivial_lower_bound` of the published data
+    assert (
+        sum(sim.work_left)
+        == sum(sim.load_left)
+        == sum(duration for job in FT06 for _, duration in job)
+    )
+    assert (
+        sim.makespan_bound() == 47
+    )  # the longest job, `trivial_lower_bound` of the published data
     assert sim.clock() == 0
     for rule in RULES:
         for candidates in ("any", "non_delay"):
@@ -117,7 +139,12 @@ def test_by_hand():
     assert (sim.clock(), sim.makespan_bound(), sim.legal("any")) == (5, 8, [0])
     sim.apply(0)  # machine 0, 5 to 8
     sim.apply(0)  # machine 1, 8 to 10
-    assert (sim.start, sim.makespan, sim.clock(), sim.makespan_bound()) == ([[5, 8], [0, 4]], 10, 10, 10)
+    assert (sim.start, sim.makespan, sim.clock(), sim.makespan_bound()) == (
+        [[5, 8], [0, 4]],
+        10,
+        10,
+        10,
+    )
     assert sim.done
     assert sim.legal("any") == sim.legal("non_delay") == []
     assert (sim.flow_time(), sim.weighted_tardiness()) == (10 - 1 + 5, 2 * (10 - 5))
@@ -143,7 +170,9 @@ def test_unknown_candidates():
     ],
 )
 def test_rules_by_hand(rule, first):
-    """One decision at time 4, worked out by hand: job 4 holds machine 0 until then, so that all others are legal."""
+    """One decision at time 4, worked out by hand: job 4 holds machine 0 until then, so that all
+    others are legal.
+    """
     jobs = [
         [(0, 6)],
         [(0, 3), (1, 4), (2, 5)],
@@ -213,13 +242,19 @@ def test_optimum_of_trivial_shops():
     assert optimum([[(0, 4), (0, 3)]]) == 7
     assert optimum([[(0, 4)], [(0, 3)], [(0, 2)]], release=[0, 0, 5]) == 9
     assert optimum([[(0, 0)], [(1, 0)]]) == 0
-    assert optimum([[(0, 2)]], release=[5]) == optimum([[(0, 2)]], release=[5], candidates="non_delay") == 7
+    assert (
+        optimum([[(0, 2)]], release=[5])
+        == optimum([[(0, 2)]], release=[5], candidates="non_delay")
+        == 7
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_exhaustive_search_agrees_with_cp_sat(seed):
     rng = random.Random(seed)
-    jobs = square_jobs(rng, 3) if seed % 2 else random_jobs(rng, num_jobs=3, num_machines=3, max_ops=4)
+    jobs = (
+        square_jobs(rng, 3) if seed % 2 else random_jobs(rng, num_jobs=3, num_machines=3, max_ops=4)
+    )
     release = None if seed < 4 else [rng.randint(0, 9) for _ in jobs]
     best = cp_sat(jobs, release)
     assert optimum(jobs, release) == best

@@ -1,4 +1,6 @@
-"""Planning and beam search against exhaustive play, and what they promise: legal, reproducible, blind to chance."""
+"""Planning and beam search against exhaustive play, and what they promise: legal, reproducible,
+blind to chance.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +66,22 @@ def beams(width: int):
     @jax.vmap
     def run(instance):
         state, _ = ENV.reset(random.key(0), instance)
-        found = beam_search(ENV, APPLY, PARAMS, random.key(0), state, ENV.max_steps(instance), config)
-        again, _ = jax.lax.scan(lambda s, a: (ENV.step(random.key(0), s, a)[0], None), state, found.action)
-        greedy = jaxsched.rollout(ENV, random.key(0), instance, greedy_policy(APPLY, PARAMS)).objective
-        return found.objective, found.feasible, ENV.objective(found.state), ENV.objective(again), greedy
+        found = beam_search(
+            ENV, APPLY, PARAMS, random.key(0), state, ENV.max_steps(instance), config
+        )
+        again, _ = jax.lax.scan(
+            lambda s, a: (ENV.step(random.key(0), s, a)[0], None), state, found.action
+        )
+        greedy = jaxsched.rollout(
+            ENV, random.key(0), instance, greedy_policy(APPLY, PARAMS)
+        ).objective
+        return (
+            found.objective,
+            found.feasible,
+            ENV.objective(found.state),
+            ENV.objective(again),
+            greedy,
+        )
 
     return jax.device_get(run(instances()))
 
@@ -110,8 +124,12 @@ def test_a_beam_prefers_what_terminates():
 
 def test_planning_through_the_whole_tree_is_near_the_optimum():
     """An untrained network ranks actions at random, so what is good comes from the simulator."""
-    policy = planning_policy(ENV, APPLY, PARAMS, PlanningConfig(128, gumbel_scale=0.0, value_scale=1.0))
-    play = jax.jit(jax.vmap(lambda instance: jaxsched.rollout(ENV, random.key(0), instance, policy).objective))
+    policy = planning_policy(
+        ENV, APPLY, PARAMS, PlanningConfig(128, gumbel_scale=0.0, value_scale=1.0)
+    )
+    play = jax.jit(
+        jax.vmap(lambda instance: jaxsched.rollout(ENV, random.key(0), instance, policy).objective)
+    )
     found = np.asarray(play(instances()))
     assert (found >= optima()).all()
     assert (found == optima()).mean() >= 0.8
@@ -121,14 +139,19 @@ def test_planning_through_the_whole_tree_is_near_the_optimum():
 @pytest.mark.parametrize("rescale", [True, False])
 def test_plan_is_a_distribution_over_legal_actions(rescale):
     state, timestep = jax.vmap(lambda instance: ENV.reset(random.key(0), instance))(instances())
-    config = PlanningConfig(num_simulations=4, value_scale=0.1 if rescale else 1e-4, rescale_values=rescale)
-    found = jax.jit(lambda key, state: plan(ENV, APPLY, PARAMS, key, state, config))(random.key(3), state)
+    config = PlanningConfig(
+        num_simulations=4, value_scale=0.1 if rescale else 1e-4, rescale_values=rescale
+    )
+    found = jax.jit(lambda key, state: plan(ENV, APPLY, PARAMS, key, state, config))(
+        random.key(3), state
+    )
     mask = np.asarray(timestep.observation.action_mask)
     assert mask[np.arange(COUNT), np.asarray(found.action)].all()
     np.testing.assert_allclose(np.asarray(found.weights).sum(-1), 1, rtol=1e-5)
     assert (np.asarray(found.weights)[~mask] == 0).all()
     assert np.isfinite(found.value).all()
-    # Taken as they are, values of next to no weight leave the network's policy alone; scaled in each node they do not.
+    # Taken as they are, values of next to no weight leave the network's policy alone; scaled in
+    # each node they do not.
     prior = np.exp(np.asarray(jax.vmap(APPLY, (None, 0))(PARAMS, timestep.observation)[0])) * mask
     near = np.abs(np.asarray(found.weights) - prior / prior.sum(-1, keepdims=True)).max()
     assert near > 0.1 if rescale else near < 0.01
@@ -138,7 +161,9 @@ def test_rekey_changes_chance_and_nothing_else():
     instance = blocking.interrupted(blocking.unbuffered(SOURCE), 0.1)(random.key(0))
     other = rekey(random.key(1), instance)
     changed = []
-    for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(instance), jax.tree.leaves(other), strict=True):
+    for (path, old), new in zip(
+        jax.tree_util.tree_leaves_with_path(instance), jax.tree.leaves(other), strict=True
+    ):
         if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
             changed.append(path)
             assert (random.key_data(old) != random.key_data(new)).any()

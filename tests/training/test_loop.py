@@ -45,7 +45,9 @@ def test_resume_is_bit_exact_and_files_are_left(tmp_path):
         return {"gap": float(len(calls))}
 
     whole = tmp_path / "whole"
-    _, expected = loop.train(ENV, SOURCE, CONFIG, run_dir=whole, evaluate=evaluate, evaluate_every=4, **OPTIONS)
+    _, expected = loop.train(
+        ENV, SOURCE, CONFIG, run_dir=whole, evaluate=evaluate, evaluate_every=4, **OPTIONS
+    )
     names = {path.name for path in whole.iterdir()}
     assert {"config.json", "log.jsonl", "checkpoints", "policy.safetensors", "curve.png"} <= names
     assert [row["update"] for row in rows(whole)] == [1, 2, 3, 4, 5, 6]
@@ -56,7 +58,9 @@ def test_resume_is_bit_exact_and_files_are_left(tmp_path):
 
     broken = tmp_path / "broken"
     with pytest.raises(Stop):
-        loop.train(ENV, SOURCE, CONFIG, run_dir=broken, evaluate=killed, evaluate_every=5, **OPTIONS)
+        loop.train(
+            ENV, SOURCE, CONFIG, run_dir=broken, evaluate=killed, evaluate_every=5, **OPTIONS
+        )
     assert not (broken / "policy.safetensors").exists()
     _, resumed = loop.train(ENV, SOURCE, CONFIG, run_dir=broken, resume=True, **OPTIONS)
     for a, b in zip(jax.tree.leaves(resumed.params), jax.tree.leaves(expected.params), strict=True):
@@ -71,7 +75,9 @@ def test_resume_is_bit_exact_and_files_are_left(tmp_path):
     with pytest.raises(FileExistsError, match="holds a run already"):
         loop.train(ENV, SOURCE, CONFIG, run_dir=whole, **OPTIONS)
     other = replace(CONFIG, learning_rate=0.5)
-    with pytest.raises(CheckpointMismatchError, match=r"training\.learning_rate: saved 0\.001, wanted 0\.5"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"training\.learning_rate: saved 0\.001, wanted 0\.5"
+    ):
         loop.train(ENV, SOURCE, other, run_dir=whole, resume=True, **OPTIONS)
 
 
@@ -80,11 +86,15 @@ def test_a_run_starts_from_given_parameters(tmp_path):
     _, first = loop.train(ENV, SOURCE, replace(CONFIG, num_updates=2), run_dir=start, **OPTIONS)
     _, params = load_policy(start, ENV)
     frozen = replace(CONFIG, num_updates=2, learning_rate=0.0)
-    _, state = loop.train(ENV, SOURCE, frozen, run_dir=tmp_path / "tuned", initial=params, seed=7, **OPTIONS)
+    _, state = loop.train(
+        ENV, SOURCE, frozen, run_dir=tmp_path / "tuned", initial=params, seed=7, **OPTIONS
+    )
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(first.params), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
     wide = replace(CONFIG, network=NetworkConfig(width=32, num_layers=1, num_heads=2))
-    with pytest.raises(CheckpointMismatchError, match="initial parameters are of another network: embed: saved"):
+    with pytest.raises(
+        CheckpointMismatchError, match="initial parameters are of another network: embed: saved"
+    ):
         loop.train(ENV, SOURCE, wide, run_dir=tmp_path / "wide", initial=params, **OPTIONS)
 
 
@@ -103,33 +113,62 @@ def test_parameters_that_were_kept_stay_usable(num_seeds, tmp_path):
         return {}
 
     given = {"evaluate": evaluate, "evaluate_every": 1, "num_seeds": num_seeds, **OPTIONS}
-    _, state = loop.train(ENV, SOURCE, replace(CONFIG, num_updates=3), run_dir=tmp_path / "a", **given)
+    _, state = loop.train(
+        ENV, SOURCE, replace(CONFIG, num_updates=3), run_dir=tmp_path / "a", **given
+    )
     assert len(kept) == 3
     for params, before in kept:
         assert total(params) == before
     best, _ = kept[0]
     for run in "bc":
-        loop.train(ENV, SOURCE, replace(CONFIG, num_updates=2), run_dir=tmp_path / run, initial=best, **OPTIONS)
+        loop.train(
+            ENV,
+            SOURCE,
+            replace(CONFIG, num_updates=2),
+            run_dir=tmp_path / run,
+            initial=best,
+            **OPTIONS,
+        )
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((best, state)))
 
 
 def test_scalars_of_numpy_and_jax_are_the_numbers_they_are(tmp_path):
-    """Issue 16, row 8: a bare JSON error and an empty run folder; and what `evaluate` returns (a sibling)."""
+    """Issue 16, row 8: a bare JSON error and an empty run folder; and what `evaluate` returns (a
+    sibling).
+    """
     network = NetworkConfig(width=np.int64(16), num_layers=jnp.int32(1), num_heads=np.array(2))
     assert network == CONFIG.network
-    given = {"learning_rate": np.float64(1e-3), "num_updates": jnp.int32(2), "num_samples": np.int16(8)}
+    given = {
+        "learning_rate": np.float64(1e-3),
+        "num_updates": jnp.int32(2),
+        "num_samples": np.int16(8),
+    }
     config = replace(CONFIG, network=network, temperature=jnp.float32(1), **given)
     assert config == replace(CONFIG, num_updates=2)
     assert json.loads(json.dumps(to_dict(config))) == to_dict(config)
 
     def evaluate(apply, params):
-        return {"gap": jnp.float32(2.5), "cost": np.int64(7), "solved": np.bool_(True), "bound": None}
+        return {
+            "gap": jnp.float32(2.5),
+            "cost": np.int64(7),
+            "solved": np.bool_(True),
+            "bound": None,
+        }
 
     env = jaxsched.make("JobShop-v0", max_visits=np.int64(2))
     options = OPTIONS | {"chunk": np.int64(2), "checkpoint_every": jnp.int32(2), "progress": True}
     for seed in (np.int64(3), jnp.int32(3), np.array(3)):
         run_dir = tmp_path / type(seed).__name__
-        loop.train(env, SOURCE, config, run_dir=run_dir, seed=seed, num_seeds=np.int8(1), evaluate=evaluate, **options)
+        loop.train(
+            env,
+            SOURCE,
+            config,
+            run_dir=run_dir,
+            seed=seed,
+            num_seeds=np.int8(1),
+            evaluate=evaluate,
+            **options,
+        )
         assert json.loads((run_dir / "config.json").read_text())["seed"] == 3
         evaluation = {"gap": 2.5, "cost": 7, "solved": True, "bound": None}
         assert rows(run_dir)[-1]["evaluation"] == evaluation
@@ -160,7 +199,9 @@ def test_settings_that_json_does_not_hold_are_refused_before_there_is_a_folder(t
     class Odd(job_shop.Settings):
         table: frozenset = frozenset({1})
 
-    with pytest.raises(ValueError, match=r"config\.json cannot hold the environment: Object of type frozenset"):
+    with pytest.raises(
+        ValueError, match=r"config\.json cannot hold the environment: Object of type frozenset"
+    ):
         loop.train(job_shop.JobShop(Odd()), SOURCE, CONFIG, run_dir=tmp_path / "run", **OPTIONS)
     assert not list(tmp_path.iterdir())
 
@@ -168,7 +209,10 @@ def test_settings_that_json_does_not_hold_are_refused_before_there_is_a_folder(t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": abs}, "learning_rate must be of type float, got <built-in function abs>"),
+        (
+            {"learning_rate": abs},
+            "learning_rate must be of type float, got <built-in function abs>",
+        ),
         ({"learning_rate": np.ones(2)}, "learning_rate must be of type float, got array"),
         ({"num_updates": 2.0}, "num_updates must be of type int, got 2.0"),
         ({"schedule": 3}, "schedule must be of type str, got 3"),

@@ -1,4 +1,6 @@
-"""The learners: estimates against oracles, one update of each algorithm, global gradients on several devices."""
+"""The learners: estimates against oracles, one update of each algorithm, global gradients on
+several devices.
+"""
 
 import dataclasses
 import os
@@ -33,13 +35,20 @@ ENV = jaxsched.make("JobShop-v0")
 SOURCE = job_shop.uniform(3, 3)
 NETWORK = NetworkConfig(width=16, num_layers=1, num_heads=2)
 PPO = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=2, num_updates=30, network=NETWORK)
-LABELS = SelfLabelingConfig(num_envs=4, num_samples=8, num_minibatches=2, num_updates=30, network=NETWORK)
-RULE = ImitationConfig(num_envs=8, num_own=4, num_minibatches=2, num_updates=30, network=NETWORK, teacher="mwkr")
-PLANS = ExpertIterationConfig(num_envs=8, num_simulations=8, num_minibatches=2, num_updates=30, network=NETWORK)
+LABELS = SelfLabelingConfig(
+    num_envs=4, num_samples=8, num_minibatches=2, num_updates=30, network=NETWORK
+)
+RULE = ImitationConfig(
+    num_envs=8, num_own=4, num_minibatches=2, num_updates=30, network=NETWORK, teacher="mwkr"
+)
+PLANS = ExpertIterationConfig(
+    num_envs=8, num_simulations=8, num_minibatches=2, num_updates=30, network=NETWORK
+)
 
 
 def oracle_advantages(reward, value, mask, discount, last_value, gamma, gae_lambda):
-    """By definition: lambda-weighted temporal differences over decisions, event rewards credited back.
+    """By definition: lambda-weighted temporal differences over decisions, event rewards credited
+    back.
 
     Whatever follows a step is discounted by the time that the step takes.
     """
@@ -73,7 +82,9 @@ def test_advantages_against_the_definition(gamma, tick_gamma):
 
 
 @pytest.mark.parametrize(
-    "config", [PPO, LABELS, RULE, PLANS], ids=["ppo", "self_labeling", "imitation", "expert_iteration"]
+    "config",
+    [PPO, LABELS, RULE, PLANS],
+    ids=["ppo", "self_labeling", "imitation", "expert_iteration"],
 )
 def test_training_beats_its_start(config):
     """Thirty updates on 3 x 3 shops improve the greedy policy on held-out instances."""
@@ -85,7 +96,9 @@ def test_training_beats_its_start(config):
     @jax.jit
     def score(params):
         def play(instance):
-            return jaxsched.rollout(ENV, random.key(0), instance, greedy_policy(apply, params)).objective
+            return jaxsched.rollout(
+                ENV, random.key(0), instance, greedy_policy(apply, params)
+            ).objective
 
         return jax.vmap(play)(held_out).mean()
 
@@ -105,16 +118,22 @@ def test_seeds_vmap_to_their_own_runs():
     states = jax.vmap(lambda key: init(key)[1])(jax.vmap(random.key)(jnp.arange(2)))
     together, metrics = jax.jit(jax.vmap(update))(states)
     alone, alone_metrics = jax.jit(update)(init(random.key(1))[1])
-    for many, one in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
+    for many, one in zip(
+        jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True
+    ):
         np.testing.assert_allclose(many[1], one, atol=2e-5)
     np.testing.assert_allclose(metrics["objective"][1], alone_metrics["objective"], rtol=1e-6)
 
 
 def test_revisit_sees_what_was_played():
-    """The ratio of PPO is exactly 1 before the first gradient step: observations are recomputed, not approximated."""
+    """The ratio of PPO is exactly 1 before the first gradient step: observations are recomputed,
+    not approximated.
+    """
     optimizer = make_optimizer(PPO)
     apply, state = init_state(random.key(0), ENV, SOURCE, PPO, optimizer)
-    episodes = jax.jit(lambda state: ppo.collect(ENV, SOURCE, apply, state, jnp.arange(8, dtype=jnp.int32)))(state)
+    episodes = jax.jit(
+        lambda state: ppo.collect(ENV, SOURCE, apply, state, jnp.arange(8, dtype=jnp.int32))
+    )(state)
 
     @jax.jit
     @jax.vmap
@@ -123,7 +142,9 @@ def test_revisit_sees_what_was_played():
         logits, value = jax.vmap(apply, (None, 0))(state.params, observation)
         return MaskedCategorical(logits, observation.action_mask).log_prob(action), value, mask
 
-    log_prob, value, mask = again(episodes.reset_key, episodes.step_key, episodes.instance, episodes.action)
+    log_prob, value, mask = again(
+        episodes.reset_key, episodes.step_key, episodes.instance, episodes.action
+    )
     np.testing.assert_allclose(log_prob, episodes.log_prob, atol=1e-5)
     np.testing.assert_allclose(value, episodes.value, atol=1e-5)
     assert (mask == episodes.mask).all()
@@ -157,7 +178,9 @@ def collected(env, source, config=SMALL):
 
 @pytest.mark.parametrize("cut", ["horizon", "wrapper", "none"])
 def test_what_is_cut_off_is_bootstrapped_from_its_last_observation(cut):
-    """Issue 16, row 1: with a horizon the value of the last state was taken for 0; and with a wrapper (a sibling)."""
+    """Issue 16, row 1: with a horizon the value of the last state was taken for 0; and with a
+    wrapper (a sibling).
+    """
     env = {"horizon": STREAM, "wrapper": TimeLimit(ENV, 4), "none": ENV}[cut]
     episodes, value, terminated = collected(env, STREAM_SOURCE if cut == "horizon" else SOURCE)
     assert terminated.all() == (cut == "none")
@@ -174,7 +197,9 @@ def test_ppo_trains_on_decisions_before_a_limit_alone():
     assert (episodes.mask.sum(1) == 4).all()
 
 
-@pytest.mark.parametrize("config", [PPO, LABELS, RULE, PLANS], ids=lambda config: type(config).__name__)
+@pytest.mark.parametrize(
+    "config", [PPO, LABELS, RULE, PLANS], ids=lambda config: type(config).__name__
+)
 def test_every_trainer_counts_what_is_cut_off(config):
     """Statistics say how many episodes did not terminate (issue 16, row 1: a sibling)."""
     config = dataclasses.replace(config, num_updates=1)
@@ -185,7 +210,9 @@ def test_every_trainer_counts_what_is_cut_off(config):
 
 
 def test_the_searched_gain_of_an_episode_that_is_cut_off_goes_on_with_its_value():
-    """Expert iteration fitted values to the rewards before a limit alone (issue 16, row 1: a sibling)."""
+    """Expert iteration fitted values to the rewards before a limit alone (issue 16, row 1: a
+    sibling).
+    """
     apply, state = init_state(random.key(0), ENV, SOURCE, PLANS, make_optimizer(PLANS))
 
     def constant(params, observation):
@@ -200,7 +227,9 @@ def test_the_searched_gain_of_an_episode_that_is_cut_off_goes_on_with_its_value(
     for env in (ENV, TimeLimit(ENV, 4)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(expert_iteration, "gradient_steps", keep)
-            update = expert_iteration.make_update(env, SOURCE, constant, make_optimizer(PLANS), PLANS)
+            update = expert_iteration.make_update(
+                env, SOURCE, constant, make_optimizer(PLANS), PLANS
+            )
             update(state)
     whole, limited = (np.asarray(batch.gained[:, 0]) for batch in seen)
     assert (whole < 1).all()
@@ -208,14 +237,20 @@ def test_the_searched_gain_of_an_episode_that_is_cut_off_goes_on_with_its_value(
 
 
 def test_the_best_sample_is_one_that_terminated():
-    """A wasteful episode is cut off with a low bound; it must not be the teacher (issue 16, row 1)."""
-    ends = jnp.array([[CUT_OFF, SOLVED, SOLVED], [FAILED, CUT_OFF, CUT_OFF], [FAILED, FAILED, FAILED]])
+    """A wasteful episode is cut off with a low bound; it must not be the teacher (issue 16, row
+    1).
+    """
+    ends = jnp.array(
+        [[CUT_OFF, SOLVED, SOLVED], [FAILED, CUT_OFF, CUT_OFF], [FAILED, FAILED, FAILED]]
+    )
     objectives = jnp.array([[1, 9, 7], [0, 5, 5], [3, 2, 2]], jnp.int32)
     assert best_episode(ends, objectives).tolist() == [2, 1, 1]
 
 
 def test_worlds_are_addressed_by_update_and_environment():
-    keys = [episode_keys(random.key(0), update, env_id)[0] for update in range(3) for env_id in range(3)]
+    keys = [
+        episode_keys(random.key(0), update, env_id)[0] for update in range(3) for env_id in range(3)
+    ]
     assert len({tuple(random.key_data(key).tolist()) for key in keys}) == 9
 
 

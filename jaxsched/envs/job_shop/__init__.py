@@ -1,4 +1,5 @@
-"""The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the problem.
+"""The job shop family. `JobShop-v0` is the classic job shop; the README in this folder states the
+problem.
 
 Its other problems are sub-packages, imported when they are first used: `flexible` and `blocking`.
 """

@@ -1,4 +1,6 @@
-"""Named instances: best known bounds from a file of the package, operations from the folder `$JAXSCHED_DATA`."""
+"""Named instances: best known bounds from a file of the package, operations from the folder
+`$JAXSCHED_DATA`.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ def package_data(package: str, file: str) -> dict[str, Any]:
 class Catalogue:
     """The named instances of one problem.
 
-    `package` has a `data/bounds.json`: `source` and `as_of` of the bounds, `instances`, what each family is, and
-    `bounds`, lower and upper per name. A family holds the names that are its own name and a number; or, where a family
-    is called otherwise, those under its name in `bounds`. `folder`, below the data folder, has JSON files with arrays
-    of entries with a `name`. `example` is for messages: some families' first names.
+    `package` has a `data/bounds.json`: `source` and `as_of` of the bounds, `instances`, what each
+    family is, and `bounds`, lower and upper per name. A family holds the names that are its own
+    name and a number; or, where a family is called otherwise, those under its name in `bounds`.
+    `folder`, below the data folder, has JSON files with arrays of entries with a `name`. `example`
+    is for messages: some families' first names.
     """
 
     def __init__(self, package: str, folder: str, example: str):
@@ -63,12 +66,16 @@ class Catalogue:
         if name not in self.known:
             raise InstanceError(f"no bounds for instance {name!r}; {self.close(name, self.known)}")
         lower, upper = self.known[name]
-        return Bounds(lower=lower, upper=upper, source=self._data["source"], date=self._data["as_of"])
+        return Bounds(
+            lower=lower, upper=upper, source=self._data["source"], date=self._data["as_of"]
+        )
 
     def published_bounds(self, instance: Any) -> Bounds | None:
-        """Best known bounds of the makespan of exactly this instance, whatever it is called; None for any other.
+        """Best known bounds of the makespan of exactly this instance, whatever it is called; None
+        for any other.
 
-        `data/hashes.json` of the package has the first 16 digits of `instance_hash` of every instance.
+        `data/hashes.json` of the package has the first 16 digits of `instance_hash` of every
+        instance.
         """
         name = package_data(self.package, "hashes.json").get(instance_hash(instance)[:16])
         return self.bounds(name) if name is not None else None
@@ -91,7 +98,9 @@ class Catalogue:
     def sets(self) -> dict[str, str]:
         """The families: how many instances, and where they are from."""
         about = self._data["instances"]
-        return {name: f"{len(self.families[name])} instances, {text}" for name, text in about.items()}
+        return {
+            name: f"{len(self.families[name])} instances, {text}" for name, text in about.items()
+        }
 
     def names(self) -> list[str]:
         """All names, those of the data folder included."""
@@ -110,7 +119,9 @@ class Catalogue:
         return found
 
     def operations(self, name: str) -> tuple[Any, Any, str] | None:
-        """The `operations` and `machines` of an instance of the data folder, and its file; None where there is none."""
+        """The `operations` and `machines` of an instance of the data folder, and its file; None
+        where there is none.
+        """
         entry, file = self.entries().get(name, (None, ""))
         if entry is None:
             return None
@@ -119,15 +130,23 @@ class Catalogue:
         return entry["operations"], entry.get("machines"), file
 
     def not_found(self, name: str, packages: Iterable[str] = ()) -> InstanceError:
-        """What to say where `load` has looked everywhere; `packages` are those that would bring the instance."""
+        """What to say where `load` has looked everywhere; `packages` are those that would bring
+        the instance.
+        """
         if name not in self.known:
-            return InstanceError(f"no file and no instance named {name!r}; {self.close(name, self.names())}")
+            return InstanceError(
+                f"no file and no instance named {name!r}; {self.close(name, self.names())}"
+            )
         folder = os.environ.get("JAXSCHED_DATA")
         remedies = [
-            f"JAXSCHED_DATA={folder} has no {self.folder}/*.json with it" if folder else "set JAXSCHED_DATA",
+            f"JAXSCHED_DATA={folder} has no {self.folder}/*.json with it"
+            if folder
+            else "set JAXSCHED_DATA",
             *(f"pip install {package}" for package in packages),
         ]
-        return InstanceError(f"the data of {name!r} is not in the package: " + ", or ".join(remedies))
+        return InstanceError(
+            f"the data of {name!r} is not in the package: " + ", or ".join(remedies)
+        )
 
     def close(self, name: str, known: Iterable[str]) -> str:
         """What the user may have meant, for a message."""
@@ -137,7 +156,9 @@ class Catalogue:
 
 @functools.lru_cache(maxsize=64)
 def _entries(path: Path, modified: int, size: int) -> list[tuple[str, dict[str, Any]]]:
-    """The named entries of a data file; time and size are part of the cache's key, so that an edit is seen."""
+    """The named entries of a data file; time and size are part of the cache's key, so that an
+    edit is seen.
+    """
     entries = read_json(Text(read_bytes(path), str(path)))
     if not isinstance(entries, list):
         raise InstanceError("expected an array of instances", file=str(path))
@@ -151,7 +172,9 @@ _NUMBERED = re.compile(r"([a-z_]+)(\d+)(_?[a-z]*)")
 
 
 def _range(known: Iterable[str], span: str) -> list[str]:
-    """The known names from one to another that differ in their number only; empty unless both ends are among them."""
+    """The known names from one to another that differ in their number only; empty unless both
+    ends are among them.
+    """
     ends = [_NUMBERED.fullmatch(end) for end in span.split("-")]
     if len(ends) != 2 or not (ends[0] and ends[1] and ends[0].group(1, 3) == ends[1].group(1, 3)):
         return []

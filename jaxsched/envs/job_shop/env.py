@@ -26,7 +26,8 @@ from jaxsched.envs.job_shop.views import VIEWS
 
 @dataclasses.dataclass(frozen=True)
 class JobShop(RulesEnvironment):
-    """The job shop: each job is a fixed route of operations, each machine does one operation at a time.
+    """The job shop: each job is a fixed route of operations, each machine does one operation at a
+    time.
 
     * Action: i32[], the job whose next operation is placed; in `event` also the no-op, `num_jobs`
       (padded). The mode `candidates` says which jobs may be chosen and where the operation goes:
@@ -58,7 +59,9 @@ class JobShop(RulesEnvironment):
 
     @property
     def default_source(self) -> Source:
-        """10 x 10, durations uniform 1 to 99, random routes: Taillard's distribution at a size that trains quickly."""
+        """10 x 10, durations uniform 1 to 99, random routes: Taillard's distribution at a size
+        that trains quickly.
+        """
         return uniform(10, 10)
 
     @property
@@ -102,7 +105,11 @@ def schedule(state: State) -> Schedule:
     """The schedule of one finished, unbatched state, on the host."""
     state = jax.tree.map(np.asarray, state)
     if not state.done:
-        raise ValueError(f"the schedule is not finished: {int(state.ops_left.sum())} operations are left")
+        raise ValueError(
+            f"the schedule is not finished: {int(state.ops_left.sum())} operations are left"
+        )
     lengths = state.instance.op_mask.sum(-1)
-    start = [row[:length].tolist() for row, length in zip(state.start, lengths, strict=True) if length]
+    start = [
+        row[:length].tolist() for row, length in zip(state.start, lengths, strict=True) if length
+    ]
     return Schedule(start=start, makespan=int(state.machine_ready.max()))

@@ -35,18 +35,19 @@ def solve_exact(
 
     `time_limit` covers the whole call, the start and the building of the model included; where the
     model cannot be built in time, the start is returned with a bound that needs no search.
-    `objective`: `makespan`, `flow_time` (sum of completion - release) or `weighted_tardiness` (sum of weight times
-    lateness past the due date). The search starts from `hint`, or from a greedy non-delay schedule where none is given,
-    and is confined to schedules that are no worse: the result is never worse than the hint, and there always is one.
-    `num_workers`: threads, by default all cores; with one and enough time the result depends on `seed` only. The model
-    is the usual one: an interval per operation, no overlap on a machine, precedence along a job.
+    `objective`: `makespan`, `flow_time` (sum of completion - release) or `weighted_tardiness` (sum
+    of weight times lateness past the due date). The search starts from `hint`, or from a greedy
+    non-delay schedule where none is given, and is confined to schedules that are no worse: the
+    result is never worse than the hint, and there always is one. `num_workers`: threads, by default
+    all cores; with one and enough time the result depends on `seed` only. The model is the usual
+    one: an interval per operation, no overlap on a machine, precedence along a job.
 
     The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the
     start: `hint`, or the dispatching rule, `non_delay mwkr`, for the flow time `non_delay lwkr`,
     for tardiness `non_delay edd`; and `..., proved by cp_sat` where CP-SAT proved it optimal.
 
-    Raises `UnknownNameError` for an unknown objective, `ValueError` for an invalid hint or a negative limit,
-    `ImportError` without OR-Tools.
+    Raises `UnknownNameError` for an unknown objective, `ValueError` for an invalid hint or a
+    negative limit, `ImportError` without OR-Tools.
     """
     solver = Solver("solve_exact", time_limit, num_workers, seed)
     check_objective(instance, objective)
@@ -68,7 +69,9 @@ def solve_exact(
             model = _Model(solver, jobs, release, due, weight, hint, objective, bound, ceiling)
             bound = solver.solve(model.cp, bound, ceiling)
             if solver.found:
-                found = _schedule(jobs, [[solver.value(each) for each in row] for row in model.starts])
+                found = _schedule(
+                    jobs, [[solver.value(each) for each in row] for row in model.starts]
+                )
                 if measure(instance, found, objective) < ceiling:
                     schedule = found
     value = measure(instance, schedule, objective)
@@ -188,7 +191,8 @@ def _greedy(
     due: list[int | None],
     objective: str,
 ) -> Schedule:
-    """Non-delay dispatching: what can start first does; of several, the job with the most work left.
+    """Non-delay dispatching: what can start first does; of several, the job with the most work
+    left.
 
     For the flow time the one with the least, for tardiness the one with the earliest due date
     (None: last). Further ties go to the lowest job.

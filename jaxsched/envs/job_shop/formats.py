@@ -22,8 +22,8 @@ description, lines of `+`) is skipped.
 
 Without the words it is *two matrices*, recognised by two lines per job.
 
-*JSON*, one object a file: what job-shop-lib's `JobShopInstance.to_dict()` holds, or an entry of our data files,
-`{"name", "jobs", "machines", "operations": [[[machine, duration], ...], ...]}`.
+*JSON*, one object a file: what job-shop-lib's `JobShopInstance.to_dict()` holds, or an entry of our
+data files, `{"name", "jobs", "machines", "operations": [[[machine, duration], ...], ...]}`.
 
 Machines count as said above unless the file can only count otherwise: from 0 where a machine 0
 occurs and all are below the number of machines, from 1 where that number occurs and no 0.
@@ -32,8 +32,8 @@ occurs and all are below the number of machines, from 1 where that number occurs
 Which layout the numbers of a file have is told by its content (`layout`), never by its name alone:
 a flexible job shop (.fjs, `flexible/io.py`) is refused here.
 
-Parsers take the bytes of a file, build nothing but lists, and raise `InstanceError` only. Nothing in a file is run,
-opened or looked up.
+Parsers take the bytes of a file, build nothing but lists, and raise `InstanceError` only. Nothing
+in a file is run, opened or looked up.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ from jaxsched.host.checks import INT32_MAX, Fault, integer
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.text import Json, Text, number_fault, write_text
 
-_TAILLARD = re.compile(r"^[ \t]*(?:times|machines|nb of jobs\b.*)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_TAILLARD = re.compile(
+    r"^[ \t]*(?:times|machines|nb of jobs\b.*)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
 _INSTANCE = re.compile(r"^[ \t]*instance[ \t]+\S+[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _RULER = re.compile(r"\s*\++\s*")
 _FLEXIBLE = (
@@ -173,17 +175,21 @@ def _is_flexible(row: list[int], num_machines: int) -> bool:
     return at == len(row) > 1
 
 
-def write_standard(instance: Instance, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+def write_standard(
+    instance: Instance, path: str | os.PathLike[str], overwrite: bool = False
+) -> None:
     """Write `instance` in the standard format, without its padding.
 
-    Raises `FileExistsError` where the file exists and `overwrite` is False, `InstanceError` where the instance has
-    release dates, due dates or weights, which the format cannot hold.
+    Raises `FileExistsError` where the file exists and `overwrite` is False, `InstanceError` where
+    the instance has release dates, due dates or weights, which the format cannot hold.
     """
     jobs = [job for job in to_jobs(instance) if job]
     real = np.asarray(instance.op_mask).any(1)
     for field, default in (("release", 0), ("due_mask", False), ("weight", 1)):
         if (np.asarray(getattr(instance, field))[real] != default).any():
-            raise InstanceError(f"the standard format cannot hold the field {field!r} of this instance")
+            raise InstanceError(
+                f"the standard format cannot hold the field {field!r} of this instance"
+            )
     num_machines = int(np.flatnonzero(np.asarray(instance.machine_mask)).max(initial=0)) + 1
     header = [len(jobs), num_machines]
     machines = list(range(num_machines))
@@ -193,7 +199,7 @@ def write_standard(instance: Instance, path: str | os.PathLike[str], overwrite: 
     write_text(path, (" ".join(map(str, row)) + "\n" for row in rows), overwrite)
 
 
-# ---------------------------------------------------------------------------------------------- standard, Taillard
+# ------------------------------------------------------------------------------- standard, Taillard
 
 
 def _standard(text: Text, machines_from: int | None) -> Lists:
@@ -203,7 +209,9 @@ def _standard(text: Text, machines_from: int | None) -> Lists:
     first, *lines = lines
     header = text.numbers(first)
     if len(header) not in (2, 3):
-        raise text.fail(f"the first line must be `jobs machines`, got {len(header)} numbers", first, 3)
+        raise text.fail(
+            f"the first line must be `jobs machines`, got {len(header)} numbers", first, 3
+        )
     num_jobs, num_machines = _size(text, first, header, ragged=len(header) == 3)
     jobs = []
     for job, line in enumerate(lines):
@@ -211,7 +219,9 @@ def _standard(text: Text, machines_from: int | None) -> Lists:
             raise text.fail(f"a line after the last of {num_jobs} jobs", line, 0)
         row = text.numbers(line)
         if len(row) % 2:
-            reason = f"job {job} has {len(row)} numbers, but an operation is a pair `machine duration`"
+            reason = (
+                f"job {job} has {len(row)} numbers, but an operation is a pair `machine duration`"
+            )
             raise text.fail(reason, line, len(row))
         if len(header) == 2 and len(row) != 2 * num_machines:
             raise text.fail(
@@ -226,7 +236,9 @@ def _standard(text: Text, machines_from: int | None) -> Lists:
         raise text.fail(reason, len(text.lines) - 1, 2**31)
     operations = sum(map(len, jobs))
     if len(header) == 3 and header[2] != operations:
-        raise text.fail(f"the first line announces {header[2]} operations, but there are {operations}", first, 2)
+        raise text.fail(
+            f"the first line announces {header[2]} operations, but there are {operations}", first, 2
+        )
 
     def position(job: int, op: int, item: int) -> tuple[int, int]:
         return lines[job], 2 * op + item
@@ -275,7 +287,9 @@ def _taillard(text: Text, machines_from: int | None) -> Lists:
         places += below
         at += 1 + num_jobs
     if at < len(lines):
-        raise text.fail(f"a line after the last of {num_jobs} jobs; a file holds one instance", lines[at], 0)
+        raise text.fail(
+            f"a line after the last of {num_jobs} jobs; a file holds one instance", lines[at], 0
+        )
     return _from_matrices(text, matrices[0], matrices[1], places, first, machines_from)
 
 
@@ -380,7 +394,9 @@ def _size(text: Text, line: int, header: list[int], ragged: bool = False) -> tup
         reason = f"an instance needs jobs and machines, got {num_jobs} and {num_machines}"
         raise text.fail(reason, line, int(num_jobs > 0))
     if num_jobs * (1 if ragged else num_machines) > MAX_CELLS:
-        raise text.fail(f"too many operations: the first line announces more than {MAX_CELLS}", line, 0)
+        raise text.fail(
+            f"too many operations: the first line announces more than {MAX_CELLS}", line, 0
+        )
     return num_jobs, num_machines
 
 
@@ -391,7 +407,9 @@ def _checked(
     first: int,
     position: Place,
 ) -> Lists:
-    """`check`, with `position(job, op, item)` telling the line and token of a fault; others are of line `first`."""
+    """`check`, with `position(job, op, item)` telling the line and token of a fault; others are
+    of line `first`.
+    """
     try:
         return check(jobs, num_machines=num_machines)
     except Fault as fault:
@@ -402,7 +420,7 @@ def _checked(
         raise text.fail(fault.reason, *position(job, op, item)) from None
 
 
-# ------------------------------------------------------------------------------------------------------------ JSON
+# --------------------------------------------------------------------------------------------- JSON
 
 
 def _json_instance(text: Text) -> Lists:
@@ -411,14 +429,25 @@ def _json_instance(text: Text) -> Lists:
         return _data_entry(json_object)
     if "duration_matrix" in json_object.entry and "machines_matrix" in json_object.entry:
         return _job_shop_lib(json_object)
-    raise json_object.fail("needs `operations`, or `duration_matrix` and `machines_matrix` as job-shop-lib writes them")
+    raise json_object.fail(
+        "needs `operations`, or `duration_matrix` and `machines_matrix` as job-shop-lib writes them"
+    )
 
 
 def _data_entry(source: Json) -> Lists:
     """An entry of our data files; bounds are ignored, see `job_shop.bounds`."""
     entry = source.entry
     source.known(
-        ["name", "jobs", "machines", "operations", "lower_bound", "upper_bound", "optimal", "trivial_lower_bound"]
+        [
+            "name",
+            "jobs",
+            "machines",
+            "operations",
+            "lower_bound",
+            "upper_bound",
+            "optimal",
+            "trivial_lower_bound",
+        ]
     )
     try:
         lists = check(entry["operations"], num_machines=entry.get("machines"))
@@ -454,7 +483,9 @@ def job_shop_lib_matrices(source: Json) -> tuple[list[list[Any]], list[list[Any]
     metadata = source.entry.get("metadata")
     for key in JOB_SHOP_LIB_DATES:
         if isinstance(metadata, dict) and metadata.get(key) is not None:
-            raise source.fail(f"{key} inside metadata: put it beside duration_matrix", "metadata", key)
+            raise source.fail(
+                f"{key} inside metadata: put it beside duration_matrix", "metadata", key
+            )
     durations = _matrix(source, "duration_matrix")
     return durations, _matrix(source, "machines_matrix", durations)
 
@@ -474,7 +505,12 @@ def _job_shop_lib(source: Json) -> Lists:
             if isinstance(machine, list) and len(machine) != 1:
                 reason = f"job {j}, operation {k} has {len(machine)} machines to choose from"
                 raise source.fail(f"{reason}: {_FLEXIBLE}", "machines_matrix", j, k)
-        jobs.append([(m[0] if isinstance(m, list) else m, d) for m, d in zip(row, durations[j], strict=True)])
+        jobs.append(
+            [
+                (m[0] if isinstance(m, list) else m, d)
+                for m, d in zip(row, durations[j], strict=True)
+            ]
+        )
     try:
         check(jobs)  # first, so that no date is blamed for a duration that it does not follow from
         return check(jobs, release=_releases(source, durations), due=_due_dates(source, durations))
@@ -500,16 +536,22 @@ def _matrix(source: Json, key: str, like: list[list[Any]] | None = None) -> list
         raise source.fail(f"{key}: expected a list of lists, got {reprlib.repr(rows)}", key)
     for j, row in enumerate(rows):
         if not isinstance(row, list):
-            raise source.fail(f"{key}: expected a list for job {j}, got {reprlib.repr(row)}", key, j)
+            raise source.fail(
+                f"{key}: expected a list for job {j}, got {reprlib.repr(row)}", key, j
+            )
         if like is not None and j < len(like) and len(row) != len(like[j]):
-            raise source.fail(f"{key}: job {j} has {len(row)} entries, expected {len(like[j])}", key, j)
+            raise source.fail(
+                f"{key}: job {j} has {len(row)} entries, expected {len(like[j])}", key, j
+            )
     if like is not None and len(rows) != len(like):
         raise source.fail(f"{key}: {len(rows)} jobs, expected {len(like)}", key)
     return rows
 
 
 def _releases(source: Json, durations: list[list[Any]]) -> list[int]:
-    """The release date of each job's first operation; later ones must follow from it and the work before them."""
+    """The release date of each job's first operation; later ones must follow from it and the
+    work before them.
+    """
     key, releases = "release_dates_matrix", [0] * len(durations)
     rows = _matrix(source, key, durations) if source.entry.get(key) is not None else []
     for j, row in enumerate(rows):

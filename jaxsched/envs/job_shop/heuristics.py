@@ -1,9 +1,10 @@
 """Priority rules as scores of a state, the highest legal score first, ties to the lowest job.
 
-Work and operations remaining include the candidate. Definitions as in the survey of Sels, Gheysen & Vanhoucke (IJPR
-2012); FDD/MWKR is the ratio of the flow due date (work done, candidate included) to the work remaining. EDD, SLACK, CR
-and ATC need due dates: a job without one gets release + 1.5 times its work (TWK, Baker 1984), rounded down where scores
-are integers. In `event`, the no-op scores one less than the lowest job, so that only a sampled rule ever waits.
+Work and operations remaining include the candidate. Definitions as in the survey of Sels, Gheysen &
+Vanhoucke (IJPR 2012); FDD/MWKR is the ratio of the flow due date (work done, candidate included) to
+the work remaining. EDD, SLACK, CR and ATC need due dates: a job without one gets release + 1.5
+times its work (TWK, Baker 1984), rounded down where scores are integers. In `event`, the no-op
+scores one less than the lowest job, so that only a sampled rule ever waits.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ def fifo(state: State) -> Array:
 
 
 def fdd_mwkr(state: State) -> Array:
-    """Smallest ratio of flow due date to most work remaining. f32[J]; a job without work left comes last.
+    """Smallest ratio of flow due date to most work remaining. f32[J]; a job without work left comes
+    last.
 
-    The flow due date is the release date plus the work done, candidate included. Ratios closer than float32 resolves
-    count as ties, possible once flow due date times work exceeds 2**24.
+    The flow due date is the release date plus the work done, candidate included. Ratios closer than
+    float32 resolves count as ties, possible once flow due date times work exceeds 2**24.
     """
     instance = state.instance
     done = instance.duration.sum(-1, dtype=jnp.int32) - state.work_left + frontier(state).duration
@@ -65,7 +67,8 @@ def fdd_mwkr(state: State) -> Array:
 
 
 def cr(state: State) -> Array:
-    """Smallest critical ratio: time to the due date over work remaining. f32[J]; no work left comes last.
+    """Smallest critical ratio: time to the due date over work remaining. f32[J]; no work left comes
+    last.
 
     A job without due date gets release + 1.5 times its work.
     """
@@ -89,15 +92,19 @@ def slack(state: State) -> Array:
 def atc(state: State) -> Array:
     """Apparent tardiness cost (Vepsalainen & Morton 1987), its logarithm. f32[J].
 
-    weight / p * exp(-max(0, slack - b * work after) / (k * mean p)): p the duration of the next operation, at least 1,
-    slack as above, b = 2 the waiting expected per unit of later work, k = 3, the mean over the jobs that need the same
-    machine next. A job of weight 0 comes last.
+    weight / p * exp(-max(0, slack - b * work after) / (k * mean p)): p the duration of the next
+    operation, at least 1, slack as above, b = 2 the waiting expected per unit of later work, k = 3,
+    the mean over the jobs that need the same machine next. A job of weight 0 comes last.
     """
     front, weight = frontier(state), state.instance.weight
     duration = jnp.maximum(front.duration, 1).astype(jnp.float32)
     rivals = (front.machine[:, None] == front.machine[None]) & front.mask[None]
-    mean = jnp.where(rivals, duration, 0).sum(-1) / jnp.maximum(rivals.sum(-1), 1).astype(jnp.float32)
-    spare = (-slack(state)).astype(jnp.float32) - 2 * (state.work_left - front.duration).astype(jnp.float32)
+    mean = jnp.where(rivals, duration, 0).sum(-1) / jnp.maximum(rivals.sum(-1), 1).astype(
+        jnp.float32
+    )
+    spare = (-slack(state)).astype(jnp.float32) - 2 * (state.work_left - front.duration).astype(
+        jnp.float32
+    )
     score = -jnp.log(duration) - jnp.maximum(spare, 0) / (3 * jnp.maximum(mean, 1))
     worth = jnp.log(jnp.maximum(weight, 1).astype(jnp.float32)) + score
     return jnp.where(weight > 0, worth, jnp.where(front.mask, worth, worth.max()).min() - 1)
@@ -109,7 +116,9 @@ def random(state: State) -> Array:
 
 
 def _ratio(numerator: Array, work_left: Array) -> Array:
-    """numerator / work_left; without work, above all others but of their size, so that scores can be standardised."""
+    """numerator / work_left; without work, above all others but of their size, so that scores
+    can be standardised.
+    """
     ratio = numerator / jnp.maximum(work_left, 1).astype(jnp.float32)
     largest = jnp.where(work_left > 0, ratio, -jnp.inf).max()
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
@@ -149,7 +158,9 @@ def _waiting(scores: Callable[[State], Array]) -> Callable[[State], Array]:
     def scored(state: State) -> Array:
         values = scores(state)
         lowest = jnp.where(state.ops_left > 0, values, values.max()).min()
-        return jnp.append(values.astype(jnp.float32), lowest.astype(jnp.float32) - float(scores is not random))
+        return jnp.append(
+            values.astype(jnp.float32), lowest.astype(jnp.float32) - float(scores is not random)
+        )
 
     return scored
 

@@ -74,15 +74,19 @@ def read_any(
 
 
 def bounds(name: str) -> Bounds:
-    """Best known bounds of the makespan of a classic instance (ft, la, abz, orb, swv, yn, ta, dmu; 242 in all)."""
+    """Best known bounds of the makespan of a classic instance (ft, la, abz, orb, swv, yn, ta,
+    dmu; 242 in all).
+    """
     return CATALOGUE.bounds(name)
 
 
 def expand(spec: str) -> list[str]:
-    """The names and paths in a comma-separated list: `"ft06,ta01-ta20,la"` has a name, a range and a family.
+    """The names and paths in a comma-separated list: `"ft06,ta01-ta20,la"` has a name, a range and
+    a family.
 
-    A family stands for all its instances that have bounds. Order is kept, repetitions are dropped. Names of the data
-    folder and paths of existing files pass as they are; anything else raises `InstanceError` with the close matches.
+    A family stands for all its instances that have bounds. Order is kept, repetitions are dropped.
+    Names of the data folder and paths of existing files pass as they are; anything else raises
+    `InstanceError` with the close matches.
     """
     return CATALOGUE.expand(spec)
 

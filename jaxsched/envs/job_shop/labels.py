@@ -14,7 +14,9 @@ _MINUTE = datetime.timedelta(minutes=1)
 
 
 class Labels:
-    """How the jobs, steps, machines and times of an instance are called: by `orders`, or by numbers and ticks."""
+    """How the jobs, steps, machines and times of an instance are called: by `orders`, or by
+    numbers and ticks.
+    """
 
     def __init__(self, instance: Instance, orders: Orders | None):
         self.jobs, self.orders = to_jobs(instance), orders
@@ -61,7 +63,11 @@ class Labels:
 
     def machine_text(self, machine: int) -> str:
         """`machine 3`, or its name."""
-        return f"machine {self.machine(machine)}" if self.orders is None else str(self.machine(machine))
+        return (
+            f"machine {self.machine(machine)}"
+            if self.orders is None
+            else str(self.machine(machine))
+        )
 
     def span_text(self, ticks: int) -> str:
         """A length of time: `90`, or where a tick is a minute `90 min`."""

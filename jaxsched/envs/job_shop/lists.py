@@ -1,4 +1,6 @@
-"""Job shops from lists and back, and the checks that every instance passes, whatever it was read from."""
+"""Job shops from lists and back, and the checks that every instance passes, whatever it was read
+from.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ Jobs = list[list[tuple[int, int]]]
 
 @dataclasses.dataclass(frozen=True)
 class Lists:
-    """A checked instance as plain lists: `jobs[j][k] = (machine, duration)` and one entry per job in the others."""
+    """A checked instance as plain lists: `jobs[j][k] = (machine, duration)` and one entry per
+    job in the others.
+    """
 
     jobs: Jobs
     release: list[int]
@@ -50,7 +54,8 @@ def from_jobs(
     weight: Iterable[int] | None = None,
     num_machines: int | None = None,
 ) -> Instance:
-    """An instance from `jobs[j][k] = (machine, duration)`, lists or NumPy; jobs, operations and machines count from 0.
+    """An instance from `jobs[j][k] = (machine, duration)`, lists or NumPy; jobs, operations and
+    machines count from 0.
 
     `release` (default 0), `due` (None: no due date) and `weight` (default 1) have one integer per
     job, times in ticks; only a due date may be negative: the job is late when time begins.
@@ -64,28 +69,39 @@ def from_jobs(
 
 
 def to_jobs(instance: Shop) -> Jobs:
-    """The real operations as `jobs[j][k] = (machine, duration)` Python integers; the row of a padded job is empty."""
+    """The real operations as `jobs[j][k] = (machine, duration)` Python integers; the row of a
+    padded job is empty.
+    """
     if instance.machine.ndim != 2:
         raise ValueError(f"need one instance, got a batch of shape {instance.machine.shape[:-2]}")
-    machine, duration = np.asarray(instance.machine).tolist(), np.asarray(instance.duration).tolist()
+    machine, duration = (
+        np.asarray(instance.machine).tolist(),
+        np.asarray(instance.duration).tolist(),
+    )
     length = np.asarray(instance.op_mask).sum(1).tolist()
-    return [list(zip(m[:n], d[:n], strict=True)) for m, d, n in zip(machine, duration, length, strict=True)]
+    return [
+        list(zip(m[:n], d[:n], strict=True))
+        for m, d, n in zip(machine, duration, length, strict=True)
+    ]
 
 
 def check_objective(instance: Instance, objective: str) -> None:
-    """Raise `InstanceError` where `objective` of some schedule without needless waiting may exceed int32.
+    """Raise `InstanceError` where `objective` of some schedule without needless waiting may exceed
+    int32.
 
-    Such a schedule ends by the horizon: the latest release plus all durations, which `from_jobs` keeps within int32, so
-    `makespan` always fits. `flow_time` sums up to a horizon for each job, `weighted_tardiness` the
-    weight times the horizon for each job with a due date, counted from the earliest due date where
-    that is negative. Raises `UnknownNameError` for any other objective.
+    Such a schedule ends by the horizon: the latest release plus all durations, which `from_jobs`
+    keeps within int32, so `makespan` always fits. `flow_time` sums up to a horizon for each job,
+    `weighted_tardiness` the weight times the horizon for each job with a due date, counted from the
+    earliest due date where that is negative. Raises `UnknownNameError` for any other objective.
     """
     if objective not in OBJECTIVES:
         raise UnknownNameError("objective", objective, OBJECTIVES)
     real = [j for j, job in enumerate(to_jobs(instance)) if job]
     leaves = instance.release, instance.weight, instance.due_mask, instance.due
     release, weight, has_due, due = (np.asarray(leaf).tolist() for leaf in leaves)
-    horizon = max((release[j] for j in real), default=0) + sum(d for job in to_jobs(instance) for _, d in job)
+    horizon = max((release[j] for j in real), default=0) + sum(
+        d for job in to_jobs(instance) for _, d in job
+    )
     if objective == "weighted_tardiness":
         horizon -= min([0, *(due[j] for j in real if has_due[j])])
     factor = {
@@ -172,7 +188,9 @@ def to_instance(lists: Lists) -> Instance:
     longest = max(map(len, lists.jobs))
     machine, duration = np.zeros((2, len(lists.jobs), longest), np.int32)
     op_mask = np.arange(longest) < np.array([len(row) for row in lists.jobs])[:, None]
-    machine[op_mask], duration[op_mask] = np.array([pair for row in lists.jobs for pair in row], np.int32).T
+    machine[op_mask], duration[op_mask] = np.array(
+        [pair for row in lists.jobs for pair in row], np.int32
+    ).T
     return Instance(
         machine=jnp.asarray(machine),
         duration=jnp.asarray(duration),

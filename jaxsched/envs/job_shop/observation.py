@@ -1,9 +1,11 @@
-"""The frontier observation in tail form: the next decision, a short look-ahead, and sums over what remains.
+"""The frontier observation in tail form: the next decision, a short look-ahead, and sums over what
+remains.
 
-Nodes are the J jobs, then the M machines. Times are relative to the clock, durations in units of the mean remaining
-duration, longer spans in units of (makespan bound - clock), so two states with the same remaining problem look the
-same, whatever the date, their time unit and their padding. Of the past only waiting shows: how long a job or a machine
-has been idle at the clock. The README of this folder lists the features.
+Nodes are the J jobs, then the M machines. Times are relative to the clock, durations in units of
+the mean remaining duration, longer spans in units of (makespan bound - clock), so two states with
+the same remaining problem look the same, whatever the date, their time unit and their padding. Of
+the past only waiting shows: how long a job or a machine has been idle at the clock. The README of
+this folder lists the features.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
 def frontier_observation(state: State, mask: Array, dated: bool = False) -> GraphObservation:
-    """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; in `event` one more node, the
-    clock, and one more action, the no-op. `dated`: with features of due dates and weights.
+    """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; in `event`
+    one more node, the clock, and one more action, the no-op. `dated`: with features of due dates
+    and weights.
     """
     instance = state.instance
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
@@ -47,7 +50,12 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
     tail = state.work_left - front.duration
     ids = jnp.where(open_, front.machine, num_machines)  # finished jobs wait nowhere
     num_rivals, rival_start, rival_tail, num_waiting, first_start = lax.platform_dependent(
-        ids, front.start, tail, jnp.zeros((num_machines,), jnp.int32), cpu=_rivals_by_machine, default=_rivals_by_pair
+        ids,
+        front.start,
+        tail,
+        jnp.zeros((num_machines,), jnp.int32),
+        cpu=_rivals_by_machine,
+        default=_rivals_by_pair,
     )
     contested, is_wanted = num_rivals > 0, num_waiting > 0
 
@@ -63,7 +71,8 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
         (front.start - front.machine_ready).astype(jnp.float32) * unit,
         state.work_left.astype(jnp.float32) * span,
         tail.astype(jnp.float32) * span,
-        state.ops_left.astype(jnp.float32) * (num_open / jnp.maximum(ops_left, 1).astype(jnp.float32)),
+        state.ops_left.astype(jnp.float32)
+        * (num_open / jnp.maximum(ops_left, 1).astype(jnp.float32)),
         load.astype(jnp.float32) * span,
         (front.machine_ready + load - now).astype(jnp.float32) * span,
         (front.start + state.work_left - now).astype(jnp.float32) * span,
@@ -71,11 +80,16 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
         jnp.where(contested, (rival_tail - tail).astype(jnp.float32) * span, 0),
         num_rivals.astype(jnp.float32) / num_open,
         second_duration.astype(jnp.float32) * unit,
-        jnp.where(has_second, lookup(state.load_left, second_machine), 0).astype(jnp.float32) * span,
-        jnp.where(has_second, lookup(state.machine_ready, second_machine) - end, 0).astype(jnp.float32) * span,
+        jnp.where(has_second, lookup(state.load_left, second_machine), 0).astype(jnp.float32)
+        * span,
+        jnp.where(has_second, lookup(state.machine_ready, second_machine) - end, 0).astype(
+            jnp.float32
+        )
+        * span,
         (front.start == now).astype(jnp.float32),
         jnp.broadcast_to(
-            num_open / (num_open + instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)), (num_jobs,)
+            num_open / (num_open + instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)),
+            (num_jobs,),
         ),
     ]
     if dated:
@@ -90,9 +104,15 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
     ]
     if state.slots is not None:
         # Idle time between placed operations, from the clock on: all of it, and the longest piece.
-        free = jnp.maximum(jnp.concatenate([jnp.zeros((num_machines, 1), jnp.int32), state.slots.end[:, :-1]], 1), now)
+        free = jnp.maximum(
+            jnp.concatenate([jnp.zeros((num_machines, 1), jnp.int32), state.slots.end[:, :-1]], 1),
+            now,
+        )
         gaps = jnp.where(state.slots.start < LATEST, jnp.maximum(state.slots.start - free, 0), 0)
-        machines += [gaps.sum(-1, dtype=jnp.int32).astype(jnp.float32) * span, gaps.max(-1).astype(jnp.float32) * span]
+        machines += [
+            gaps.sum(-1, dtype=jnp.int32).astype(jnp.float32) * span,
+            gaps.max(-1).astype(jnp.float32) * span,
+        ]
     alive = instance.machine_mask & ((state.load_left > 0) | is_wanted)
     machine_features = jnp.pad(_stack(machines, alive), ((0, len(jobs) - len(machines)), (0, 0)))
     nodes = jnp.concatenate([_stack(jobs, open_), machine_features], 1).T
@@ -113,7 +133,9 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
         graph=make_graph(nodes, senders, receivers),
         # Not concatenated: on a GPU that is a kernel of its own.
         node_mask=jnp.pad(open_, (0, num_machines)) | jnp.pad(alive, (num_jobs, 0)),
-        node_kind=jnp.asarray(np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])),
+        node_kind=jnp.asarray(
+            np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])
+        ),
         edge_mask=jnp.asarray(~np.eye(num_jobs, dtype=bool).ravel()),
         edge_kind=jnp.where(same, COMPETES, OTHER_JOB).astype(jnp.int32).ravel(),
         action_node=jnp.arange(num_jobs, dtype=jnp.int32),
@@ -130,7 +152,9 @@ def frontier_observation(state: State, mask: Array, dated: bool = False) -> Grap
 
 
 def _due_features(state: State, open_: Array, now: Array, unit: Array, span: Array) -> list[Array]:
-    """Four of each job: its slack in both units, its weight over the mean, whether it has a due date."""
+    """Four of each job: its slack in both units, its weight over the mean, whether it has a due
+    date.
+    """
     instance = state.instance
     due = open_ & instance.due_mask
     slack = jnp.where(due, instance.due - now - state.work_left, 0)
@@ -146,7 +170,9 @@ def _due_features(state: State, open_: Array, now: Array, unit: Array, span: Arr
 
 
 def waiting(front: Frontier, now: Array, unit: Array, span: Array) -> Array:
-    """f32[3] of the no-op: how long the wait would be in both units, and the share of jobs that can start now."""
+    """f32[3] of the no-op: how long the wait would be in both units, and the share of jobs that
+    can start now.
+    """
     then = jnp.where(front.mask & (front.start > now), front.start, LATEST).min()
     wait = jnp.where(then < LATEST, then - now, 0)
     ready = (front.mask & (front.start == now)).sum(dtype=jnp.int32)
@@ -160,7 +186,9 @@ def waiting(front: Frontier, now: Array, unit: Array, span: Array) -> Array:
 
 
 def with_clock(observation: GraphObservation, features: Array, mask: Array) -> GraphObservation:
-    """The observation with a node for the clock, which the no-op is about. `features` f32[3]: see `waiting`."""
+    """The observation with a node for the clock, which the no-op is about. `features` f32[3]:
+    see `waiting`.
+    """
     clock = clip(features, mask)
     index = jnp.full((1,), observation.node_mask.shape[0], jnp.int32)
     padding = observation.nodes.shape[-1] - clock.shape[0]
@@ -189,23 +217,32 @@ def clip(features: Array, mask: Array) -> Array:
 
 
 def _equal_by_product(ids: Array) -> Array:
-    """bool[J, J]: which of `ids` i32[J], below 2**24, are equal; their differences as a product of rank two.
+    """bool[J, J]: which of `ids` i32[J], below 2**24, are equal; their differences as a product of
+    rank two.
 
-    XLA fuses nothing with a product on a CPU. Compared directly, the flat list of the pairs divides to find its row and
-    column at every entry, which takes longer than the whole product.
+    XLA fuses nothing with a product on a CPU. Compared directly, the flat list of the pairs divides
+    to find its row and column at every entry, which takes longer than the whole product.
     """
     ids = ids.astype(jnp.float32)
     one = jnp.ones_like(ids)
-    return jnp.matmul(jnp.stack([ids, one], 1), jnp.stack([one, -ids]), precision=lax.Precision.HIGHEST) == 0
+    return (
+        jnp.matmul(
+            jnp.stack([ids, one], 1), jnp.stack([one, -ids]), precision=lax.Precision.HIGHEST
+        )
+        == 0
+    )
 
 
-# For each job: how many other jobs need its next machine next, the earliest start among them, the longest tail among
-# them; for each machine: how many jobs need it next, and the earliest start among them. `ids` i32[J] is the machine, or
-# num_machines for a finished job. Extremes over nobody are LATEST and 0.
+# For each job: how many other jobs need its next machine next, the earliest start among them, the
+# longest tail among them; for each machine: how many jobs need it next, and the earliest start
+# among them. `ids` i32[J] is the machine, or num_machines for a finished job. Extremes over nobody
+# are LATEST and 0.
 
 
 def _rivals_by_machine(ids: Array, start: Array, tail: Array, zeros: Array) -> tuple[Array, ...]:
-    """Scatters into machines, the quicker form on a CPU: the best two of a machine tell the best among the others."""
+    """Scatters into machines, the quicker form on a CPU: the best two of a machine tell the best
+    among the others.
+    """
     waiting = zeros.at[ids].add(1, mode="drop")
     late = jnp.full_like(zeros, LATEST)
 
@@ -215,18 +252,32 @@ def _rivals_by_machine(ids: Array, start: Array, tail: Array, zeros: Array) -> t
         leaders = zeros.at[ids].add(leads.astype(jnp.int32), mode="drop")
         runner_up = put(start_from, jnp.where(leads, identity, values))
         alone = leads & (leaders.at[ids].get(mode="fill", fill_value=0) == 1)
-        return best, jnp.where(alone, runner_up.at[ids].get(mode="fill", fill_value=0), best.at[ids].get(mode="clip"))
+        return best, jnp.where(
+            alone, runner_up.at[ids].get(mode="fill", fill_value=0), best.at[ids].get(mode="clip")
+        )
 
-    first, rival_start = others(start, late, lambda table, x: table.at[ids].min(x, mode="drop"), LATEST)
+    first, rival_start = others(
+        start, late, lambda table, x: table.at[ids].min(x, mode="drop"), LATEST
+    )
     _, rival_tail = others(tail, zeros, lambda table, x: table.at[ids].max(x, mode="drop"), 0)
     num_rivals = jnp.maximum(waiting.at[ids].get(mode="fill", fill_value=0) - 1, 0)
     here = num_rivals > 0
-    return num_rivals, jnp.where(here, rival_start, LATEST), jnp.where(here, rival_tail, 0), waiting, first
+    return (
+        num_rivals,
+        jnp.where(here, rival_start, LATEST),
+        jnp.where(here, rival_tail, 0),
+        waiting,
+        first,
+    )
 
 
 def _rivals_by_pair(ids: Array, start: Array, tail: Array, zeros: Array) -> tuple[Array, ...]:
     """Masked reductions over pairs, the form that fuses on GPU and TPU."""
-    rivals = (ids[:, None] == ids[None, :]) & ~np.eye(ids.shape[0], dtype=bool) & (ids < zeros.shape[0])[:, None]
+    rivals = (
+        (ids[:, None] == ids[None, :])
+        & ~np.eye(ids.shape[0], dtype=bool)
+        & (ids < zeros.shape[0])[:, None]
+    )
     here = ids[None, :] == jnp.arange(zeros.shape[0], dtype=jnp.int32)[:, None]  # [M, J]
     return (
         rivals.sum(-1, dtype=jnp.int32),

@@ -27,7 +27,9 @@ LOAD_OPTIONS = {
 
 
 def machines_from(options: Mapping[str, str]) -> int | None:
-    """The reading option of that name as a number. Raises `InstanceError` for what is not 0 or 1."""
+    """The reading option of that name as a number. Raises `InstanceError` for what is not 0 or
+    1.
+    """
     text = options.get("machines_from")
     if text not in (None, "0", "1"):
         raise InstanceError(f"machines_from is 0 or 1, got {text!r}")
@@ -43,7 +45,9 @@ def load_shop(env: Environment, name: str, options: Mapping[str, str], /) -> Loa
 
 
 def published_bounds(env: Environment, instance: Instance) -> Bounds | None:
-    """Best known bounds of the makespan; None under another objective, or for a shop that is not published."""
+    """Best known bounds of the makespan; None under another objective, or for a shop that is not
+    published.
+    """
     if env.settings["objective"] != "makespan":
         return None
     return io.CATALOGUE.published_bounds(instance)
@@ -61,11 +65,19 @@ def solve_shop(
 ) -> Result:
     """`solve_exact` for the objective of the environment."""
     objective = env.settings["objective"]
-    return solve_exact(instance, time_limit, hint, num_workers=num_workers, seed=seed, objective=objective)
+    return solve_exact(
+        instance, time_limit, hint, num_workers=num_workers, seed=seed, objective=objective
+    )
 
 
 def draw_shop(
-    env: Environment, instance: Instance, solution: Schedule, /, *, names: Orders | None = None, title: str = ""
+    env: Environment,
+    instance: Instance,
+    solution: Schedule,
+    /,
+    *,
+    names: Orders | None = None,
+    title: str = "",
 ) -> Picture:
     """The Gantt chart, with what binds the schedule and a table of the jobs on its page."""
     return gantt_html(instance, solution, title=title, orders=names)

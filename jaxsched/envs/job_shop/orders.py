@@ -11,11 +11,11 @@ of its rows, the same in all that give it. Separators, encodings and notations a
 spreadsheets (`host/table.py`).
 
 Dates are all local dates in whole minutes (`2026-11-23`, which is its midnight, `2026-11-23T08:00`,
-`23.11.2026 8:00`, ...). Then time 0 is the *start of planning*, the `origin`: the one that is given;
-else the earliest release date; where there is none, the beginning of the day on which the most
-urgent job must begin to be in time. Or dates are all numbers of minutes from the start of planning.
-A job without release date, or with an earlier one, is available from the start. A due date may lie
-before it: the job is late by its completion minus its due date.
+`23.11.2026 8:00`, ...). Then time 0 is the *start of planning*, the `origin`: the one that is
+given; else the earliest release date; where there is none, the beginning of the day on which the
+most urgent job must begin to be in time. Or dates are all numbers of minutes from the start of
+planning. A job without release date, or with an earlier one, is available from the start. A due
+date may lie before it: the job is late by its completion minus its due date.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ Start = str | datetime.date | datetime.datetime | None
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Orders:
-    """An instance and what its numbers stand for: `jobs[j]`, `machines[m]` and `steps[j][k]` in the file.
+    """An instance and what its numbers stand for: `jobs[j]`, `machines[m]` and `steps[j][k]` in the
+    file.
 
     `origin` is the start of planning, the date of time 0, without time zone; one tick is a minute.
     It is None where the file has no dates and none was given. `notes` says in sentences how the
@@ -205,7 +206,9 @@ def _checked(
             return (value - (origin or value)) // _MINUTE
         return value
 
-    release, due, weight = ([ticks(column, job) for job in range(len(rows))] for column in _OPTIONAL)
+    release, due, weight = (
+        [ticks(column, job) for job in range(len(rows))] for column in _OPTIONAL
+    )
     try:
         return check(
             [[(operation.machine, operation.minutes) for operation in row] for row in rows],

@@ -18,10 +18,14 @@ from jaxsched.envs.job_shop.types import Instance, Schedule, State
 from jaxsched.host.errors import UnknownNameError
 
 
-def replay(instance: Instance, job_sequence: Sequence[int] | np.ndarray, candidates: str = "any") -> Schedule:
-    """Dispatch the jobs in the given order, one entry per operation; in `event` the number of jobs is the no-op.
+def replay(
+    instance: Instance, job_sequence: Sequence[int] | np.ndarray, candidates: str = "any"
+) -> Schedule:
+    """Dispatch the jobs in the given order, one entry per operation; in `event` the number of jobs
+    is the no-op.
 
-    Raises ValueError at the first entry that is not legal in the mode, or when operations are left over.
+    Raises ValueError at the first entry that is not legal in the mode, or when operations are left
+    over.
     """
     env = JobShop(Settings(candidates=candidates))
     jobs = np.asarray(job_sequence)
@@ -29,17 +33,23 @@ def replay(instance: Instance, job_sequence: Sequence[int] | np.ndarray, candida
         raise ValueError("job_sequence must be a flat sequence of integers")
     total, most = int(np.asarray(instance.op_mask).sum()), env.max_steps(instance)
     if len(jobs) > (most if candidates == "event" else total):
-        raise ValueError(f"job_sequence has {len(jobs)} entries, the instance only {total} operations")
+        raise ValueError(
+            f"job_sequence has {len(jobs)} entries, the instance only {total} operations"
+        )
     real = int(np.asarray(instance.op_mask).any(1).sum())
     nothing = instance.num_jobs + 1
     padded = np.full(most, nothing, np.int32)
     padded[: len(jobs)] = np.where((jobs >= 0) & (jobs <= instance.num_jobs), jobs, nothing)
-    if candidates == "event":  # the no-op comes after the real jobs here, in the environment after the padded ones
+    if (
+        candidates == "event"
+    ):  # the no-op comes after the real jobs here, in the environment after the padded ones
         padded[padded == real] = instance.num_jobs
     state, illegal = _replay(env, instance, padded)
     wrong = np.flatnonzero(np.asarray(illegal)[: len(jobs)])
     if wrong.size:
-        raise ValueError(f"step {wrong[0]}: job {jobs[wrong[0]]} is not legal with candidates={candidates!r}")
+        raise ValueError(
+            f"step {wrong[0]}: job {jobs[wrong[0]]} is not legal with candidates={candidates!r}"
+        )
     return schedule(state)
 
 
@@ -55,16 +65,24 @@ def _replay(env: JobShop, instance: Instance, jobs: Array) -> tuple[State, Array
 
 
 def dispatch(
-    instance: Instance, rule: str = "mwkr", candidates: str = "non_delay", *, objective: str = "makespan", seed: int = 0
+    instance: Instance,
+    rule: str = "mwkr",
+    candidates: str = "non_delay",
+    *,
+    objective: str = "makespan",
+    seed: int = 0,
 ) -> Schedule:
     """The schedule of a priority rule (ties to the lowest job; `seed` matters for `random` only).
 
-    No rule looks at the `objective`: naming it checks that its values fit the int32 of the environment.
+    No rule looks at the `objective`: naming it checks that its values fit the int32 of the
+    environment.
     """
     if rule not in RULES:
         raise UnknownNameError("rule", rule, RULES)
     check_objective(instance, objective)
-    return schedule(_dispatch(JobShop(Settings(candidates=candidates)), rule, instance, random.key(seed)))
+    return schedule(
+        _dispatch(JobShop(Settings(candidates=candidates)), rule, instance, random.key(seed))
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -1,4 +1,6 @@
-"""Tuned training settings of `JobShop-v0` on 10 x 10 shops of Taillard's distribution, and its default comparison."""
+"""Tuned training settings of `JobShop-v0` on 10 x 10 shops of Taillard's distribution, and its
+default comparison.
+"""
 
 from jaxsched.core.offer import Comparison, Preset
 from jaxsched.envs.job_shop.sources import uniform

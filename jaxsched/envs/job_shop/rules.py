@@ -1,6 +1,8 @@
-"""Rules of the job shop as pure functions of one state: place a job's next operation on its machine.
+"""Rules of the job shop as pure functions of one state: place a job's next operation on its
+machine.
 
-A decision picks a job. The candidate modes differ in who may be picked and in where the operation goes:
+A decision picks a job. The candidate modes differ in who may be picked and in where the operation
+goes:
 
 * `any`        every unfinished job; appended to its machine. Complete: some sequence reaches an optimum.
 * `non_delay`  the jobs whose next operation can start earliest; appended. May miss the optimum.
@@ -17,7 +19,16 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from jaxsched.core.arrays import lookup, put, put_add, put_row, segment_sum, take, take_column, take_row
+from jaxsched.core.arrays import (
+    lookup,
+    put,
+    put_add,
+    put_row,
+    segment_sum,
+    take,
+    take_column,
+    take_row,
+)
 from jaxsched.envs.job_shop.settings import Settings
 from jaxsched.envs.job_shop.types import Instance, Slots, State
 
@@ -56,8 +67,11 @@ def init(instance: Instance, settings: Settings) -> State:
         slots=slots if settings.candidates == "insert" else None,
         floor=zero if settings.candidates == "event" else None,
     )
-    # The bound on the tardiness is often 0; the weighted completion times of the jobs with a due date are not.
-    weighted = (jnp.where(instance.due_mask, instance.weight, 0) * completion_bound(state)).sum(dtype=jnp.int32)
+    # The bound on the tardiness is often 0; the weighted completion times of the jobs with a due
+    # date are not.
+    weighted = (jnp.where(instance.due_mask, instance.weight, 0) * completion_bound(state)).sum(
+        dtype=jnp.int32
+    )
     baseline = bound(state, settings)
     scale = weighted if settings.objective == "weighted_tardiness" else baseline
     return state.replace(baseline=baseline, scale=jnp.maximum(scale, 1))
@@ -81,12 +95,16 @@ def frontier(state: State) -> Frontier:
 
 
 def clock(state: State) -> Array:
-    """Smallest earliest start of an unfinished job, the makespan at the end: i32[], non-decreasing."""
+    """Smallest earliest start of an unfinished job, the makespan at the end: i32[],
+    non-decreasing.
+    """
     return jnp.where(state.done, state.machine_ready.max(), _earliest(frontier(state), -1))
 
 
 def legal(state: State, settings: Settings) -> Array:
-    """bool[J], in `event` bool[J + 1]: jobs that may be dispatched, then the no-op; all false at the end."""
+    """bool[J], in `event` bool[J + 1]: jobs that may be dispatched, then the no-op; all false at
+    the end.
+    """
     if settings.candidates in ("any", "insert"):
         return state.ops_left > 0
     front = frontier(state)
@@ -98,7 +116,9 @@ def legal(state: State, settings: Settings) -> Array:
 
 
 def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
-    """Dispatch the next operation of the job `action` (i32[]), or wait; the same state where not `legal` (bool[])."""
+    """Dispatch the next operation of the job `action` (i32[]), or wait; the same state where not
+    `legal` (bool[]).
+    """
     instance, slots, floor = state.instance, state.slots, state.floor
     job = jnp.where(legal, action, instance.num_jobs + 1)  # out of range writes nothing
     op, waits = take(state.next_op, job), job == instance.num_jobs
@@ -120,7 +140,11 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
             end=put_row(slots.end, _insert(ends, start + duration, slot), where),
             op=slots.op
             if slots.op is None
-            else put_row(slots.op, _insert(take_row(slots.op, machine), job * instance.num_ops + op, slot), where),
+            else put_row(
+                slots.op,
+                _insert(take_row(slots.op, machine), job * instance.num_ops + op, slot),
+                where,
+            ),
         )
     end = start + duration
     last = end if slots is None else jnp.maximum(end, machine_ready)
@@ -142,9 +166,15 @@ def _earliest(front: Frontier, after: Array | int) -> Array:
     return jnp.where(front.mask & (front.start > after), front.start, LATEST).min()
 
 
-def _gap(starts: Array, ends: Array, ready: Array, machine_ready: Array, duration: Array) -> tuple[Array, Array]:
-    """Where an operation goes on a machine with these slots i32[S]: slot and start; slot S: appended, all are taken."""
-    before = jnp.maximum(ready, jnp.concatenate([jnp.zeros((1,), jnp.int32), ends[:-1]]))  # start in front of slot k
+def _gap(
+    starts: Array, ends: Array, ready: Array, machine_ready: Array, duration: Array
+) -> tuple[Array, Array]:
+    """Where an operation goes on a machine with these slots i32[S]: slot and start; slot S:
+    appended, all are taken.
+    """
+    before = jnp.maximum(
+        ready, jnp.concatenate([jnp.zeros((1,), jnp.int32), ends[:-1]])
+    )  # start in front of slot k
     fits = before <= starts - duration
     found, slot = fits.any(), jnp.argmax(fits).astype(jnp.int32)
     start = jnp.where(found, take(before, slot), jnp.maximum(ready, machine_ready))
@@ -152,14 +182,18 @@ def _gap(starts: Array, ends: Array, ready: Array, machine_ready: Array, duratio
 
 
 def _insert(row: Array, value: Array, slot: Array) -> Array:
-    """`row` [S] with `value` at `slot` and what stood there and after it one further; the last one drops out."""
+    """`row` [S] with `value` at `slot` and what stood there and after it one further; the last
+    one drops out.
+    """
     index = jnp.arange(row.shape[0], dtype=jnp.int32)
     later = jnp.concatenate([row[:1], row[:-1]])
     return jnp.where(index < slot, row, jnp.where(index == slot, value, later))
 
 
 def completion_bound(state: State) -> Array:
-    """i32[J]: no job is completed before this, its work follows its last operation; exact once done, 0 in padding."""
+    """i32[J]: no job is completed before this, its work follows its last operation; exact once
+    done, 0 in padding.
+    """
     ready = state.job_ready
     if state.floor is not None:
         ready = jnp.where(state.ops_left > 0, jnp.maximum(ready, state.floor), ready)
@@ -167,7 +201,8 @@ def completion_bound(state: State) -> Array:
 
 
 def makespan_bound(state: State) -> Array:
-    """i32[]: every job still needs its work, every machine its load; non-decreasing, the makespan at the end.
+    """i32[]: every job still needs its work, every machine its load; non-decreasing, the makespan
+    at the end.
 
     In `insert` the load may go into gaps, so that only the jobs count: the end-time bounds of L2D.
     """
@@ -181,10 +216,11 @@ def makespan_bound(state: State) -> Array:
 
 
 def bound(state: State, settings: Settings) -> Array:
-    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease is the reward.
+    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease
+    is the reward.
 
-    `flow_time` sums completion - release over the jobs, `weighted_tardiness` weight * max(0, completion - due date)
-    over the jobs with a due date.
+    `flow_time` sums completion - release over the jobs, `weighted_tardiness` weight * max(0,
+    completion - due date) over the jobs with a due date.
     """
     if settings.objective == "makespan":
         return makespan_bound(state)
@@ -201,8 +237,8 @@ def lower_bound(instance: Instance, settings: Settings) -> Array:
     For the makespan the longest job, and per machine its load between the smallest head and the
     smallest tail; for the sums, every job without waiting.
 
-    The single-machine bound of the literature with preemption ignored (Carlier 1982 relaxed): head = release and
-    work before an operation, tail = work after it.
+    The single-machine bound of the literature with preemption ignored (Carlier 1982 relaxed): head
+    = release and work before an operation, tail = work after it.
     """
     appended = Settings(objective=settings.objective)  # its bound holds for all candidates
     root = bound(init(instance, appended), appended)

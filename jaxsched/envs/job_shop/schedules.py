@@ -1,9 +1,9 @@
 """Finished schedules as files, CSV or JSON by the file's ending, and back.
 
-Both hold one row or object `job, step, machine, start, end` per operation, in the order of the jobs and their routes.
-Jobs, steps and machines are numbers from 0 and times are ticks; with the `Orders` an instance was read with, they are
-the names, steps and dates of that file. JSON is `{"makespan": ticks, "operations": [...]}`.
-Tables are read as spreadsheets write them (`host/table.py`).
+Both hold one row or object `job, step, machine, start, end` per operation, in the order of the jobs
+and their routes. Jobs, steps and machines are numbers from 0 and times are ticks; with the `Orders`
+an instance was read with, they are the names, steps and dates of that file. JSON is `{"makespan":
+ticks, "operations": [...]}`. Tables are read as spreadsheets write them (`host/table.py`).
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def write_schedule(
 ) -> None:
     """Write a schedule of `instance` as `*.csv` or `*.json`, see the head of this module.
 
-    With `orders`, names take the place of numbers, and dates that of ticks where `orders.origin` is set. Raises
-    `FileExistsError` where the file exists and `overwrite` is False, `ValueError` for another ending, a schedule that
-    is not valid, or orders of another instance.
+    With `orders`, names take the place of numbers, and dates that of ticks where `orders.origin` is
+    set. Raises `FileExistsError` where the file exists and `overwrite` is False, `ValueError` for
+    another ending, a schedule that is not valid, or orders of another instance.
     """
     faults = validate(instance, schedule)
     if faults:
@@ -57,16 +57,22 @@ def write_schedule(
     if _ending(path) == ".csv":
         lines = [",".join(map(csv_cell, row)) + "\n" for row in (_COLUMNS, *operations)]
     else:
-        rows = ",\n".join("  " + json.dumps(dict(zip(_COLUMNS, row, strict=True))) for row in operations)
+        rows = ",\n".join(
+            "  " + json.dumps(dict(zip(_COLUMNS, row, strict=True))) for row in operations
+        )
         lines = [f'{{"makespan": {int(schedule.makespan)},\n"operations": [\n{rows}\n]}}\n']
     write_text(path, lines, overwrite)
 
 
-def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: Orders | None = None) -> Schedule:
-    """The schedule of `instance` in a file of `write_schedule`, rows in any order; `orders` as it was written with.
+def read_schedule(
+    path: str | os.PathLike[str], instance: Instance, *, orders: Orders | None = None
+) -> Schedule:
+    """The schedule of `instance` in a file of `write_schedule`, rows in any order; `orders` as it
+    was written with.
 
-    Raises `InstanceError` with file, line, column and reason where the file is malformed or its operations, machines,
-    durations or makespan are not those of the instance. Whether machines and jobs overlap is for `validate` to say.
+    Raises `InstanceError` with file, line, column and reason where the file is malformed or its
+    operations, machines, durations or makespan are not those of the instance. Whether machines and
+    jobs overlap is for `validate` to say.
     """
     labels = Labels(instance, orders)
     ids: dict[tuple[Value, Value], tuple[int, int]] = {
@@ -96,7 +102,10 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
             raise fail(f"the instance has no step {shown['step']} of a job {shown['job']}", "job")
         (job, op), (machine, duration) = found, jobs[found[0]][found[1]]
         if entry["machine"] != labels.machine(machine):
-            raise fail(f"machine {shown['machine']}, but the instance has {labels.machine(machine)!r}", "machine")
+            raise fail(
+                f"machine {shown['machine']}, but the instance has {labels.machine(machine)!r}",
+                "machine",
+            )
         if starts[job][op] is not None:
             raise fail(f"step {shown['step']} of job {shown['job']} is given twice", "step")
         start, stop = (labels.ticks(entry[column]) for column in ("start", "end"))
@@ -111,7 +120,9 @@ def read_schedule(path: str | os.PathLike[str], instance: Instance, *, orders: O
                 reason = f"no start for step {labels.step(job, op)!r} of job {labels.job(job)!r}"
                 raise InstanceError(reason, file=file)
     if text is not None and makespan != end:
-        raise text.fail(f"the makespan is given as {makespan}, but the latest end is {end}", "makespan")
+        raise text.fail(
+            f"the makespan is given as {makespan}, but the latest end is {end}", "makespan"
+        )
     return Schedule([[start for start in row if start is not None] for row in starts], end)
 
 
@@ -131,10 +142,14 @@ def _csv_entries(content: bytes, file: str, labels: Labels) -> Iterator[tuple[En
 def _json_entries(source: Json) -> Iterator[tuple[Entry, Fail]]:
     operations = source.entry["operations"]
     if not isinstance(operations, list):
-        raise source.fail(f"operations: expected a list, got {reprlib.repr(operations)}", "operations")
+        raise source.fail(
+            f"operations: expected a list, got {reprlib.repr(operations)}", "operations"
+        )
     for i, entry in enumerate(operations):
         if not isinstance(entry, dict) or set(entry) != set(_COLUMNS):
-            raise source.fail(f"operation {i}: expected an object of {', '.join(_COLUMNS)}", "operations", i)
+            raise source.fail(
+                f"operation {i}: expected an object of {', '.join(_COLUMNS)}", "operations", i
+            )
         for column, value in entry.items():
             if type(value) not in (int, str):
                 reason = f"{column} {reprlib.repr(value)} is neither a number nor a text"

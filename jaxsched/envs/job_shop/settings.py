@@ -14,15 +14,19 @@ OBSERVATIONS = {"frontier": None, "operations": None, "l2d": "insert", "tassel":
 
 @dataclasses.dataclass(frozen=True)
 class Settings(settings.Settings):
-    """Who may be dispatched, what is minimised, and what a policy sees. The README of this folder describes the values.
+    """Who may be dispatched, what is minimised, and what a policy sees. The README of this folder
+    describes the values.
 
-    Raises `UnknownNameError` for a name that is not known, `ValueError` for settings that contradict each other.
+    Raises `UnknownNameError` for a name that is not known, `ValueError` for settings that
+    contradict each other.
     """
 
     candidates: str = "any"
     objective: str = "makespan"
     observation: str = "frontier"
-    max_visits: int | None = None  # `insert`: a machine remembers this many operations per job; None: all
+    max_visits: int | None = (
+        None  # `insert`: a machine remembers this many operations per job; None: all
+    )
 
     def __post_init__(self):
         super().__post_init__()

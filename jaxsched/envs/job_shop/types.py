@@ -1,7 +1,8 @@
 """Data of the job shop: the instance, the state of a partial schedule, the finished schedule.
 
-Shapes: `J` jobs (padded), `K` operations per job (padded), `M` machines (padded). Padding is zeros with a
-False mask, so instances of different sizes are padded leaf by leaf (`jaxsched.core.pad_stack`).
+Shapes: `J` jobs (padded), `K` operations per job (padded), `M` machines (padded). Padding is zeros
+with a False mask, so instances of different sizes are padded leaf by leaf
+(`jaxsched.core.pad_stack`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from jax import Array
 
 
 class Shop(struct.PyTreeNode):
-    """Routes and release dates, with or without buffers: what the instances of both kinds begin with.
+    """Routes and release dates, with or without buffers: what the instances of both kinds begin
+    with.
 
     Jobs may be ragged, revisit a machine, and hold operations of duration 0. Time unit: one tick.
     """
@@ -50,7 +52,9 @@ class Instance(Shop):
 
 
 def undated(shop: Shop) -> Instance:
-    """The job shop of these routes and release dates, without due dates: what a makespan depends on."""
+    """The job shop of these routes and release dates, without due dates: what a makespan depends
+    on.
+    """
     real = shop.op_mask.any(-1)
     return Instance(
         machine=shop.machine,
@@ -65,11 +69,15 @@ def undated(shop: Shop) -> Instance:
 
 
 class Slots(struct.PyTreeNode):
-    """What stands on each machine in order of time, S slots a machine; empty slots come last and hold `LATEST`."""
+    """What stands on each machine in order of time, S slots a machine; empty slots come last and
+    hold `LATEST`.
+    """
 
     start: Array  # i32[M, S]  ticks
     end: Array  # i32[M, S]  ticks
-    op: Array | None = None  # i32[M, S]  j * K + k of operation k of job j, where an observation asks for it
+    op: Array | None = (
+        None  # i32[M, S]  j * K + k of operation k of job j, where an observation asks for it
+    )
 
 
 class State(struct.PyTreeNode):
@@ -78,8 +86,11 @@ class State(struct.PyTreeNode):
     instance: Instance
     next_op: Array  # i32[J]  operations of the job already scheduled = index of its next one
     ops_left: Array  # i32[J]  operations still to schedule; 0 in padding
-    job_ready: Array  # i32[J]  end of the job's last scheduled operation, its release date before the first
-    machine_ready: Array  # i32[M]  end of the machine's last scheduled operation, 0 before the first
+    # i32[J]  end of the job's last scheduled operation, its release date before the first
+    job_ready: Array
+    machine_ready: (
+        Array  # i32[M]  end of the machine's last scheduled operation, 0 before the first
+    )
     work_left: Array  # i32[J]  summed duration of the job's unscheduled operations
     load_left: Array  # i32[M]  summed duration of the unscheduled operations of the machine
     baseline: Array  # i32[]  bound on the objective before the first decision
@@ -96,7 +107,9 @@ class State(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """A finished schedule on the host: `start[j][k]` in ticks for the real operations only, and the makespan."""
+    """A finished schedule on the host: `start[j][k]` in ticks for the real operations only, and
+    the makespan.
+    """
 
     start: list[list[int]]
     makespan: int

@@ -78,14 +78,18 @@ def attention(
     x = program.value(full, backed=True)
     for _ in range(num_blocks):
         normal = program.op("norm", [x], full)
-        query, key, value = (program.op(name, [normal], full, weight=square) for name in ("query", "key", "value"))
+        query, key, value = (
+            program.op(name, [normal], full, weight=square) for name in ("query", "key", "value")
+        )
         scores = program.op("softmax", [program.op("scores", [query, key], score)], score)
         mixed = program.op("mix", [scores, value], full)
         x = program.op("add", [x, program.op("project", [mixed], full, weight=square)], full)
         normal = program.op("norm", [x], full)
         hidden = program.op("up", [normal], broad, weight=square * expansion)
         hidden = program.op("gelu", [hidden], broad)
-        x = program.op("add", [x, program.op("down", [hidden], full, weight=square * expansion)], full)
+        x = program.op(
+            "add", [x, program.op("down", [hidden], full, weight=square * expansion)], full
+        )
     return program.graph(x, backward)
 
 
@@ -187,7 +191,9 @@ GENERATORS: dict[str, Callable[[np.random.Generator, bool], Graph]] = {
     "u_net": lambda rng, backward: u_net(
         rng, int(rng.integers(3, 7)), convolutions=int(rng.integers(2, 4)), backward=backward
     ),
-    "series_parallel": lambda rng, backward: series_parallel(rng, int(rng.integers(16, 97)), backward=backward),
+    "series_parallel": lambda rng, backward: series_parallel(
+        rng, int(rng.integers(16, 97)), backward=backward
+    ),
 }
 
 
@@ -266,5 +272,7 @@ class _Program:
                 reads = [] if op["name"] in ("add", "join") else [*others, value]
                 step = self.op(f"{op['name']}_gradient", [gradient[made], *reads], self.size(value))
                 gradient[value] = (
-                    self.op("accumulate", [gradient[value], step], self.size(value)) if value in gradient else step
+                    self.op("accumulate", [gradient[value], step], self.size(value))
+                    if value in gradient
+                    else step
                 )

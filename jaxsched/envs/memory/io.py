@@ -134,7 +134,9 @@ def _rows(buffers: Buffers, plan: Plan | None) -> Iterator[Sequence[str]]:
         if not text or text != text.strip() or re.search(r"[\r\n\0]", text):
             raise InstanceError(f"the id {text[:40]!r} does not fit a cell")
         if buffers.start[i] < 0:
-            raise InstanceError(f"buffer {text[:40]!r} starts at {buffers.start[i]}; the format has no negative times")
+            raise InstanceError(
+                f"buffer {text[:40]!r} starts at {buffers.start[i]}; the format has no negative times"
+            )
         cells = {
             "alignment": str(buffers.alignment[i]),
             "gaps": " ".join(f"{begin}-{end}" for begin, end in buffers.gaps[i]),
@@ -144,7 +146,9 @@ def _rows(buffers: Buffers, plan: Plan | None) -> Iterator[Sequence[str]]:
         yield [csv_cell(text), *life, *(cells[name] for name, given in extra.items() if given)]
 
 
-def read_problem(path: str | os.PathLike[str], part: str | None = None) -> Buffers | Program | Graph:
+def read_problem(
+    path: str | os.PathLike[str], part: str | None = None
+) -> Buffers | Program | Graph:
     """The problem in a file, told by its content whatever its name: CSV, JSON or a compiled JAX
     program.
 
@@ -228,7 +232,9 @@ def read_amount(text: str, what: str = "capacity") -> int:
     return int(number) * factor
 
 
-def write_json(problem: Program | Graph, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+def write_json(
+    problem: Program | Graph, path: str | os.PathLike[str], overwrite: bool = False
+) -> None:
     """Write a program or graph so that `read_json` reads it, a row of it a line.
 
     Raises `FileExistsError` where the file exists and `overwrite` is False, `InstanceError` for ids
@@ -238,9 +244,15 @@ def write_json(problem: Program | Graph, path: str | os.PathLike[str], overwrite
     for name, value in problem.to_dict().items():
         for id in [row["id"] for row in value] if isinstance(value, list) else ():
             if type(id) not in (str, int):
-                raise InstanceError(f"the id {str(id)[:40]!r} is neither a text nor an integer, JSON would change it")
-        rows = ",\n".join(f"  {json.dumps(row)}" for row in value) if isinstance(value, list) else None
-        parts.append(f" {json.dumps(name)}: " + (json.dumps(value) if rows is None else f"[\n{rows}\n ]"))
+                raise InstanceError(
+                    f"the id {str(id)[:40]!r} is neither a text nor an integer, JSON would change it"
+                )
+        rows = (
+            ",\n".join(f"  {json.dumps(row)}" for row in value) if isinstance(value, list) else None
+        )
+        parts.append(
+            f" {json.dumps(name)}: " + (json.dumps(value) if rows is None else f"[\n{rows}\n ]")
+        )
     write_text(path, ["{\n" + ",\n".join(parts) + "\n}\n"], overwrite)
 
 

@@ -89,7 +89,10 @@ class Buffers:
         to alignments.
         """
         aligned = self.alignment[self.alignment > 1]
-        return math.gcd(*map(int, {*self.size.tolist(), *self.offset.tolist(), *aligned.tolist()})) or 1
+        return (
+            math.gcd(*map(int, {*self.size.tolist(), *self.offset.tolist(), *aligned.tolist()}))
+            or 1
+        )
 
     def aligned(self, alignment: int) -> Buffers:
         """Every size rounded up to a multiple of `alignment`, and every offset held to one.
@@ -122,7 +125,9 @@ class Buffers:
                 found.append((i, at, begin))
                 at = end
             found.append((i, at, int(self.end[i])))
-        buffer, start, end = np.array([row for row in found if row[1] < row[2]], np.int64).reshape(-1, 3).T
+        buffer, start, end = (
+            np.array([row for row in found if row[1] < row[2]], np.int64).reshape(-1, 3).T
+        )
         return buffer, start, end
 
     def starts(self) -> np.ndarray:
@@ -212,7 +217,9 @@ def check(rows: Sequence[Any]) -> dict[str, Any]:
         for name, value in zip(_FIELDS, values, strict=True):
             table[name].append(value)
     pinned = np.array([offset is not None for offset in table["offset"]], np.bool_)
-    fields = {name: np.array(table[name], np.int64) for name in ("start", "end", "size", "alignment")}
+    fields = {
+        name: np.array(table[name], np.int64) for name in ("start", "end", "size", "alignment")
+    }
     offset = np.array([offset or 0 for offset in table["offset"]], np.int64)
     fields |= {
         "ids": tuple(table["id"]),
@@ -273,7 +280,9 @@ def _check_pinned(buffers: Buffers) -> None:
     buffer, start, end = buffer[fixed], start[fixed], end[fixed]
     low, high = buffers.offset[buffer], buffers.offset[buffer] + buffers.size[buffer]
     for k in range(len(buffer)):
-        clash = (start[:k] < end[k]) & (start[k] < end[:k]) & (low[:k] < high[k]) & (low[k] < high[:k])
+        clash = (
+            (start[:k] < end[k]) & (start[k] < end[:k]) & (low[:k] < high[k]) & (low[k] < high[:k])
+        )
         if clash.any():
             other = buffer[int(np.argmax(clash))]
             name = shorten(buffers.ids[other])

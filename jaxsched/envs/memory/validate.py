@@ -33,5 +33,7 @@ def verify(problem: Any, plan: Any) -> list[str]:
     if isinstance(problem, Program):
         return verify_mapping(problem, plan)
     if isinstance(problem, Graph) or (isinstance(problem, dict) and "ops" in problem):
-        return verify_replacement(problem if isinstance(problem, Graph) else Graph.from_dict(problem), plan)
+        return verify_replacement(
+            problem if isinstance(problem, Graph) else Graph.from_dict(problem), plan
+        )
     return verify_allocation(problem if isinstance(problem, Buffers) else Buffers(problem), plan)

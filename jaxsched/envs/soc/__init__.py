@@ -1,4 +1,6 @@
-"""The SoC family: streams of task graphs on heterogeneous processors. The README in this folder states the problem."""
+"""The SoC family: streams of task graphs on heterogeneous processors. The README in this folder
+states the problem.
+"""
 
 from jaxsched.core.result import Result
 from jaxsched.envs.soc.draw import gantt, gantt_svg

@@ -27,21 +27,27 @@ def able(state: State) -> Array:
 
 
 def first(mask: Array, seq: Array) -> Array:
-    """bool[F]: the entry of `mask` with the smallest `seq` i32[F]; all false where there is none."""
+    """bool[F]: the entry of `mask` with the smallest `seq` i32[F]; all false where there is
+    none.
+    """
     return mask & (seq == jnp.where(mask, seq, LATEST).min())
 
 
 def transfer(state: State, settings: Settings) -> Array:
-    """i32[F, Q]: us until the data of each ready task would be at each PE, decided now: C of the heuristics."""
+    """i32[F, Q]: us until the data of each ready task would be at each PE, decided now: C of the
+    heuristics.
+    """
     if settings.communication == "shared_memory":
         return state.frontier.arrival
     return jnp.maximum(state.frontier.arrival - state.time, 0)
 
 
 def estimate(state: State, settings: Settings) -> Array:
-    """i32[F, Q]: us until each ready task would finish on each PE, as EFT and ETF estimate it; 0 where it cannot run.
+    """i32[F, Q]: us until each ready task would finish on each PE, as EFT and ETF estimate it; 0
+    where it cannot run.
 
-    mean execution time + max(transfer, the PE's own estimate): later decisions and starts do not correct it.
+    mean execution time + max(transfer, the PE's own estimate): later decisions and starts do not
+    correct it.
     """
     wait = jnp.maximum(transfer(state, settings), (state.pe_estimate - state.time)[None])
     return jnp.where(state.frontier.exec_mask, state.frontier.exec_time + wait, 0)
@@ -67,7 +73,9 @@ def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Arr
         duration=jnp.where(hit, draw_duration(instance, ordinal, task, mean), front.duration),
         dispatch_seq=jnp.where(hit, state.num_dispatched, front.dispatch_seq),
         queue_key=jnp.where(
-            hit, by_job if settings.dispatch_order == "job_id" else state.num_dispatched, front.queue_key
+            hit,
+            by_job if settings.dispatch_order == "job_id" else state.num_dispatched,
+            front.queue_key,
         ),
     )
     if front.plan_predecessor is not None and front.plan_wait is not None:
@@ -93,22 +101,33 @@ def assign(state: State, settings: Settings, entry: Array, pe: Array, legal: Arr
 
 
 def draw_duration(instance: Instance, ordinal: Array, task: Array, mean: Array) -> Array:
-    """i32[]: us that a task takes; depends on the instance, the job, the task and the mean alone."""
+    """i32[]: us that a task takes; depends on the instance, the job, the task and the mean
+    alone.
+    """
     if instance.noise is None:
         return mean
     key = random.fold_in(random.fold_in(instance.noise.key, ordinal), task)
     expected = mean.astype(jnp.float32)
-    drawn = jnp.round(expected + instance.noise.std * expected * random.normal(key, (), jnp.float32))
+    drawn = jnp.round(
+        expected + instance.noise.std * expected * random.normal(key, (), jnp.float32)
+    )
     return jnp.where(mean > 0, jnp.maximum(drawn.astype(jnp.int32), 1), 0)
 
 
 def plan_predecessor(
-    state: State, settings: Settings, slot: Array, profile: Array, task: Array, pe: Array, mean: Array
+    state: State,
+    settings: Settings,
+    slot: Array,
+    profile: Array,
+    task: Array,
+    pe: Array,
+    mean: Array,
 ) -> tuple[Array, Array]:
-    """i32[], bool[]: the task (slot * T + task) that the plan has before this one on its PE; whether to wait for it.
+    """i32[], bool[]: the task (slot * T + task) that the plan has before this one on its PE;
+    whether to wait for it.
 
-    `heft` and `peft`: the job's own task before it in the plan of the job alone. HEFT_RT: the one before it on the PE's
-    timeline (`timeline`).
+    `heft` and `peft`: the job's own task before it in the plan of the job alone. HEFT_RT: the one
+    before it on the PE's timeline (`timeline`).
     """
     front, system = state.frontier, state.instance.system
     if settings.rule_in_force in PLANS:
@@ -117,30 +136,38 @@ def plan_predecessor(
         there = take(system.plan_mask, plan, profile, task)
         open_ = take(state.jobs.finish, slot, before) == LATEST
         return slot * system.num_tasks + before, there & open_
-    # Positions on the timeline: the running task, the queue, what this call decided. Tasks of length 0 of this call
-    # stand in front of the first longer one, whichever comes before them stands in front of that too.
+    # Positions on the timeline: the running task, the queue, what this call decided. Tasks of
+    # length 0 of this call stand in front of the first longer one, whichever comes before them
+    # stands in front of that too.
     here = (front.status >= QUEUED) & (front.pe == pe)
     now, queued = decided_now(state), here & (front.status == QUEUED)
     long = queued & (front.mean > 0)
     first_long = jnp.where(long & ~now, front.queue_key, LATEST).min()
     in_front = jnp.where(now, front.mean == 0, front.queue_key < first_long)
-    here &= jnp.where((mean == 0) | ~long.any(), (front.status == RUNNING) | in_front, ~now | (front.mean > 0))
+    here &= jnp.where(
+        (mean == 0) | ~long.any(), (front.status == RUNNING) | in_front, ~now | (front.mean > 0)
+    )
     position = jnp.where(queued, front.queue_key, -1)
     position = jnp.where(now, jnp.int32(2**30) + front.dispatch_seq, position)
     last = here & (position == jnp.where(here, position, -2).max())
-    return jnp.where(last, front.slot * system.num_tasks + front.task, 0).sum(dtype=jnp.int32), here.any()
+    return jnp.where(last, front.slot * system.num_tasks + front.task, 0).sum(
+        dtype=jnp.int32
+    ), here.any()
 
 
 def scan_etf_lb(state: State, settings: Settings) -> tuple[Array, Array, Array]:
     """Entry and PE, i32[], that ETF_LB picks, and its counters i32[Q] after the scan.
 
-    It goes through the ready tasks in order. The best PE of a task is, of those with the smallest estimate, the one
-    with the smallest counter; where it improves on the best so far, its counter goes up.
+    It goes through the ready tasks in order. The best PE of a task is, of those with the smallest
+    estimate, the one with the smallest counter; where it improves on the best so far, its counter
+    goes up.
     """
     front = state.frontier
     waits, finish = ready(state), jnp.where(front.exec_mask, estimate(state, settings), LATEST)
     order = jnp.argsort(jnp.where(waits, front.ready_seq, LATEST)).astype(jnp.int32)
-    counters = jnp.zeros_like(state.pe_estimate) if state.num_improved is None else state.num_improved
+    counters = (
+        jnp.zeros_like(state.pe_estimate) if state.num_improved is None else state.num_improved
+    )
 
     def scan_entry(carry: tuple[Array, ...], entry: Array) -> tuple[tuple[Array, ...], None]:
         best, pick, pe, counters = carry
@@ -171,14 +198,18 @@ def busy_pes(state: State) -> Array:
 
 
 def timeline(state: State) -> tuple[Array, Array]:
-    """i32[Q] both: when each PE is done with the task it runs, and with its queue too, as HEFT_RT plans it.
+    """i32[Q] both: when each PE is done with the task it runs, and with its queue too, as HEFT_RT
+    plans it.
 
-    The running task by its mean time, then one queued task directly after the other; transfers are ignored. There are
-    no gaps, so that insertion is possible for a task of length 0 only, right after the running task.
+    The running task by its mean time, then one queued task directly after the other; transfers are
+    ignored. There are no gaps, so that insertion is possible for a task of length 0 only, right
+    after the running task.
     """
     front = state.frontier
     here = front.pe[:, None] == jnp.arange(state.instance.system.num_pes, dtype=jnp.int32)[None]
     running = here & (front.status == RUNNING)[:, None]
-    free = jnp.maximum(jnp.where(running, (front.start + front.mean)[:, None], 0).max(0), state.time)
+    free = jnp.maximum(
+        jnp.where(running, (front.start + front.mean)[:, None], 0).max(0), state.time
+    )
     queued = here & (front.status == QUEUED)[:, None]
     return free, free + jnp.where(queued, front.mean[:, None], 0).sum(0, dtype=jnp.int32)

@@ -1,4 +1,6 @@
-"""`SoC-v0`: give ready tasks of a stream of task graphs to processing elements, one decision per step."""
+"""`SoC-v0`: give ready tasks of a stream of task graphs to processing elements, one decision per
+step.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +33,28 @@ from jaxsched.envs.soc.validate import validate
 class SoC(RulesEnvironment):
     """A system on chip: a stream of task graphs, on processing elements (PEs) of different kinds.
 
-    A task needs the data of its predecessors, which take time to move, and a PE that can run it; it is neither
-    interrupted nor moved. Every ready task must be given a PE before time goes on; a bad choice queues.
+    A task needs the data of its predecessors, which take time to move, and a PE that can run it; it
+    is neither interrupted nor moved. Every ready task must be given a PE before time goes on; a bad
+    choice queues.
 
-    * Action i32[] by `view`: `joint`, entry * Q + PE, any ready task; `fifo`, a PE for the task that is ready longest
-      (SoCRATES); `order`, an entry, whose PE `order_mapping` chooses (DeepSoCS). Entries are those of `Frontier`.
-    * Observation: `GraphObservation` of the tasks that are ready, queued or running, PEs and jobs (`observation.py`).
+    * Action i32[] by `view`: `joint`, entry * Q + PE, any ready task; `fifo`, a PE for the task
+      that is ready longest (SoCRATES); `order`, an entry, whose PE `order_mapping` chooses
+      (DeepSoCS). Entries are those of `Frontier`.
+    * Observation: `GraphObservation` of the tasks that are ready, queued or running, PEs and jobs
+      (`observation.py`).
     * A step takes at most one decision and passes at most one event; where an event comes first,
       `metrics["decision"]` is False and the action is ignored.
     * Objective by `reward`: summed latency (finish - arrival) of the jobs completed after the
       warm-up; for `makespan` the last finish; for `jobs_in_system` the integral of their number,
       which differs from summed latency in when it is charged.
-    * Reward: decrease of the running objective, at most 0, divided by the summed critical paths of the jobs; the
-      integer sum over an episode is -objective. `socrates`: -0.5 per us and 50 per completed job, on summed latency.
-    * End: terminated when all jobs of the stream are complete; truncated at the horizon of the instance, if any.
-    * Metrics: `num_completed`, `num_in_system`, `latency_in_system` (us so far of the jobs not complete), `held_back`
-      (jobs that could not enter when they were due), `energy` (at the top operating point, unit of the platform).
+    * Reward: decrease of the running objective, at most 0, divided by the summed critical paths of
+      the jobs; the integer sum over an episode is -objective. `socrates`: -0.5 per us and 50 per
+      completed job, on summed latency.
+    * End: terminated when all jobs of the stream are complete; truncated at the horizon of the
+      instance, if any.
+    * Metrics: `num_completed`, `num_in_system`, `latency_in_system` (us so far of the jobs not
+      complete), `held_back` (jobs that could not enter when they were due), `energy` (at the top
+      operating point, unit of the platform).
 
     >>> import jax, jaxsched
     >>> env = jaxsched.make("SoC-v0", cap_mode="socrates")
@@ -72,14 +80,17 @@ class SoC(RulesEnvironment):
 
     @property
     def heuristics(self) -> Mapping[str, Scores]:
-        """By id. In `fifo` they choose a PE for the first ready task, in `order` a task by their best PE for it."""
+        """By id. In `fifo` they choose a PE for the first ready task, in `order` a task by their
+        best PE for it.
+        """
         return {name: functools.partial(self._scores, scores) for name, scores in RULES.items()}
 
     def _scores(self, scores: Callable[[State, Settings], Array], state: State) -> Array:
         return views.action_scores(state, self.settings, scores(state, self.settings))
 
     def max_steps(self, instance: Instance) -> int:
-        """One decision and one retirement per task, one entry per job, padding included, and the horizon.
+        """One decision and one retirement per task, one entry per job, padding included, and the
+        horizon.
 
         With shared memory, once more per task: when its data reach the memory.
         """
@@ -112,7 +123,9 @@ class SoC(RulesEnvironment):
         return {
             "num_completed": state.num_completed,
             "num_in_system": jobs.occupied.sum(dtype=jnp.int32),
-            "latency_in_system": jnp.where(jobs.occupied, state.time - jobs.arrival, 0).sum(dtype=jnp.int32),
+            "latency_in_system": jnp.where(jobs.occupied, state.time - jobs.arrival, 0).sum(
+                dtype=jnp.int32
+            ),
             "held_back": state.held_back,
             "energy": state.energy,
         }
@@ -140,7 +153,11 @@ class SoC(RulesEnvironment):
         if self.settings.objective == "makespan":
             return solution.makespan
         warm_up = int(instance.warm_up)
-        counted = [i for i, job in enumerate(solution.jobs) if job.finish is not None and job.finish >= warm_up]
+        counted = [
+            i
+            for i, job in enumerate(solution.jobs)
+            if job.finish is not None and job.finish >= warm_up
+        ]
         if self.settings.objective == "latency":
             return sum(solution.jobs[i].latency or 0 for i in counted)
         leaves = dict.fromkeys(counted, 0)
@@ -168,20 +185,28 @@ def make_trace(
     platform: Platform | None = None,
     profiles: Sequence[Job] | None = None,
 ) -> Trace:
-    """What happened in one unbatched simulation that is over, on the host; names are made up where none are given."""
+    """What happened in one unbatched simulation that is over, on the host; names are made up
+    where none are given.
+    """
     state = jax.device_get(state)
     record, front, instance = state.record, state.frontier, state.instance
     if record is None:
         raise ValueError("the environment was made with record=False")
     if not state.done:
-        raise ValueError(f"the simulation is not over: {int(state.num_completed)} jobs are complete at {state.time} us")
+        raise ValueError(
+            f"the simulation is not over: {int(state.num_completed)} jobs are complete at {state.time} us"
+        )
     if platform is None or profiles is None:
         platform, profiles = to_host(instance.system)
     complete_tasks = np.flatnonzero(record.tasks[:, 2] < LATEST)
-    tasks: list[Any] = [(*divmod(int(row), instance.system.num_tasks), *record.tasks[row]) for row in complete_tasks]
+    tasks: list[Any] = [
+        (*divmod(int(row), instance.system.num_tasks), *record.tasks[row]) for row in complete_tasks
+    ]
     for f in np.flatnonzero(front.status == RUNNING):
         job = state.jobs.ordinal[front.slot[f]]
-        tasks.append((job, front.task[f], front.pe[f], front.start[f], front.start[f] + front.duration[f]))
+        tasks.append(
+            (job, front.task[f], front.pe[f], front.start[f], front.start[f] + front.duration[f])
+        )
     jobs: list[Any] = []
     for arrival, end in record.jobs[record.jobs[:, 0] < LATEST]:
         jobs.append((arrival, end, end - arrival) if end < LATEST else (arrival, None, None))

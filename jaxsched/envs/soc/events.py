@@ -1,4 +1,6 @@
-"""Events of DS3, one at a time: a job enters, or a task retires; either releases tasks of one job (`rules.py`)."""
+"""Events of DS3, one at a time: a job enters, or a task retires; either releases tasks of one
+job (`rules.py`).
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,21 @@ def has_room(state: State) -> Array:
 
 
 def enters(state: State, retiring: Array) -> Array:
-    """bool[]: the next job enters the system now; `retiring`: tasks are still to retire in this tick.
+    """bool[]: the next job enters the system now; `retiring`: tasks are still to retire in this
+    tick.
 
-    Due exactly now, it enters before they do, if there is room. Due before, it enters after them. A job due now that
-    found no room polls again in the next tick. A job that follows one held back without a gap enters with it.
+    Due exactly now, it enters before they do, if there is room. Due before, it enters after them. A
+    job due now that found no room polls again in the next tick. A job that follows one held back
+    without a gap enters with it.
     """
     on_time = (state.due == state.time) & (state.phase == 0)
     late = ~retiring & ((state.due < state.time) | ((state.due == state.time) & (state.phase == 2)))
-    return take(state.instance.job_mask, state.next_job) & has_room(state) & (on_time | late) & ~state.done
+    return (
+        take(state.instance.job_mask, state.next_job)
+        & has_room(state)
+        & (on_time | late)
+        & ~state.done
+    )
 
 
 def retires(front: Frontier, start: Array) -> Array:
@@ -65,12 +74,16 @@ class Event(NamedTuple):
 
 
 def pass_event(state: State, settings: Settings) -> State:
-    """Let one job enter or one task retire, if that is due now. Either releases tasks of one job."""
+    """Let one job enter or one task retire, if that is due now. Either releases tasks of one
+    job.
+    """
     event = next_event(state, settings)
     front = state.frontier
     front = front.replace(status=jnp.where(event.entry, EMPTY, front.status))
     if front.plan_wait is not None:
-        was_it = event.retire & (front.plan_predecessor == event.slot * state.instance.system.num_tasks + event.task)
+        was_it = event.retire & (
+            front.plan_predecessor == event.slot * state.instance.system.num_tasks + event.task
+        )
         front = front.replace(plan_wait=front.plan_wait & ~was_it)
     state = account(state, settings, event)
     state = state.replace(frontier=front, jobs=update_jobs(state.jobs, event))
@@ -80,8 +93,15 @@ def pass_event(state: State, settings: Settings) -> State:
 
 
 def next_event(state: State, settings: Settings) -> Event:
-    """What happens first of what is due now; tasks retire in the order of their starts, then of the queue."""
-    front, jobs, instance, system = state.frontier, state.jobs, state.instance, state.instance.system
+    """What happens first of what is due now; tasks retire in the order of their starts, then of
+    the queue.
+    """
+    front, jobs, instance, system = (
+        state.frontier,
+        state.jobs,
+        state.instance,
+        state.instance.system,
+    )
     retiring = retiring_now(state)
     enter = enters(state, retiring.any())
     retire = retiring.any() & ~enter
@@ -118,9 +138,13 @@ def next_event(state: State, settings: Settings) -> Event:
 
 
 def update_jobs(jobs: Jobs, event: Event) -> Jobs:
-    """The places after `event`. They are so few that masked writes are the quicker ones everywhere."""
+    """The places after `event`. They are so few that masked writes are the quicker ones
+    everywhere.
+    """
     here = jnp.arange(jobs.ordinal.shape[0], dtype=jnp.int32) == event.slot  # [W]
-    task = here[:, None] & (jnp.arange(jobs.pe.shape[1], dtype=jnp.int32) == event.task)[None]  # [W, T]
+    task = (
+        here[:, None] & (jnp.arange(jobs.pe.shape[1], dtype=jnp.int32) == event.task)[None]
+    )  # [W, T]
     return Jobs(
         occupied=jnp.where(here, ~event.complete, jobs.occupied),
         ordinal=jnp.where(here, event.ordinal, jobs.ordinal),
@@ -130,7 +154,9 @@ def update_jobs(jobs: Jobs, event: Event) -> Jobs:
         num_decided=jnp.where(here & event.enter, 0, jobs.num_decided),
         end=jnp.where(here, event.end, jobs.end),
         pe=jnp.where(task, event.pe, jobs.pe),
-        finish=jnp.where((here & event.enter)[:, None], LATEST, jnp.where(task, event.finish, jobs.finish)),
+        finish=jnp.where(
+            (here & event.enter)[:, None], LATEST, jnp.where(task, event.finish, jobs.finish)
+        ),
     )
 
 
@@ -146,7 +172,9 @@ def account(state: State, settings: Settings, event: Event) -> State:
         held_back = event.complete & waits
         due = jnp.where(held_back, state.time + 1 + take(instance.redraw, state.next_job), due)
     due = jnp.where(event.enter, event.arrival + take(instance.gap, state.next_job + 1), due)
-    energy = take(system.power, event.profile, event.task, event.pe) * (event.finish - event.start).astype(jnp.float32)
+    energy = take(system.power, event.profile, event.task, event.pe) * (
+        event.finish - event.start
+    ).astype(jnp.float32)
     late = event.enter & (state.due < state.time)
     num_completed = state.num_completed + event.complete.astype(jnp.int32)
     return state.replace(
@@ -161,7 +189,9 @@ def account(state: State, settings: Settings, event: Event) -> State:
         last_finish=jnp.maximum(state.last_finish, jnp.where(event.retire, event.finish, 0)),
         held_back=state.held_back + held_back.astype(jnp.int32),
         energy=state.energy + jnp.where(event.retire, energy, 0),
-        record=None if state.record is None else write_record(state.record, event, system.num_tasks),
+        record=None
+        if state.record is None
+        else write_record(state.record, event, system.num_tasks),
     )
 
 
@@ -172,20 +202,34 @@ def write_record(record: Record, event: Event, num_tasks: int) -> Record:
     job = jnp.where(event.enter | event.complete, event.ordinal, num_jobs)
     return Record(
         tasks=put_row(record.tasks, jnp.stack([event.pe, event.start, event.finish]), task),
-        jobs=put_row(record.jobs, jnp.stack([event.arrival, jnp.where(event.enter, LATEST, event.end)]), job),
+        jobs=put_row(
+            record.jobs, jnp.stack([event.arrival, jnp.where(event.enter, LATEST, event.end)]), job
+        ),
     )
 
 
 def release(state: State, settings: Settings, event: Event) -> State:
-    """Add to the ready list the heads of the job that enters, or what waited for nothing but the task that retires.
+    """Add to the ready list the heads of the job that enters, or what waited for nothing but the
+    task that retires.
 
-    When the data of a task are where is known once its predecessors are complete: it is computed here, once per task.
+    When the data of a task are where is known once its predecessors are complete: it is computed
+    here, once per task.
     """
-    front, system, shared = state.frontier, state.instance.system, settings.communication == "shared_memory"
+    front, system, shared = (
+        state.frontier,
+        state.instance.system,
+        settings.communication == "shared_memory",
+    )
     num_tasks, num_pes, slot, profile = system.num_tasks, system.num_pes, event.slot, event.profile
     index = profile * num_tasks + jnp.where(event.retire, event.task, 0)
-    next_tasks = jnp.where(event.enter, take_row(system.head, profile), take_row(_rows(system.successor), index))
-    mask = jnp.where(event.enter, take_row(system.head_mask, profile), take_row(_rows(system.successor_mask), index))
+    next_tasks = jnp.where(
+        event.enter, take_row(system.head, profile), take_row(_rows(system.successor), index)
+    )
+    mask = jnp.where(
+        event.enter,
+        take_row(system.head_mask, profile),
+        take_row(_rows(system.successor_mask), index),
+    )
     mask &= event.enter | event.retire  # [S]
 
     take_rows = jax.vmap(take_row, (None, 0))
@@ -216,7 +260,8 @@ def release(state: State, settings: Settings, event: Event) -> State:
     goes = mask[None] & empty[:, None] & (place[:, None] == rank[None])  # [F, S]
     new = goes.any(1)
     source = jnp.where(goes, jnp.arange(mask.shape[0], dtype=jnp.int32), 0).sum(-1, dtype=jnp.int32)
-    # Heads are ready when their job enters, before the tasks whose data reach the memory in the same tick.
+    # Heads are ready when their job enters, before the tasks whose data reach the memory in the
+    # same tick.
     seq = state.num_released + place - jnp.where(event.enter & shared, jnp.int32(2**30), 0)
 
     def write(values: Array, old: Array) -> Array:
@@ -235,7 +280,9 @@ def release(state: State, settings: Settings, event: Event) -> State:
         ready_time=write(lookup(ready_time, source), front.ready_time),
         ready_seq=write(seq, front.ready_seq),
     )
-    return state.replace(frontier=front, num_released=state.num_released + mask.sum(dtype=jnp.int32))
+    return state.replace(
+        frontier=front, num_released=state.num_released + mask.sum(dtype=jnp.int32)
+    )
 
 
 def _rows(table: Array) -> Array:

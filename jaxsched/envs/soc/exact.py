@@ -1,10 +1,11 @@
 """Exact schedules of a short stream with CP-SAT of OR-Tools, which is imported when called.
 
-The stream is clairvoyant: all profiles, requests and times are known in advance. Modelled are the times and transfers
-of tasks, PEs that do one task at a time, tasks of length 0 that hold their PE for 1 us, and the entry of jobs exactly
-as `ds3`, `socrates` and `open` define it, which under a cap depends on when earlier jobs leave. Relaxed is when a task
-may start: at any time, where a scheduler has to decide as soon as a task is ready and cannot keep a PE idle for a task
-that is not. So the bound holds for every scheduler that meets these requests, and a schedule that reaches it need not
+The stream is clairvoyant: all profiles, requests and times are known in advance. Modelled are the
+times and transfers of tasks, PEs that do one task at a time, tasks of length 0 that hold their PE
+for 1 us, and the entry of jobs exactly as `ds3`, `socrates` and `open` define it, which under a cap
+depends on when earlier jobs leave. Relaxed is when a task may start: at any time, where a scheduler
+has to decide as soon as a task is ready and cannot keep a PE idle for a task that is not. So the
+bound holds for every scheduler that meets these requests, and a schedule that reaches it need not
 be reachable by one. Noise is not modelled.
 """
 
@@ -49,7 +50,8 @@ def solve_stream(
     num_workers: int | None = None,
     seed: int = 0,
 ) -> Result:
-    """The least summed latency of a short stream, known in advance, that CP-SAT finds, with the bound it proves.
+    """The least summed latency of a short stream, known in advance, that CP-SAT finds, with the
+    bound it proves.
 
     The arguments up to `max_jobs_in_system` are those of `simulate`; `cap_mode` and `redraw` those
     of `validate`. The head of this module says what is modelled. The search starts from `hint` (a
@@ -58,9 +60,9 @@ def solve_stream(
     the result is `cp_sat`, or the start that it did not improve: `hint` or `earliest_finish`. At
     most 16 jobs; six to eight of ten tasks take seconds to minutes.
 
-    Returns a `Result` whose `schedule` is a `Trace` and whose `objective` is the summed latency in us. Raises
-    `InstanceError`, `UnknownNameError`, `ValueError` for an invalid hint or a negative limit, `ImportError` without
-    OR-Tools.
+    Returns a `Result` whose `schedule` is a `Trace` and whose `objective` is the summed latency in
+    us. Raises `InstanceError`, `UnknownNameError`, `ValueError` for an invalid hint or a negative
+    limit, `ImportError` without OR-Tools.
     """
     solver = Solver(WHO, time_limit, num_workers, seed)
     stream = _Stream(platform, jobs, arrivals, communication, max_jobs_in_system, cap_mode, redraw)
@@ -108,7 +110,8 @@ def solve_exact(
 ) -> Result:
     """`solve_stream` of an instance of `SoC-v0`, under the settings of the environment.
 
-    Raises also `InstanceError` for what is not modelled: noise, a horizon, a warm-up, another objective.
+    Raises also `InstanceError` for what is not modelled: noise, a horizon, a warm-up, another
+    objective.
     """
     for there, what in (
         (instance.noise is not None, "noise"),
@@ -250,14 +253,24 @@ class _Stream:
             if self.redraw is None or len(self.redraw) != len(jobs):
                 raise InstanceError("cap_mode='socrates' needs one `redraw` per job")
         self.platform, self.jobs, self.arrivals = platform, list(jobs), times
-        self.settings = {"communication": communication, "cap_mode": cap_mode, "redraw": self.redraw}
+        self.settings = {
+            "communication": communication,
+            "cap_mode": cap_mode,
+            "redraw": self.redraw,
+        }
         made = {job: job_task_graph(platform, job, communication) for job in dict.fromkeys(jobs)}
         self.graphs = [made[job] for job in jobs]
         # Everything in a row, one job after the other.
         polls = [1 + us for us in self.redraw] if self.redraw is not None else [1] * len(jobs)
-        self.horizon = times[-1] + sum(graph.horizon for graph in self.graphs) + (sum(polls) if self.cap else 0)
+        self.horizon = (
+            times[-1]
+            + sum(graph.horizon for graph in self.graphs)
+            + (sum(polls) if self.cap else 0)
+        )
         if self.horizon > INT32_MAX:
-            raise InstanceError(f"the stream in a row may take {self.horizon} us, which exceeds int32")
+            raise InstanceError(
+                f"the stream in a row may take {self.horizon} us, which exceeds int32"
+            )
 
     def faults(self, trace: Trace) -> list[str]:
         if len(trace.jobs) != len(self.jobs):
@@ -291,7 +304,9 @@ class _Stream:
             leaves.append(int(np.maximum(placed.finish, placed.start + 1).max()))
         return self.trace(schedules, enters)
 
-    def trace(self, placed: Sequence[tuple[np.ndarray, np.ndarray]], enters: Sequence[int]) -> Trace:
+    def trace(
+        self, placed: Sequence[tuple[np.ndarray, np.ndarray]], enters: Sequence[int]
+    ) -> Trace:
         """From PE and start of each task of each job, and when the jobs enter."""
         tasks, jobs = [], []
         for i, (graph, enter) in enumerate(zip(self.graphs, enters, strict=True)):

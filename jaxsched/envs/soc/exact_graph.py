@@ -135,7 +135,9 @@ class Model:
                 is_here = cp.new_bool_var(f"on_{k}_{p}")
                 present[p] = is_here
                 size = max(graph.time(k, p), least)
-                interval = cp.new_optional_fixed_size_interval_var(start, size, is_here, f"interval_{k}_{p}")
+                interval = cp.new_optional_fixed_size_interval_var(
+                    start, size, is_here, f"interval_{k}_{p}"
+                )
                 self.intervals[p].append(interval)
                 length, held = length + graph.time(k, p) * is_here, held + size * is_here
                 if hint is not None:
@@ -178,7 +180,9 @@ class Model:
             self.cp.add(there >= tasks.ends[j] + least).only_enforce_if(is_from)
             for q, us in row.items():
                 if us > least:
-                    self.cp.add(there >= tasks.ends[j] + us).only_enforce_if(is_from, tasks.present[k][q])
+                    self.cp.add(there >= tasks.ends[j] + us).only_enforce_if(
+                        is_from, tasks.present[k][q]
+                    )
 
     def no_overlap(self) -> None:
         """A PE does one task at a time."""

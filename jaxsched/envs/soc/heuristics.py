@@ -1,12 +1,14 @@
 """Schedulers of the literature as scores of a state, the highest legal score first.
 
-In DS3 a scheduler is called once per tick, with the list of all ready tasks; here it is asked for one task after the
-other, and decides as the joint call would. Times are integers. Scores are graded, so that they can be sampled: within
-the task, or the tasks, that a rule would decide next, PEs score by the time it minimises; the rule's own choice, ties
-included, is one above all that are as good. Estimates and transfers: `decisions.py`.
+In DS3 a scheduler is called once per tick, with the list of all ready tasks; here it is asked for
+one task after the other, and decides as the joint call would. Times are integers. Scores are
+graded, so that they can be sampled: within the task, or the tasks, that a rule would decide next,
+PEs score by the time it minimises; the rule's own choice, ties included, is one above all that are
+as good. Estimates and transfers: `decisions.py`.
 
-CPU, MET, STF, EFT, ETF: Arda et al. (DS3), IEEE Trans. Computers 2020. HEFT: Topcuoglu, Hariri & Wu, IEEE TPDS 2002.
-PEFT: Arabnejad & Barbosa, IEEE TPDS 2014. HEFT_RT: HEFT at run time, of DASH-Sim; "HEFT" of DeepSoCS and SoCRATES.
+CPU, MET, STF, EFT, ETF: Arda et al. (DS3), IEEE Trans. Computers 2020. HEFT: Topcuoglu, Hariri &
+Wu, IEEE TPDS 2002. PEFT: Arabnejad & Barbosa, IEEE TPDS 2014. HEFT_RT: HEFT at run time, of
+DASH-Sim; "HEFT" of DeepSoCS and SoCRATES.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ def cpu(state: State, settings: Settings) -> Array:
 def met(state: State, settings: Settings) -> Array:
     """Minimum execution time of the first ready task. i32[F, Q].
 
-    Of several such PEs, some of them busy, as many are dropped as are busy, from the first busy one on (all of DS3's
-    busy PEs where they are adjacent); of the rest, the one that was given fewest tasks in this call.
+    Of several such PEs, some of them busy, as many are dropped as are busy, from the first busy one
+    on (all of DS3's busy PEs where they are adjacent); of the rest, the one that was given fewest
+    tasks in this call.
     """
     time, able = state.frontier.exec_time, _first_able(state)
     shortest = able & (time == jnp.where(able, time, LATEST).min())  # in one row
@@ -58,7 +61,9 @@ def met(state: State, settings: Settings) -> Array:
 
 
 def stf(state: State, settings: Settings) -> Array:
-    """Minimum execution time of the first ready task, ties to the lowest PE (as DS3's STF behaves). i32[F, Q]."""
+    """Minimum execution time of the first ready task, ties to the lowest PE (as DS3's STF
+    behaves). i32[F, Q].
+    """
     return _score_first_task(state, state.frontier.exec_time)
 
 
@@ -68,7 +73,9 @@ def eft(state: State, settings: Settings) -> Array:
 
 
 def etf(state: State, settings: Settings) -> Array:
-    """Earliest estimated finish time over all ready tasks and PEs; ties to the first task, the lowest PE. i32[F, Q]."""
+    """Earliest estimated finish time over all ready tasks and PEs; ties to the first task, the
+    lowest PE. i32[F, Q].
+    """
     finish, able = estimate(state, settings), _able(state)
     best = able & (finish == jnp.where(able, finish, LATEST).min())
     return _score(finish, able, best & first(best.any(1), state.frontier.ready_seq)[:, None])
@@ -78,14 +85,17 @@ def etf_lb(state: State, settings: Settings) -> Array:
     """ETF, ties to the PE of the smallest counter (`scan_etf_lb`; `rule="etf_lb"`). i32[F, Q]."""
     entry, pe, _ = scan_etf_lb(state, settings)
     entries = jnp.arange(state.instance.num_entries, dtype=jnp.int32)[:, None]
-    return _score(estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe)[None])
+    return _score(
+        estimate(state, settings), _able(state), (entries == entry) & (_pe_ids(state) == pe)[None]
+    )
 
 
 def heft_rt(state: State, settings: Settings) -> Array:
-    """The ready task of the largest mean time, where its PE's timeline lets it finish first. i32[F, Q].
+    """The ready task of the largest mean time, where its PE's timeline lets it finish first. i32[F,
+    Q].
 
-    Published code has two slips that are repaired here and kept in `heft_rt_released`. `rule="heft_rt"` adds the order
-    of the plan.
+    Published code has two slips that are repaired here and kept in `heft_rt_released`.
+    `rule="heft_rt"` adds the order of the plan.
     """
     front, waits = state.frontier, ready(state)
     mean = _mean(state)
@@ -98,9 +108,9 @@ def heft_rt(state: State, settings: Settings) -> Array:
 def heft_rt_released(state: State, settings: Settings) -> Array:
     """HEFT_RT with the slips of the code released with DASH-Sim and SoCRATES. i32[F, Q].
 
-    Of several tasks of the largest mean time the first is planned last, and all of them may have to wait for a task
-    that has to do with none (`collision`). Meant for tasks of length 1 or more. `rule="heft_rt_released"` adds
-    the order of the plan.
+    Of several tasks of the largest mean time the first is planned last, and all of them may have to
+    wait for a task that has to do with none (`collision`). Meant for tasks of length 1 or more.
+    `rule="heft_rt_released"` adds the order of the plan.
     """
     front, waits, now = state.frontier, ready(state), decided_now(state)
     mean, listed = _mean(state), waits | now
@@ -110,31 +120,44 @@ def heft_rt_released(state: State, settings: Settings) -> Array:
     longest = jnp.where(others.any(), others, longest)
     _, end = timeline(state)
     here = (front.pe[:, None] == _pe_ids(state)[None]) & now[:, None]
-    planned = jnp.where(here, front.mean[:, None], 0).sum(0, dtype=jnp.int32)  # in this call, behind all else
+    planned = jnp.where(here, front.mean[:, None], 0).sum(
+        0, dtype=jnp.int32
+    )  # in this call, behind all else
     end = jnp.maximum(end - planned, collision(state)) + planned
-    return _score_task(state, first(longest, front.ready_seq), front.exec_time + end[None] - state.time)
+    return _score_task(
+        state, first(longest, front.ready_seq), front.exec_time + end[None] - state.time
+    )
 
 
 def collision(state: State) -> Array:
     """i32[]: before when released HEFT_RT plans nothing, now or later.
 
-    It plans all tasks of a call as a graph with an entry of length 0, which gets the id after the largest of theirs
-    (ids count through the tasks of all jobs in the order in which they entered). If a task of that id is running or
-    queued, the entry counts as planned already, and all wait for the end of that task.
+    It plans all tasks of a call as a graph with an entry of length 0, which gets the id after the
+    largest of theirs (ids count through the tasks of all jobs in the order in which they entered).
+    If a task of that id is running or queued, the entry counts as planned already, and all wait for
+    the end of that task.
     """
     front, system = state.frontier, state.instance.system
     listed = ready(state) | decided_now(state)
     ids = lookup(state.jobs.ordinal, front.slot) * system.num_tasks + front.task
     largest = jnp.where(listed, ids, -1).max()
     num_tasks = lookup(system.num_tasks_of, lookup(state.jobs.profile, front.slot))
-    last = (listed & (ids == largest) & (front.task + 1 == num_tasks)).any()  # of its job: the next job's first task
+    last = (
+        listed & (ids == largest) & (front.task + 1 == num_tasks)
+    ).any()  # of its job: the next job's first task
     entry = jnp.where(last, (largest // system.num_tasks + 1) * system.num_tasks, largest + 1)
     queued = (front.status == QUEUED) & ~listed
-    same = (front.pe[:, None] == front.pe[None]) & queued[None] & (front.queue_key[None] <= front.queue_key[:, None])
+    same = (
+        (front.pe[:, None] == front.pe[None])
+        & queued[None]
+        & (front.queue_key[None] <= front.queue_key[:, None])
+    )
     free, _ = timeline(state)
     end = lookup(free, front.pe) + jnp.where(same, front.mean, 0).sum(1, dtype=jnp.int32)
     end = jnp.where(front.status == RUNNING, front.start + front.mean, end)
-    return jnp.maximum(jnp.where((ids == entry) & ((front.status == RUNNING) | queued), end, 0).max(), state.time)
+    return jnp.maximum(
+        jnp.where((ids == entry) & ((front.status == RUNNING) | queued), end, 0).max(), state.time
+    )
 
 
 def heft(state: State, settings: Settings) -> Array:
@@ -156,7 +179,9 @@ def _mean(state: State) -> Array:
     """f32[F]: the mean time of each task over the PEs that can run it."""
     front = state.frontier
     num_able = jnp.maximum(front.exec_mask.sum(1, dtype=jnp.int32), 1)
-    return front.exec_time.sum(1, dtype=jnp.int32).astype(jnp.float32) / num_able.astype(jnp.float32)
+    return front.exec_time.sum(1, dtype=jnp.int32).astype(jnp.float32) / num_able.astype(
+        jnp.float32
+    )
 
 
 def _pe_ids(state: State) -> Array:
@@ -172,7 +197,8 @@ def _first_able(state: State) -> Array:
 
 
 def _score(cost: Array, able: Array, choice: Array) -> Array:
-    """i32[F, Q]: less cost is better, the choice is best; what is not `able` comes after all that is.
+    """i32[F, Q]: less cost is better, the choice is best; what is not `able` comes after all that
+    is.
 
     Where several PEs of one task are the choice, the lowest index wins.
     """
@@ -182,7 +208,9 @@ def _score(cost: Array, able: Array, choice: Array) -> Array:
 
 
 def _score_task(state: State, task: Array, cost: Array) -> Array:
-    """Scores of a rule that decides `task` bool[F] (one entry) next: the PE of least cost, ties to the lowest."""
+    """Scores of a rule that decides `task` bool[F] (one entry) next: the PE of least cost, ties
+    to the lowest.
+    """
     able = task[:, None] & state.frontier.exec_mask
     return _score(cost, able, able & (cost == jnp.where(able, cost, LATEST).min()))
 

@@ -30,16 +30,21 @@ def make_system(
     min_successors: int = 1,
     min_pes: int = 1,
 ) -> System:
-    """The tables of a platform and its job profiles, NumPy. Sizes are the largest that occur, at least `min_*`.
+    """The tables of a platform and its job profiles, NumPy. Sizes are the largest that occur, at
+    least `min_*`.
 
-    `communication` is what the plans of HEFT and PEFT count with. Raises `InstanceError` where the platform cannot run
-    a task, or has no shared memory where it is asked for.
+    `communication` is what the plans of HEFT and PEFT count with. Raises `InstanceError` where the
+    platform cannot run a task, or has no shared memory where it is asked for.
     """
     if not profiles:
         raise InstanceError("a system needs at least one job profile")
     check(platform, profiles)
-    if communication == "shared_memory" and (platform.to_memory is None or platform.from_memory is None):
-        raise InstanceError(f"platform {platform.name!r} has no memory node, which communication='shared_memory' needs")
+    if communication == "shared_memory" and (
+        platform.to_memory is None or platform.from_memory is None
+    ):
+        raise InstanceError(
+            f"platform {platform.name!r} has no memory node, which communication='shared_memory' needs"
+        )
     num_profiles, num_pes = len(profiles), max(platform.num_pes, min_pes)
     num_tasks = max(min_tasks, *(job.num_tasks for job in profiles))
     after = [successors(job.num_tasks, job.edges) for job in profiles]
@@ -86,7 +91,10 @@ def make_system(
     real = platform.num_pes
     system["bandwidth"][:real, :real] = platform.bandwidth
     if platform.to_memory is not None and platform.from_memory is not None:
-        system["to_memory"][:real], system["from_memory"][:real] = platform.to_memory, platform.from_memory
+        system["to_memory"][:real], system["from_memory"][:real] = (
+            platform.to_memory,
+            platform.from_memory,
+        )
     for p, job in enumerate(profiles):
         for k, name in enumerate(job.tasks):
             times = platform.exec_time[name]
@@ -125,7 +133,8 @@ def _fill_look_ahead(
 ) -> None:
     """Write the tables `AHEAD` of one profile.
 
-    Upward ranks: Topcuoglu, Hariri & Wu 2002, section 4.1. Optimistic cost table: Arabnejad & Barbosa 2014, section 4.
+    Upward ranks: Topcuoglu, Hariri & Wu 2002, section 4.1. Optimistic cost table: Arabnejad &
+    Barbosa 2014, section 4.
     """
     others = ~np.eye(platform.num_pes, dtype=bool)
     slowness = 1 / float(platform.bandwidth[others].mean()) if others.any() else 0.0
@@ -141,17 +150,23 @@ def _fill_look_ahead(
         for s in after[k]:
             into["out_transfer"][k] += transfer[k, s]
             into["successor_bits"][k, s // 32] |= np.uint32(1 << (s % 32))
-            there = np.array([np.inf if time is None else time for time in platform.exec_time[job.tasks[s]]])
-            ahead = there + into["optimistic"][s, : platform.num_pes]  # [Q] where the successor runs
+            there = np.array(
+                [np.inf if time is None else time for time in platform.exec_time[job.tasks[s]]]
+            )
+            ahead = (
+                there + into["optimistic"][s, : platform.num_pes]
+            )  # [Q] where the successor runs
             least = (ahead + transfer[k, s] * others).min(1)  # [Q] where the task runs
             mine = into["optimistic"][k, : platform.num_pes]
             np.maximum(mine, least, out=mine)
 
 
 def width(job: Job) -> int:
-    """The largest number of tasks none of which needs another: as many can be ready, queued or running at once.
+    """The largest number of tasks none of which needs another: as many can be ready, queued or
+    running at once.
 
-    Dilworth's theorem: tasks less a maximum matching of the bipartite graph of all ancestors and descendants.
+    Dilworth's theorem: tasks less a maximum matching of the bipartite graph of all ancestors and
+    descendants.
     """
     reach = descendants(successors(job.num_tasks, job.edges))
     matched: dict[int, int] = {}  # descendant -> ancestor
@@ -194,9 +209,11 @@ def make_instance(
     noise_std: float | None = None,
     noise_key: Array | None = None,
 ) -> Instance:
-    """One stream of jobs, NumPy: `profile` and `gap` i32[N] by ordinal, `cap` places for jobs with `width` tasks each.
+    """One stream of jobs, NumPy: `profile` and `gap` i32[N] by ordinal, `cap` places for jobs with
+    `width` tasks each.
 
-    `redraw` is for `socrates` only. `noise_std` None: execution times are the means, and nothing is drawn.
+    `redraw` is for `socrates` only. `noise_std` None: execution times are the means, and nothing is
+    drawn.
     """
     profiles, gaps = integers(profile, "profile"), integers(gap, "gap")
     redraws = [0] * len(gaps) if redraw is None else integers(redraw, "redraw")
@@ -212,7 +229,9 @@ def make_instance(
     horizon = INT32_MAX if horizon is None else integer(horizon, "horizon", least=1)
     slowest = int(_serial(system)[profiles].sum()) + sum(gaps)
     if slowest > INT32_MAX:
-        raise InstanceError(f"the stream may take {slowest} us, which exceeds int32: use a coarser unit of time")
+        raise InstanceError(
+            f"the stream may take {slowest} us, which exceeds int32: use a coarser unit of time"
+        )
     noise = None
     if noise_std is not None:
         std = np.float32(number(noise_std, "noise_std", below=100))
@@ -233,7 +252,9 @@ def make_instance(
 
 
 def _serial(system: System) -> np.ndarray:
-    """i64[P]: us that no job exceeds if its tasks and transfers run one after another on the worst PEs."""
+    """i64[P]: us that no job exceeds if its tasks and transfers run one after another on the
+    worst PEs.
+    """
     speeds = [np.asarray(each) for each in (system.bandwidth, system.to_memory, system.from_memory)]
     slowest = min(int(each[each > 0].min()) for each in speeds if (each > 0).any())
     moves = 2 * (np.asarray(system.volume, np.int64) // slowest)

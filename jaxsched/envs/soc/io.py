@@ -1,7 +1,8 @@
 """Platforms, job profiles and static graphs by name, from JSON files and from dicts.
 
-The schemas (`jaxsched-soc-platform/1`, `jaxsched-soc-job/1`, `jaxsched-static-dag/1`) are documented in the README of
-this folder. A platform file is written by clusters; a `Platform` is flat, one entry per PE, without the memory node.
+The schemas (`jaxsched-soc-platform/1`, `jaxsched-soc-job/1`, `jaxsched-static-dag/1`) are
+documented in the README of this folder. A platform file is written by clusters; a `Platform` is
+flat, one entry per PE, without the memory node.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from jaxsched.host.text import Json, Text, read_bytes
 def load_platform(source: Data) -> Platform:
     """The platform of a name, a file, or a dict of the schema `jaxsched-soc-platform/1`.
 
-    Names are looked up in the package (`socrates_top`), then in the folder `$JAXSCHED_DATA` (`soc/soc_*.json`). Raises
-    `InstanceError` with file, line, field and value for malformed data, with close matches or the remedy for an unknown
-    name.
+    Names are looked up in the package (`socrates_top`), then in the folder `$JAXSCHED_DATA`
+    (`soc/soc_*.json`). Raises `InstanceError` with file, line, field and value for malformed data,
+    with close matches or the remedy for an unknown name.
     """
     return _load(source, "soc", "platform", "jaxsched-soc-platform/1", _platform)
 
@@ -46,8 +47,8 @@ def load_platform(source: Data) -> Platform:
 def load_job(source: Data) -> Job:
     """The job profile of a name, a file, or a dict of the schema `jaxsched-soc-job/1`.
 
-    Names are looked up in the package (`socrates_top1` to `socrates_top10`), then in the folder `$JAXSCHED_DATA`
-    (`soc/job_*.json`). Raises `InstanceError` as `load_platform` does.
+    Names are looked up in the package (`socrates_top1` to `socrates_top10`), then in the folder
+    `$JAXSCHED_DATA` (`soc/job_*.json`). Raises `InstanceError` as `load_platform` does.
     """
     return _load(source, "job", "job profile", "jaxsched-soc-job/1", _job)
 
@@ -55,17 +56,19 @@ def load_job(source: Data) -> Job:
 def load_static(source: Data) -> StaticGraph:
     """The static graph of a name, a file, or a dict of the schema `jaxsched-static-dag/1`.
 
-    Names are looked up in the package (`topcuoglu_2002`, `arabnejad_2014`), then in the folder `$JAXSCHED_DATA`
-    (`soc/static_*.json`). Raises `InstanceError` as `load_platform` does.
+    Names are looked up in the package (`topcuoglu_2002`, `arabnejad_2014`), then in the folder
+    `$JAXSCHED_DATA` (`soc/static_*.json`). Raises `InstanceError` as `load_platform` does.
     """
     return _load(source, "static", "static graph", "jaxsched-static-dag/1", _static)
 
 
-# ------------------------------------------------------------------------------------------------ from JSON to data
+# -------------------------------------------------------------------------------- from JSON to data
 
 
 class _Reader:
-    """A JSON object, from a file or a dict of the user, and its values by path; `fail` points into the file."""
+    """A JSON object, from a file or a dict of the user, and its values by path; `fail` points
+    into the file.
+    """
 
     def __init__(self, entry: Mapping[str, Any], json: Json | None):
         self.entry, self.json = entry, json
@@ -106,13 +109,25 @@ class _Reader:
         """Every object of the array has its position as `id`, where it has one."""
         for i in range(len(self.array(*path))):
             if "id" in self.object(*path, i) and self.integer(*path, i, "id") != i:
-                raise Fault(f"{self.get(*path, i, 'id')}, expected {i}: ids are positions", *path, i, "id")
+                raise Fault(
+                    f"{self.get(*path, i, 'id')}, expected {i}: ids are positions", *path, i, "id"
+                )
 
 
 _ABOUT = ("schema", "name", "origin", "licence", "notes", "units")
 _PLATFORM = (*_ABOUT, "clusters", "pes", "cluster_bandwidth", "self_bandwidth", "default_bandwidth")
 _CLUSTER = (
-    *("id", "name", "type", "num_pes", "is_memory", "opp", "exec_time", "task_power", "power_profile_w"),
+    *(
+        "id",
+        "name",
+        "type",
+        "num_pes",
+        "is_memory",
+        "opp",
+        "exec_time",
+        "task_power",
+        "power_profile_w",
+    ),
     *("power_gated_profile_w", "dvfs_default", "throttle_freq_mhz", "dtpm_throttle_freq_mhz"),
     "ignored_duplicate_exec_time",
 )
@@ -130,7 +145,12 @@ def _platform(reader: _Reader) -> Platform:
         reader.object("pes", i, known=("id", "cluster"))
         cluster = reader.integer("pes", i, "cluster")
         if cluster >= len(clusters):
-            raise Fault(f"{cluster} is out of range, there are {len(clusters)} clusters", "pes", i, "cluster")
+            raise Fault(
+                f"{cluster} is out of range, there are {len(clusters)} clusters",
+                "pes",
+                i,
+                "cluster",
+            )
         num_pes[cluster] += 1
         of_pe.append(cluster)
     names, times, power = [], [], []
@@ -156,7 +176,10 @@ def _platform(reader: _Reader) -> Platform:
         raise Fault(f"{len(pes)} PEs, expected 1 to {MAX_PES}", "pes")
     bandwidth = np.ones((len(clusters), len(clusters)), np.int64)
     if len(reader.array("cluster_bandwidth")) != len(clusters):
-        raise Fault(f"{len(reader.array('cluster_bandwidth'))} rows, expected {len(clusters)}", "cluster_bandwidth")
+        raise Fault(
+            f"{len(reader.array('cluster_bandwidth'))} rows, expected {len(clusters)}",
+            "cluster_bandwidth",
+        )
     has_own = reader.has("self_bandwidth")
     for a in range(len(clusters)):
         row = reader.array("cluster_bandwidth", a)
@@ -170,11 +193,16 @@ def _platform(reader: _Reader) -> Platform:
         np.fill_diagonal(matrix, reader.integer("self_bandwidth", least=1))
     tasks = dict.fromkeys(task for row in times for task in row)
     if len(tasks) * len(pes) > MAX_CELLS:
-        raise Fault(f"{len(tasks)} tasks on {len(pes)} PEs: more than {MAX_CELLS} times", "clusters")
+        raise Fault(
+            f"{len(tasks)} tasks on {len(pes)} PEs: more than {MAX_CELLS} times", "clusters"
+        )
     position = [pes[:i].count(c) for i, c in enumerate(pes)]
     return Platform(
         name=reader.get("name"),
-        pes=tuple(names[c] if num_pes[c] == 1 else f"{names[c]}.{n}" for c, n in zip(pes, position, strict=True)),
+        pes=tuple(
+            names[c] if num_pes[c] == 1 else f"{names[c]}.{n}"
+            for c, n in zip(pes, position, strict=True)
+        ),
         exec_time={task: tuple(times[c].get(task) for c in pes) for task in tasks},
         bandwidth=matrix,
         to_memory=None if memory is None else bandwidth[pes, memory],
@@ -184,7 +212,9 @@ def _platform(reader: _Reader) -> Platform:
 
 
 def _power(reader: _Reader, c: int, times: Mapping[str, int]) -> dict[str, float]:
-    """Power of each task on a PE of cluster `c` at the top operating point, empty where the source states none."""
+    """Power of each task on a PE of cluster `c` at the top operating point, empty where the
+    source states none.
+    """
     at = ("clusters", c)
     if reader.has(*at, "task_power") and reader.object(*at, "task_power"):
         powers = {}
@@ -203,7 +233,9 @@ def _power(reader: _Reader, c: int, times: Mapping[str, int]) -> dict[str, float
         profile[int(text)] = text
     listed = min((frequency for frequency in profile if frequency >= top), default=None)
     if listed is None:
-        raise Fault(f"no frequency of at least {top} MHz, the top operating point", *at, "power_profile_w")
+        raise Fault(
+            f"no frequency of at least {top} MHz, the top operating point", *at, "power_profile_w"
+        )
     path = (*at, "power_profile_w", profile[listed])
     if not reader.array(*path):
         raise Fault("is empty, expected the power with 1, 2, ... busy PEs", *path)
@@ -218,7 +250,10 @@ def _job(reader: _Reader) -> Job:
     for k in range(len(tasks)):
         reader.object("tasks", k, known=_TASK)
         names.append(check_name(reader.get("tasks", k, "name"), "tasks", k, "name"))
-        for key in ("earliest_start", "deadline"):  # read and never used by the simulators, nor here
+        for key in (
+            "earliest_start",
+            "deadline",
+        ):  # read and never used by the simulators, nor here
             if reader.has("tasks", k, key):
                 reader.integer("tasks", k, key)
     job = Job(name=reader.get("name"), tasks=tuple(names), edges=_edges(reader))
@@ -233,7 +268,9 @@ def _job(reader: _Reader) -> Job:
         if reader.has("tasks", k, "predecessors"):
             given = reader.integers("tasks", k, "predecessors")
             if sorted(given) != sorted(sources[k]):
-                raise Fault(f"{given}, but the edges say {sorted(sources[k])}", "tasks", k, "predecessors")
+                raise Fault(
+                    f"{given}, but the edges say {sorted(sources[k])}", "tasks", k, "predecessors"
+                )
     inner = {src for src, _, _ in job.edges}
     ends = {
         "head": [k for k, s in enumerate(sources) if not s],
@@ -261,7 +298,7 @@ def _edges(reader: _Reader) -> tuple[tuple[int, int, int], ...]:
     return tuple(edges)
 
 
-# ----------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------- names
 
 _T = TypeVar("_T")
 

@@ -13,7 +13,9 @@ from jaxsched.envs.soc.types import LATEST, Instance, State
 def elapsed_in_system(state: State) -> Array:
     """i32[]: us that the jobs in the system have spent there, the warm-up left out."""
     since = jnp.maximum(state.jobs.arrival, state.instance.warm_up)
-    return jnp.where(state.jobs.occupied, jnp.maximum(state.time - since, 0), 0).sum(dtype=jnp.int32)
+    return jnp.where(state.jobs.occupied, jnp.maximum(state.time - since, 0), 0).sum(
+        dtype=jnp.int32
+    )
 
 
 def drawn_times(instance: Instance) -> Array:
@@ -30,12 +32,17 @@ def drawn_times(instance: Instance) -> Array:
 
 
 def shortest_latency(instance: Instance) -> Array:
-    """i32[N]: critical path of each job on its fastest PEs, transfers left out, us; with noise, by its own draws."""
+    """i32[N]: critical path of each job on its fastest PEs, transfers left out, us; with noise,
+    by its own draws.
+    """
     system = instance.system
     mean, mask = drawn_times(instance), system.exec_mask[instance.profile]  # [N, T, Q]
     fastest = jnp.where(mask, mean, LATEST).min(-1)
     fastest = jnp.where(mask.any(-1), fastest, 0)  # [N, T]
-    before, is_before = system.predecessor[instance.profile], system.predecessor_mask[instance.profile]
+    before, is_before = (
+        system.predecessor[instance.profile],
+        system.predecessor_mask[instance.profile],
+    )
 
     def relax(_: int, end: Array) -> Array:
         ends = jax.vmap(lambda row, ids: row[ids])(end, before)

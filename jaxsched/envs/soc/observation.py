@@ -1,9 +1,11 @@
-"""The frontier observation: tasks that are ready, queued or running, PEs, jobs, and one node for the whole system.
+"""The frontier observation: tasks that are ready, queued or running, PEs, jobs, and one node for
+the whole system.
 
-What a job still has to do shows in its tasks' look-ahead (`System.rank`, `System.optimistic`) and in its own node.
-Times are relative to the clock and in units of the mean execution time of the instance's system, so that neither the
-date, the unit of time nor padding shows; what has no bound is clipped. Of running tasks only the mean time is known.
-The README of this folder lists the features.
+What a job still has to do shows in its tasks' look-ahead (`System.rank`, `System.optimistic`) and
+in its own node. Times are relative to the clock and in units of the mean execution time of the
+instance's system, so that neither the date, the unit of time nor padding shows; what has no bound
+is clipped. Of running tasks only the mean time is known. The README of this folder lists the
+features.
 """
 
 from __future__ import annotations
@@ -26,11 +28,18 @@ LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
 def frontier_observation(state: State, settings: Settings, mask: Array) -> GraphObservation:
-    """`mask` bool[A]: legal actions. N = F + Q + W + 1 nodes: entries, PEs, places of jobs, the system.
+    """`mask` bool[A]: legal actions. N = F + Q + W + 1 nodes: entries, PEs, places of jobs, the
+    system.
 
-    E = F * F + 4 * F edges, in `fifo` and `order` 2 * F * Q more: in `joint` the actions are those edges.
+    E = F * F + 4 * F edges, in `fifo` and `order` 2 * F * Q more: in `joint` the actions are those
+    edges.
     """
-    front, jobs, instance, system = state.frontier, state.jobs, state.instance, state.instance.system
+    front, jobs, instance, system = (
+        state.frontier,
+        state.jobs,
+        state.instance,
+        state.instance.system,
+    )
     num_entries, num_pes, num_slots, num_tasks = (
         instance.num_entries,
         system.num_pes,
@@ -100,7 +109,11 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     runs, has_queue = here & running[:, None], here & queued[:, None]
     pes = [
         runs.any(0),
-        us(jnp.where(runs, jnp.maximum(front.mean - elapsed, 0)[:, None], 0).sum(0, dtype=jnp.int32)),
+        us(
+            jnp.where(runs, jnp.maximum(front.mean - elapsed, 0)[:, None], 0).sum(
+                0, dtype=jnp.int32
+            )
+        ),
         has_queue.sum(0, dtype=jnp.int32),
         us(end - state.time),
         us(jnp.maximum(state.pe_estimate - state.time, 0)),
@@ -126,7 +139,10 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     ]
 
     places = instance.slot_mask.sum(dtype=jnp.int32)
-    inside_now, total_jobs = jobs.occupied.sum(dtype=jnp.int32), instance.job_mask.sum(dtype=jnp.int32)
+    inside_now, total_jobs = (
+        jobs.occupied.sum(dtype=jnp.int32),
+        instance.job_mask.sum(dtype=jnp.int32),
+    )
     to_come = total_jobs - state.next_job
     system_features = [
         inside_now / jnp.maximum(places, 1),
@@ -149,21 +165,33 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         _stack(job_features, jobs.occupied),
         clip(system_node, alive),
     ]
-    nodes = jnp.concatenate([jnp.pad(block, ((0, num_features - len(block)), (0, 0))) for block in blocks], 1).T
+    nodes = jnp.concatenate(
+        [jnp.pad(block, ((0, num_features - len(block)), (0, 0))) for block in blocks], 1
+    ).T
 
-    # Edges. Of two live tasks of a job none needs the other, but they may have a successor in common.
-    bits = take_rows(system.successor_bits.reshape(num_tasks * system.rank.shape[0], -1), index)  # [F, B]
+    # Edges. Of two live tasks of a job none needs the other, but they may have a successor in
+    # common.
+    bits = take_rows(
+        system.successor_bits.reshape(num_tasks * system.rank.shape[0], -1), index
+    )  # [F, B]
     common = (bits[:, None] & bits[None, :] != 0).any(-1)
     shares = common & (front.slot[:, None] == front.slot[None]) & ~np.eye(num_entries, dtype=bool)
     entries = np.arange(num_entries, dtype=np.int32)
-    receivers, senders = np.divmod(np.arange(num_entries * num_entries, dtype=np.int32), num_entries)
+    receivers, senders = np.divmod(
+        np.arange(num_entries * num_entries, dtype=np.int32), num_entries
+    )
     on_pe = num_entries + front.pe
     at_job = num_entries + num_pes + front.slot
     placed = queued | running
     kind = jnp.where(running, RUNS_ON, QUEUED_AT).astype(jnp.int32)
     part = jnp.full((num_entries,), PART_OF, jnp.int32)
     parts = [
-        (senders, receivers, shares.ravel(), jnp.full((num_entries**2,), SHARES_SUCCESSOR, jnp.int32)),
+        (
+            senders,
+            receivers,
+            shares.ravel(),
+            jnp.full((num_entries**2,), SHARES_SUCCESSOR, jnp.int32),
+        ),
         (entries, on_pe, placed, kind),
         (on_pe, entries, placed, kind),
         (entries, at_job, real, part),
@@ -174,11 +202,15 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         can = pairs.ravel()
         kinds = jnp.full(can.shape, ABLE, jnp.int32)
         parts += [(task, num_entries + pe, can, kinds), (num_entries + pe, task, can, kinds)]
-    senders, receivers, edge_mask, edge_kind = (jnp.concatenate(each) for each in zip(*parts, strict=True))
+    senders, receivers, edge_mask, edge_kind = (
+        jnp.concatenate(each) for each in zip(*parts, strict=True)
+    )
 
     if settings.view == "joint":
         action_node = jnp.asarray(np.repeat(entries, num_pes))
-        action_resource = jnp.asarray(np.tile(num_entries + np.arange(num_pes, dtype=np.int32), num_entries))
+        action_resource = jnp.asarray(
+            np.tile(num_entries + np.arange(num_pes, dtype=np.int32), num_entries)
+        )
         features = pair_features.reshape(len(pair_features), -1).T
     elif settings.view == "fifo":
         oldest_task = first(waits, front.ready_seq)
@@ -194,7 +226,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         graph=make_graph(nodes, senders, receivers),
         node_mask=jnp.concatenate(masks),
         node_kind=jnp.asarray(
-            np.repeat(np.array([TASK, PE, JOB, SYSTEM], np.int32), [num_entries, num_pes, num_slots, 1])
+            np.repeat(
+                np.array([TASK, PE, JOB, SYSTEM], np.int32), [num_entries, num_pes, num_slots, 1]
+            )
         ),
         edge_mask=edge_mask,
         edge_kind=edge_kind,
@@ -209,7 +243,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
 
 
 def _stack(features: list[Array], mask: Array) -> Array:
-    """f32[K, ...], clipped, 0 where not real. Feature-major: each feature is one contiguous row, quick to write."""
+    """f32[K, ...], clipped, 0 where not real. Feature-major: each feature is one contiguous row,
+    quick to write.
+    """
     return clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
 
 

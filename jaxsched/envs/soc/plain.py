@@ -45,11 +45,12 @@ def simulate(
 ) -> Trace:
     """Run a stream of jobs under a scheduler of `RULES` to the end.
 
-    `jobs` has one profile per arrival, `arrivals` the non-decreasing times in us at which they ask to enter. Without a
-    cap they enter then. With `max_jobs_in_system` the first time is absolute and the gaps between the others count
-    from the actual entry of the job before (DS3); a job that finds no room enters as soon as there is some. `heft` and
-    `peft` plan each job alone on an empty platform: the plan fixes each task's PE and the order of the job's own tasks
-    there. `noise_std`: execution times are drawn as max(1, round(Normal(mean, noise_std * mean))) with `seed`, which is
+    `jobs` has one profile per arrival, `arrivals` the non-decreasing times in us at which they ask
+    to enter. Without a cap they enter then. With `max_jobs_in_system` the first time is absolute
+    and the gaps between the others count from the actual entry of the job before (DS3); a job that
+    finds no room enters as soon as there is some. `heft` and `peft` plan each job alone on an empty
+    platform: the plan fixes each task's PE and the order of the job's own tasks there. `noise_std`:
+    execution times are drawn as max(1, round(Normal(mean, noise_std * mean))) with `seed`, which is
     also that of `random`. Raises `InstanceError` and `UnknownNameError`.
     """
     if scheduler not in RULES:
@@ -65,7 +66,9 @@ def simulate(
     stream = [load(job) for job in array(jobs, "jobs")]
     times = rising(arrivals, "arrivals")
     if len(stream) != len(times) or not stream:
-        raise InstanceError(f"{len(stream)} jobs and {len(times)} arrivals: one job per arrival, and at least one")
+        raise InstanceError(
+            f"{len(stream)} jobs and {len(times)} arrivals: one job per arrival, and at least one"
+        )
     if max_jobs_in_system is not None:
         max_jobs_in_system = integer(max_jobs_in_system, "max_jobs_in_system", least=1)
     noise_std = number(noise_std, "noise_std", below=100)
@@ -95,7 +98,9 @@ def simulate(
 
     places = min(len(stream), PLACES if max_jobs_in_system is None else max_jobs_in_system)
     state = run(places)
-    while max_jobs_in_system is None and state.held_back:  # nobody may lack a place: again, with twice as many
+    while (
+        max_jobs_in_system is None and state.held_back
+    ):  # nobody may lack a place: again, with twice as many
         places = min(len(stream), 2 * places)
         state = run(places)
     return make_trace(state, platform, profiles)
@@ -131,7 +136,9 @@ def _bucketed(instance: Instance) -> Instance:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(env: SoC, scheduler: str, instance: Instance, key: Array) -> State:
-    """To the end. One stream on the host ends when it ends: a loop, not a scan of the most steps there may be."""
+    """To the end. One stream on the host ends when it ends: a loop, not a scan of the most steps
+    there may be.
+    """
     scores = env.heuristics[scheduler]
 
     def step(carry: tuple[State, Array]) -> tuple[State, Array]:

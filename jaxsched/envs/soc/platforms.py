@@ -1,4 +1,6 @@
-"""Platforms, job profiles and static task graphs on the host: plain data, and the checks all of them pass."""
+"""Platforms, job profiles and static task graphs on the host: plain data, and the checks all of
+them pass.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +36,29 @@ Times = tuple[int | None, ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Platform:
-    """Q processing elements (PEs) and how fast they compute and exchange data. Time in us, data in units of the source.
+    """Q processing elements (PEs) and how fast they compute and exchange data. Time in us, data in
+    units of the source.
 
-    Arrays are int32 and read-only. Raises `InstanceError` naming the field and the value it refuses.
+    Arrays are int32 and read-only. Raises `InstanceError` naming the field and the value it
+    refuses.
     """
 
     name: str
     pes: tuple[str, ...]  # Q names
-    exec_time: Mapping[str, Times]  # task name -> us on each PE at its top operating point, None: cannot run there
-    bandwidth: np.ndarray  # i32[Q, Q]  units per us from PE to PE, > 0; the diagonal from a PE to itself
-    to_memory: np.ndarray | None = None  # i32[Q]  units per us from the PE to the memory node, > 0; None: no memory
+    exec_time: Mapping[
+        str, Times
+    ]  # task name -> us on each PE at its top operating point, None: cannot run there
+    bandwidth: (
+        np.ndarray
+    )  # i32[Q, Q]  units per us from PE to PE, > 0; the diagonal from a PE to itself
+    to_memory: np.ndarray | None = (
+        None  # i32[Q]  units per us from the PE to the memory node, > 0; None: no memory
+    )
     from_memory: np.ndarray | None = None  # i32[Q]  units per us from the memory node to the PE
-    # Task name -> what one us of it costs on each PE at the top operating point; None: the source states none there.
-    # DS3 states W, so that power times us is uJ: dynamic and static power of its cluster with this one PE busy.
-    # SoCRATES states a number without unit. Either is taken as given: no idle power and no frequency scaling.
+    # Task name -> what one us of it costs on each PE at the top operating point; None: the source
+    # states none there. DS3 states W, so that power times us is uJ: dynamic and static power of its
+    # cluster with this one PE busy. SoCRATES states a number without unit. Either is taken as
+    # given: no idle power and no frequency scaling.
     power: Mapping[str, tuple[float | None, ...]] | None = None
 
     def __post_init__(self):
@@ -58,7 +69,10 @@ class Platform:
             raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}", "pes")
         check_unique(pes, "pes")
         if len(mapping(self.exec_time, "exec_time")) * num_pes > MAX_CELLS:
-            raise Fault(f"{len(self.exec_time)} tasks on {num_pes} PEs: more than {MAX_CELLS} times", "exec_time")
+            raise Fault(
+                f"{len(self.exec_time)} tasks on {num_pes} PEs: more than {MAX_CELLS} times",
+                "exec_time",
+            )
         times = {}
         for task, row in self.exec_time.items():
             times[check_name(task, "exec_time")] = _times(row, num_pes, "exec_time", task)
@@ -67,7 +81,10 @@ class Platform:
         set_("exec_time", times)
         set_("bandwidth", _bandwidth(self.bandwidth, num_pes))
         if (self.to_memory is None) != (self.from_memory is None):
-            raise Fault("is given for one direction only", "from_memory" if self.from_memory is None else "to_memory")
+            raise Fault(
+                "is given for one direction only",
+                "from_memory" if self.from_memory is None else "to_memory",
+            )
         for field in ("to_memory", "from_memory"):
             if getattr(self, field) is not None:
                 set_(field, _read_only(_speeds(getattr(self, field), num_pes, field)))
@@ -77,10 +94,13 @@ class Platform:
                 row = array(values, "power", task)
                 if len(row) != num_pes:
                     raise Fault(f"{len(row)} numbers for {num_pes} PEs", "power", task)
-                power[task] = tuple(None if w is None else number(w, "power", task, q) for q, w in enumerate(row))
+                power[task] = tuple(
+                    None if w is None else number(w, "power", task, q) for q, w in enumerate(row)
+                )
             set_("power", power)
 
-    # Equal by content: sources of streams on equal platforms are the same static argument of a compiled program.
+    # Equal by content: sources of streams on equal platforms are the same static argument of a
+    # compiled program.
 
     def _content(self) -> tuple[Any, ...]:
         arrays = (self.bandwidth, self.to_memory, self.from_memory)
@@ -104,7 +124,9 @@ class Platform:
         return len(self.pes)
 
     def energy(self, task: str, pe: int, us: int) -> float | None:
-        """What running `task` on `pe` for `us` costs (DS3: uJ); None where the source states no power for it."""
+        """What running `task` on `pe` for `us` costs (DS3: uJ); None where the source states no
+        power for it.
+        """
         row = None if self.power is None else self.power.get(task)
         power = None if row is None else row[pe]
         return None if power is None else power * us
@@ -112,14 +134,19 @@ class Platform:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job profile: a directed acyclic graph of tasks. Any number of heads and tails; done when all tasks are.
+    """A job profile: a directed acyclic graph of tasks. Any number of heads and tails; done when
+    all tasks are.
 
     Raises `InstanceError` naming the field and the value it refuses.
     """
 
     name: str
-    tasks: tuple[str, ...]  # names, which the platform's `exec_time` is looked up by; ids are positions
-    edges: tuple[tuple[int, int, int], ...]  # (src, dst, volume), volume in data units; 0 is still a precedence
+    tasks: tuple[
+        str, ...
+    ]  # names, which the platform's `exec_time` is looked up by; ids are positions
+    edges: tuple[
+        tuple[int, int, int], ...
+    ]  # (src, dst, volume), volume in data units; 0 is still a precedence
 
     def __post_init__(self):
         check_name(self.name, "name")
@@ -138,12 +165,16 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StaticGraph:
-    """One task graph with its own times and links, as the papers on static scheduling print them; Q PEs."""
+    """One task graph with its own times and links, as the papers on static scheduling print
+    them; Q PEs.
+    """
 
     name: str
     exec_time: tuple[Times, ...]  # [task][pe], None: cannot run there
     edges: tuple[tuple[int, int, int], ...]  # (src, dst, volume)
-    bandwidth: np.ndarray  # i32[Q, Q]  units per time; the diagonal is not used: nothing is sent to the same PE
+    bandwidth: (
+        np.ndarray
+    )  # i32[Q, Q]  units per time; the diagonal is not used: nothing is sent to the same PE
 
     def __post_init__(self):
         check_name(self.name, "name")
@@ -154,7 +185,11 @@ class StaticGraph:
             raise Fault(f"{num_tasks} tasks, expected 1 to {MAX_TASKS}", "exec_time")
         num_pes = len(times[0])
         if not 0 < num_pes <= MAX_PES or num_pes * num_tasks > MAX_CELLS:
-            raise Fault(f"{num_pes} PEs, expected 1 to {MAX_PES}, times tasks at most {MAX_CELLS}", "exec_time", 0)
+            raise Fault(
+                f"{num_pes} PEs, expected 1 to {MAX_PES}, times tasks at most {MAX_CELLS}",
+                "exec_time",
+                0,
+            )
         rows = []
         for k, row in enumerate(times):
             rows.append(_times(row, num_pes, "exec_time", k))
@@ -166,9 +201,11 @@ class StaticGraph:
 
 
 def check(platform: Platform, jobs: Iterable[Job]) -> None:
-    """Raise `InstanceError` where `platform` cannot run a task of `jobs`, or two different jobs share a name.
+    """Raise `InstanceError` where `platform` cannot run a task of `jobs`, or two different jobs
+    share a name.
 
-    Also where all tasks and transfers of one job in a row exceed int32, so that no time within a job overflows.
+    Also where all tasks and transfers of one job in a row exceed int32, so that no time within a
+    job overflows.
     """
     known: dict[str, Job] = {}
     slowest = [platform.bandwidth.min()]
@@ -186,7 +223,9 @@ def check(platform: Platform, jobs: Iterable[Job]) -> None:
                     f"job {job.name!r}: tasks[{k}].name {task!r}: no PE of platform {platform.name!r} can run it"
                 )
             total += max(row)
-        total += sum(2 * (volume // int(min(slowest))) for _, _, volume in job.edges)  # to the memory and from it
+        total += sum(
+            2 * (volume // int(min(slowest))) for _, _, volume in job.edges
+        )  # to the memory and from it
         if total > INT32_MAX:
             raise InstanceError(
                 f"job {job.name!r}: its tasks and transfers in a row may take {total} us on platform "
@@ -194,14 +233,16 @@ def check(platform: Platform, jobs: Iterable[Job]) -> None:
             )
 
 
-# ------------------------------------------------------------------------------------------------ checks of values
+# --------------------------------------------------------------------------------- checks of values
 
 
 def check_edges(
     edges: Sequence[tuple[int, int, int]],
     num_tasks: int,
 ) -> tuple[tuple[int, int, int], ...]:
-    """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a cycle."""
+    """The edges as Python integers; raises `Fault` at a dangling one, a loop, a second one, or a
+    cycle.
+    """
     checked, seen = [], set()
     for i, edge in enumerate(array(edges, "edges")):
         values = array(edge, "edges", i)
@@ -211,7 +252,9 @@ def check_edges(
         src, dst, volume = (integer(value, "edges", i, key) for value, key in named)
         for key, task in (("src", src), ("dst", dst)):
             if task >= num_tasks:
-                raise Fault(f"{task} is no task, there are {num_tasks}, counted from 0", "edges", i, key)
+                raise Fault(
+                    f"{task} is no task, there are {num_tasks}, counted from 0", "edges", i, key
+                )
         if src == dst:
             raise Fault(f"task {src} cannot precede itself", "edges", i)
         if (src, dst) in seen:

@@ -3,8 +3,8 @@
 from jaxsched.core.offer import Preset
 from jaxsched.envs.soc.sources import streams
 
-# SoCRATES' platform and profiles over several caps, rates and noise levels at once; short streams, since ten jobs to
-# come look like many.
+# SoCRATES' platform and profiles over several caps, rates and noise levels at once; short streams,
+# since ten jobs to come look like many.
 STREAMS = streams(num_jobs=12, cap=(3, 4, 5), scale=(10, 25, 50, 100), noise_std=(0, 0, 0.2, 0.4))
 NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4}
 PPO = {
@@ -56,7 +56,12 @@ PRESETS = {
     "deepsocs": Preset(
         about="PPO in the style of DeepSoCS: an order of the ready tasks, mapped by HEFT at run time",
         source=STREAMS,
-        settings={"cap_mode": "socrates", "record": False, "view": "order", "order_mapping": "heft_rt"},
+        settings={
+            "cap_mode": "socrates",
+            "record": False,
+            "view": "order",
+            "order_mapping": "heft_rt",
+        },
         training=PPO | {"reward_scale": 0.1},  # with 1 the policy moves ten times less at first
     ),
     "smoke": Preset(

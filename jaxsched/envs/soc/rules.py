@@ -1,26 +1,29 @@
-"""Rules of DS3 as pure functions of one state: a decision gives one ready task a PE, and at most one event passes.
+"""Rules of DS3 as pure functions of one state: a decision gives one ready task a PE, and at most
+one event passes.
 
 DS3 (Arda et al., IEEE Trans. Computers 2020) runs through every microsecond t, in this order:
 
 1. a job due exactly at t enters, if fewer jobs than the cap are in the system (`enters`);
-2. tasks that finish at t retire, in the order in which they started; each releases the tasks that waited for it alone
-   (`release`), in the order of their ids; the last task of a job completes it;
+2. tasks that finish at t retire, in the order in which they started; each releases the tasks that
+   waited for it alone (`release`), in the order of their ids; the last task of a job completes it;
 3. a job that was due before t, held back by the cap, enters if there is room now;
 4. the scheduler gives every ready task a PE, one decision after the other (`assign`);
 5. the data of these tasks start moving, and they join the queue;
-6. one pass over the queue: a task starts if its data are there and its PE is free. A task that cannot start is skipped.
+6. one pass over the queue: a task starts if its data are there and its PE is free. A task that
+   cannot start is skipped.
 
-Nothing can change between two events, so time jumps (`advance`). Passes that find the scheduler idle need no step: when
-the last ready task has its PE, the start that each PE makes next is known, and stands if it comes before the next
-event. A task of length 0 starts and ends at t, but retires at t + 1.
+Nothing can change between two events, so time jumps (`advance`). Passes that find the scheduler
+idle need no step: when the last ready task has its PE, the start that each PE makes next is known,
+and stands if it comes before the next event. A task of length 0 starts and ends at t, but retires
+at t + 1.
 
-Transfers take volume // bandwidth us. `pe_to_pe`: they begin when the predecessor finishes. `shared_memory`: the
-predecessor writes to the memory when it finishes; with all data there the task is ready, and reads them from the
-decision on.
+Transfers take volume // bandwidth us. `pe_to_pe`: they begin when the predecessor finishes.
+`shared_memory`: the predecessor writes to the memory when it finishes; with all data there the task
+is ready, and reads them from the decision on.
 
-Arrivals by `cap_mode`: `ds3`, the next gap begins when a job enters; `socrates`, a job held back asks again
-1 us + `redraw` after the tick in which a place became free; `open`, gaps begin when a job was due, and a place that is
-missing is counted from then on as part of its latency.
+Arrivals by `cap_mode`: `ds3`, the next gap begins when a job enters; `socrates`, a job held back
+asks again 1 us + `redraw` after the tick in which a place became free; `open`, gaps begin when a
+job was due, and a place that is missing is counted from then on as part of its latency.
 """
 
 from __future__ import annotations
@@ -34,7 +37,17 @@ from jaxsched.envs.soc.decisions import assign, ready
 from jaxsched.envs.soc.events import enters, has_room, pass_event, retires
 from jaxsched.envs.soc.objectives import elapsed_in_system, shortest_latency
 from jaxsched.envs.soc.settings import Settings
-from jaxsched.envs.soc.types import LATEST, QUEUED, READY, RUNNING, Frontier, Instance, Jobs, Record, State
+from jaxsched.envs.soc.types import (
+    LATEST,
+    QUEUED,
+    READY,
+    RUNNING,
+    Frontier,
+    Instance,
+    Jobs,
+    Record,
+    State,
+)
 from jaxsched.envs.soc.views import action_mask, entry_and_pe
 
 
@@ -103,10 +116,12 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
 
 
 def bound(state: State, settings: Settings) -> Array:
-    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease is the reward.
+    """i32[]: running lower bound on the objective, non-decreasing and exact once done; its decrease
+    is the reward.
 
-    `latency`: finish - arrival, summed over the jobs completed after the warm-up. `jobs_in_system`: the integral of
-    their number, which a job leaves when its last task retires. `makespan`: the last finish.
+    `latency`: finish - arrival, summed over the jobs completed after the warm-up. `jobs_in_system`:
+    the integral of their number, which a job leaves when its last task retires. `makespan`: the
+    last finish.
     """
     if settings.objective == "latency":
         return state.latency
@@ -116,7 +131,8 @@ def bound(state: State, settings: Settings) -> Array:
 
 
 def lower_bound(instance: Instance, settings: Settings) -> Array:
-    """i32[]: no schedule is better. Sums: the critical paths; makespan: the latest of them, from its earliest entry.
+    """i32[]: no schedule is better. Sums: the critical paths; makespan: the latest of them, from
+    its earliest entry.
 
     0 with a warm-up or a horizon, which leave out what is slow enough.
     """
@@ -131,7 +147,9 @@ def lower_bound(instance: Instance, settings: Settings) -> Array:
 
 
 def advance(state: State, moves: Array) -> State:
-    """Go to the next tick in which something retires, enters or becomes ready; tasks start on the way."""
+    """Go to the next tick in which something retires, enters or becomes ready; tasks start on
+    the way.
+    """
     front, instance = state.frontier, state.instance
     running, waiting = front.status == RUNNING, front.status == READY
     here = front.pe[:, None] == jnp.arange(instance.system.num_pes, dtype=jnp.int32)[None]  # [F, Q]
@@ -143,7 +161,9 @@ def advance(state: State, moves: Array) -> State:
     # On each free PE: the earliest start, and among those the first in the queue.
     here &= queued[:, None] & free[None]
     here &= at[:, None] == jnp.where(here, at[:, None], LATEST).min(0)[None]
-    here &= front.queue_key[:, None] == jnp.where(here, front.queue_key[:, None], LATEST).min(0)[None]
+    here &= (
+        front.queue_key[:, None] == jnp.where(here, front.queue_key[:, None], LATEST).min(0)[None]
+    )
     chosen = here.any(1)
 
     start = jnp.where(chosen, at, front.start)
@@ -151,7 +171,9 @@ def advance(state: State, moves: Array) -> State:
     next_ready = jnp.where(waiting, front.ready_time, LATEST).min()
     may_enter = take(instance.job_mask, state.next_job) & has_room(state)
     next_entry = jnp.where(may_enter, jnp.maximum(state.due, state.time + 1), LATEST)
-    then = jnp.minimum(jnp.minimum(next_retire, next_ready), jnp.minimum(next_entry, instance.horizon))
+    then = jnp.minimum(
+        jnp.minimum(next_retire, next_ready), jnp.minimum(next_entry, instance.horizon)
+    )
     starts = moves & chosen & (at < then)
     return state.replace(
         time=jnp.where(moves, then, state.time),
@@ -159,6 +181,7 @@ def advance(state: State, moves: Array) -> State:
         phase=jnp.where(moves, 0, state.phase),
         call_start=jnp.where(moves, state.num_dispatched, state.call_start),
         frontier=front.replace(
-            status=jnp.where(starts, RUNNING, front.status), start=jnp.where(starts, at, front.start)
+            status=jnp.where(starts, RUNNING, front.status),
+            start=jnp.where(starts, at, front.start),
         ),
     )

@@ -1,8 +1,9 @@
-"""Where streams come from: random arrivals on given systems (pure JAX), and random systems (on the host).
+"""Where streams come from: random arrivals on given systems (pure JAX), and random systems (on the
+host).
 
-A source is any callable `key -> Instance`. `Streams` is a frozen dataclass: hashable, comparable, safe to close over or
-to pass as a static argument, with shapes that depend on its fields alone. Draws are addressed by job ordinal, so that a
-longer stream begins like a shorter one.
+A source is any callable `key -> Instance`. `Streams` is a frozen dataclass: hashable, comparable,
+safe to close over or to pass as a static argument, with shapes that depend on its fields alone.
+Draws are addressed by job ordinal, so that a longer stream begins like a shorter one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ Systems = tuple[tuple[Platform, tuple[Job, ...]], ...]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Streams:
-    """Random streams; see `streams` for the fields. Those that are tuples are drawn from, once per instance."""
+    """Random streams; see `streams` for the fields. Those that are tuples are drawn from, once
+    per instance.
+    """
 
     systems: Systems
     probabilities: tuple[float, ...] | None
@@ -52,8 +55,13 @@ class Streams:
 
     def __repr__(self) -> str:
         """By names: the tables of a platform fill pages."""
-        names = [f"{platform.name} ({', '.join(job.name for job in jobs)})" for platform, jobs in self.systems[:3]]
-        shown = " ".join(names) + (f" and {len(self.systems) - 3} more" if len(self.systems) > 3 else "")
+        names = [
+            f"{platform.name} ({', '.join(job.name for job in jobs)})"
+            for platform, jobs in self.systems[:3]
+        ]
+        shown = " ".join(names) + (
+            f" and {len(self.systems) - 3} more" if len(self.systems) > 3 else ""
+        )
         return f"Streams({shown}, num_jobs={self.num_jobs}, scale={self.scale}, cap={self.cap})"
 
     def __call__(self, key: Array) -> Instance:
@@ -86,7 +94,9 @@ class Streams:
         if self.probabilities is not None:
             weights *= jnp.asarray(self.probabilities, jnp.float32)
         below = jnp.cumsum(weights) / weights.sum()
-        profile = jnp.minimum((below[None] <= uniform[:, None]).sum(-1, dtype=jnp.int32), num_profiles - 1)
+        profile = jnp.minimum(
+            (below[None] <= uniform[:, None]).sum(-1, dtype=jnp.int32), num_profiles - 1
+        )
         noise = None
         if self.noise_std is not None:
             std_key, noise_key = random.split(noise_key)
@@ -122,17 +132,18 @@ def streams(
     warm_up: int = 0,
     communication: str = "pe_to_pe",
 ) -> Streams:
-    """Streams of `num_jobs` jobs on a platform, profiles drawn with `probabilities` (uniform by default).
+    """Streams of `num_jobs` jobs on a platform, profiles drawn with `probabilities` (uniform by
+    default).
 
-    `arrivals`: gaps of floor(Exp(mean `scale`)) us, or `fixed`, of floor(scale). `cap` jobs at most are in the system
-    (in `open` loop: have a place there); with `steady` the first `cap` enter at 0. `num_jobs`
-    defaults to 30, with a `horizon` in us to more than can enter before it: as many as `cap`
-    places complete if every job takes the shortest critical path (twice that with noise), or 6
-    standard deviations above the mean number of arrivals, whichever is less. `noise_std`: standard
-    deviation of execution times, relative to the mean. Several values of `scale`, `cap` and `noise_std`,
-    and several `systems`, are drawn from uniformly, once per instance. `communication` is the setting
-    of the environment, which plans of HEFT and PEFT count with. Raises `ValueError` and
-    `UnknownNameError`.
+    `arrivals`: gaps of floor(Exp(mean `scale`)) us, or `fixed`, of floor(scale). `cap` jobs at most
+    are in the system (in `open` loop: have a place there); with `steady` the first `cap` enter at
+    0. `num_jobs` defaults to 30, with a `horizon` in us to more than can enter before it: as many
+    as `cap` places complete if every job takes the shortest critical path (twice that with noise),
+    or 6 standard deviations above the mean number of arrivals, whichever is less. `noise_std`:
+    standard deviation of execution times, relative to the mean. Several values of `scale`, `cap`
+    and `noise_std`, and several `systems`, are drawn from uniformly, once per instance.
+    `communication` is the setting of the environment, which plans of HEFT and PEFT count with.
+    Raises `ValueError` and `UnknownNameError`.
     """
     if systems is None:
         platform = platform if isinstance(platform, Platform) else load_platform(platform)
@@ -215,11 +226,13 @@ def random_systems(
     transfer: tuple[float, float] = (0.1, 2.0),
     missing: float = 0.0,
 ) -> list[tuple[Platform, tuple[Job, ...]]]:
-    """Random platforms with job profiles, ours after Topcuoglu, Hariri & Wu 2002, section 5.1. Ranges are inclusive.
+    """Random platforms with job profiles, ours after Topcuoglu, Hariri & Wu 2002, section 5.1.
+    Ranges are inclusive.
 
-    A job has one head, one tail and random layers between them. A task's mean time is uniform in `mean_time`, its times
-    on the PEs are uniform within mean * (1 +- heterogeneity / 2), at least 1; a PE cannot run it with probability
-    `missing`. The mean transfer over the mean time of a job is uniform in `transfer`, bandwidths are 1 to 4.
+    A job has one head, one tail and random layers between them. A task's mean time is uniform in
+    `mean_time`, its times on the PEs are uniform within mean * (1 +- heterogeneity / 2), at least
+    1; a PE cannot run it with probability `missing`. The mean transfer over the mean time of a job
+    is uniform in `transfer`, bandwidths are 1 to 4.
     """
     rng, systems = np.random.Generator(np.random.PCG64(seed)), []
     for i in range(count):
@@ -233,23 +246,40 @@ def random_systems(
             means = rng.integers(mean_time[0], mean_time[1] + 1, size)
             names = tuple(f"{p}.{k}" for k in range(size))
             for name, mean in zip(names, means, strict=True):
-                drawn = np.maximum(1, np.rint(mean * rng.uniform(1 - heterogeneity / 2, 1 + heterogeneity / 2, pes)))
+                drawn = np.maximum(
+                    1,
+                    np.rint(mean * rng.uniform(1 - heterogeneity / 2, 1 + heterogeneity / 2, pes)),
+                )
                 able = rng.random(pes) >= missing
                 able[rng.integers(pes)] = True
-                times[name] = tuple(int(t) if can else None for t, can in zip(drawn, able, strict=True))
+                times[name] = tuple(
+                    int(t) if can else None for t, can in zip(drawn, able, strict=True)
+                )
             edges = _layered(rng, size)
             volume = 2 * means.mean() * rng.uniform(*transfer)  # at a mean bandwidth of about 2
             volumes = np.rint(volume * rng.uniform(0.5, 1.5, len(edges))).astype(int)
-            jobs.append(Job(f"{i}.{p}", names, tuple((a, b, int(v)) for (a, b), v in zip(edges, volumes, strict=True))))
+            jobs.append(
+                Job(
+                    f"{i}.{p}",
+                    names,
+                    tuple((a, b, int(v)) for (a, b), v in zip(edges, volumes, strict=True)),
+                )
+            )
         memory = rng.integers(1, 5, (2, pes), np.int32)
         names = tuple(f"PE {q}" for q in range(pes))
-        systems.append((Platform(f"random {i}", names, times, bandwidth, memory[0], memory[1]), tuple(jobs)))
+        systems.append(
+            (Platform(f"random {i}", names, times, bandwidth, memory[0], memory[1]), tuple(jobs))
+        )
     return systems
 
 
 def _layered(rng: np.random.Generator, size: int) -> list[tuple[int, int]]:
-    """Edges of a graph with head 0 and tail size - 1: each task follows one or two of an earlier layer."""
-    layer = np.concatenate([[0], np.sort(rng.integers(1, max(2, size // 2), max(size - 2, 0))), [size]])[:size]
+    """Edges of a graph with head 0 and tail size - 1: each task follows one or two of an earlier
+    layer.
+    """
+    layer = np.concatenate(
+        [[0], np.sort(rng.integers(1, max(2, size // 2), max(size - 2, 0))), [size]]
+    )[:size]
     layer = np.unique(layer, return_inverse=True)[1]  # consecutive
     edges = set()
     for k in range(1, size):
@@ -270,8 +300,13 @@ def _choice(key: Array, values: Sequence[float], dtype: type) -> Array:
 
 @functools.lru_cache(64)
 def _tables(systems: Systems, communication: str) -> tuple[System, int]:
-    """The systems stacked and padded, NumPy, and the most tasks of one job that are in the system at once."""
-    made = [instances.make_system(platform, jobs, communication=communication) for platform, jobs in systems]
+    """The systems stacked and padded, NumPy, and the most tasks of one job that are in the
+    system at once.
+    """
+    made = [
+        instances.make_system(platform, jobs, communication=communication)
+        for platform, jobs in systems
+    ]
     with jax.ensure_compile_time_eval():  # a source may be called while it is traced
         stacked = jax.tree.map(np.asarray, pad_stack(made))
     return stacked, max(instances.width(job) for _, jobs in systems for job in jobs)

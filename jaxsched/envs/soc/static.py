@@ -1,12 +1,13 @@
-"""Static list scheduling on the host: HEFT and PEFT, for one task graph and as the plan of one job of a stream.
+"""Static list scheduling on the host: HEFT and PEFT, for one task graph and as the plan of one job
+of a stream.
 
-Times are whole: a transfer takes volume // bandwidth, as everywhere in this family. Ranks are exact fractions, with
-volume / mean bandwidth over the pairs of different PEs. Ties go to the first task in topological order, lowest id
-first, and to the lowest PE.
+Times are whole: a transfer takes volume // bandwidth, as everywhere in this family. Ranks are exact
+fractions, with volume / mean bandwidth over the pairs of different PEs. Ties go to the first task
+in topological order, lowest id first, and to the lowest PE.
 
-HEFT: Topcuoglu, Hariri & Wu, Performance-effective and low-complexity task scheduling for heterogeneous computing, IEEE
-TPDS 13(3), 2002. PEFT: Arabnejad & Barbosa, List scheduling algorithm for heterogeneous systems by an optimistic cost
-table, IEEE TPDS 25(3), 2014.
+HEFT: Topcuoglu, Hariri & Wu, Performance-effective and low-complexity task scheduling for
+heterogeneous computing, IEEE TPDS 13(3), 2002. PEFT: Arabnejad & Barbosa, List scheduling algorithm
+for heterogeneous systems by an optimistic cost table, IEEE TPDS 25(3), 2014.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ class StaticSchedule(NamedTuple):
 def plan(
     platform: Platform, job: Job, method: str, communication: str = "pe_to_pe"
 ) -> tuple[list[int], list[int | None]]:
-    """The plan of one job alone on an empty platform: each task's PE, and the task just before it there or None.
+    """The plan of one job alone on an empty platform: each task's PE, and the task just before it
+    there or None.
 
-    `method`: `heft` or `peft`. With `communication="shared_memory"` data go through the memory also between tasks of
-    one PE, and ranks count volume / mean bandwidth to the memory plus volume / mean bandwidth from it.
+    `method`: `heft` or `peft`. With `communication="shared_memory"` data go through the memory also
+    between tasks of one PE, and ranks count volume / mean bandwidth to the memory plus volume /
+    mean bandwidth from it.
     """
     graph = job_task_graph(platform, job, communication)
     lines = Lines(graph.num_pes)

@@ -24,9 +24,12 @@ class TaskGraph:
     before: Sequence[Sequence[int]]  # [task] predecessors, rising
     after: Sequence[Sequence[int]]  # [task] successors, rising
     mean_transfer: dict[tuple[int, int], Fraction]  # edge (src, dst) -> what ranks count for it
-    # edge -> i64[Q, Q]  from the PE of src to that of dst; with shared memory i64[Q, 1]  from the PE of src to it
+    # edge -> i64[Q, Q]  from the PE of src to that of dst; with shared memory i64[Q, 1]  from the
+    # PE of src to it
     transfer: dict[tuple[int, int], np.ndarray]
-    read: np.ndarray  # i64[task, Q]  from the memory to the PE, once all data are there; 0 without shared memory
+    read: (
+        np.ndarray
+    )  # i64[task, Q]  from the memory to the PE, once all data are there; 0 without shared memory
 
     @property
     def num_tasks(self) -> int:
@@ -47,7 +50,9 @@ class TaskGraph:
     def horizon(self) -> int:
         """All tasks and transfers in a row, each at its slowest, and at least 1 per task."""
         tasks = sum(max(1, *(time for time in row if time is not None)) for row in self.exec_time)
-        return tasks + sum(int(x.max()) for x in self.transfer.values()) + int(self.read.max(1).sum())
+        return (
+            tasks + sum(int(x.max()) for x in self.transfer.values()) + int(self.read.max(1).sum())
+        )
 
     def able(self, k: int) -> list[int]:
         """The PEs that can run task `k`, rising."""
@@ -58,7 +63,9 @@ class TaskGraph:
         return self.exec_time[k][pe] or 0
 
     def arrive(self, k: int, pe: np.ndarray, finish: np.ndarray) -> np.ndarray:
-        """i64[Q]: when the data of task `k` are at each PE, its predecessors being placed; 0 for a head."""
+        """i64[Q]: when the data of task `k` are at each PE, its predecessors being placed; 0 for
+        a head.
+        """
         there = np.zeros(1, np.int64)
         for j in self.before[k]:
             there = np.maximum(there, finish[j] + self.transfer[j, k][pe[j]])
@@ -128,7 +135,9 @@ def _graph(
     transfer = {(src, dst): taken[volume] for src, dst, volume in edges}
     graph = TaskGraph(exec_time, before, successors(len(exec_time), edges), means, transfer, read)
     if graph.horizon > INT32_MAX:
-        raise InstanceError(f"{name!r}: all tasks and transfers in a row take {graph.horizon}, which exceeds int32")
+        raise InstanceError(
+            f"{name!r}: all tasks and transfers in a row take {graph.horizon}, which exceeds int32"
+        )
     return graph
 
 

@@ -1,4 +1,6 @@
-"""What happened in a simulation: every task and job with its times, as data, CSV and Chrome trace."""
+"""What happened in a simulation: every task and job with its times, as data, CSV and Chrome
+trace.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class TaskRecord(NamedTuple):
 
 
 class JobRecord(NamedTuple):
-    """When a job entered the system and when its last task ended, us; `finish` and `latency` are None until then."""
+    """When a job entered the system and when its last task ended, us; `finish` and `latency` are
+    None until then.
+    """
 
     arrival: int
     finish: int | None
@@ -36,13 +40,15 @@ class JobRecord(NamedTuple):
 class Trace:
     """A simulated stream. Jobs are numbered from 0 in the order in which they entered.
 
-    A stream may end before all is done: jobs with `finish` None are unfinished, tasks that never started are not in
-    `tasks`, and the last ones may have a `finish` after `end`. Means are over completed jobs only, so `completed` and
-    `latency_so_far` belong beside them.
+    A stream may end before all is done: jobs with `finish` None are unfinished, tasks that never
+    started are not in `tasks`, and the last ones may have a `finish` after `end`. Means are over
+    completed jobs only, so `completed` and `latency_so_far` belong beside them.
     """
 
     tasks: Sequence[TaskRecord]  # sorted by (job, task)
-    jobs: Sequence[JobRecord]  # by ordinal; with the pseudo-steady-state start the first ones enter at 0
+    jobs: Sequence[
+        JobRecord
+    ]  # by ordinal; with the pseudo-steady-state start the first ones enter at 0
     platform: Platform
     profiles: Sequence[Job]  # one per job of `jobs`
     end: int  # us: the last finish, or the horizon where the stream was cut
@@ -89,13 +95,17 @@ class Trace:
 
     @property
     def energy(self) -> float | None:
-        """Summed over the tasks: power at the top operating point times run time (DS3: uJ, SoCRATES: its own unit).
+        """Summed over the tasks: power at the top operating point times run time (DS3: uJ,
+        SoCRATES: its own unit).
 
-        No idle power and no frequency scaling. None where the platform states no power for one of the tasks.
+        No idle power and no frequency scaling. None where the platform states no power for one of
+        the tasks.
         """
         total = 0.0
         for row in self.tasks:
-            spent = self.platform.energy(self.profiles[row.job].tasks[row.task], row.pe, row.finish - row.start)
+            spent = self.platform.energy(
+                self.profiles[row.job].tasks[row.task], row.pe, row.finish - row.start
+            )
             if spent is None:
                 return None
             total += spent
@@ -106,7 +116,9 @@ class Trace:
 
         Raises `FileExistsError` where the file exists and `overwrite` is False.
         """
-        rows: list[tuple[object, ...]] = [("job", "profile", "task", "name", "pe", "pe_name", "start", "finish")]
+        rows: list[tuple[object, ...]] = [
+            ("job", "profile", "task", "name", "pe", "pe_name", "start", "finish")
+        ]
         for row in self.tasks:
             profile = self.profiles[row.job]
             task = (row.job, profile.name, row.task, profile.tasks[row.task])
@@ -114,17 +126,30 @@ class Trace:
         write_text(path, (",".join(map(csv_cell, row)) + "\n" for row in rows), overwrite)
 
     def to_chrome(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write trace events as JSON, for ui.perfetto.dev or chrome://tracing: a row per PE, a bar per job.
+        """Write trace events as JSON, for ui.perfetto.dev or chrome://tracing: a row per PE, a bar
+        per job.
 
         Raises `FileExistsError` where the file exists and `overwrite` is False.
         """
         events: list[dict[str, object]] = []
         for pid, name in ((0, f"PEs of {self.platform.name}"), (1, "jobs")):
             events.append({"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}})
-            events.append({"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}})
+            events.append(
+                {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
+            )
         for pe, name in enumerate(self.platform.pes):
-            events.append({"ph": "M", "name": "thread_name", "pid": 0, "tid": pe, "args": {"name": name}})
-            events.append({"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": pe, "args": {"sort_index": pe}})
+            events.append(
+                {"ph": "M", "name": "thread_name", "pid": 0, "tid": pe, "args": {"name": name}}
+            )
+            events.append(
+                {
+                    "ph": "M",
+                    "name": "thread_sort_index",
+                    "pid": 0,
+                    "tid": pe,
+                    "args": {"sort_index": pe},
+                }
+            )
         for row in self.tasks:
             profile = self.profiles[row.job]
             event: dict[str, object] = {
@@ -135,16 +160,33 @@ class Trace:
                 "tid": row.pe,
             }
             event |= {"ts": row.start, "dur": row.finish - row.start}
-            events.append(event | {"args": {"job": row.job, "profile": profile.name, "task": row.task}})
+            events.append(
+                event | {"args": {"job": row.job, "profile": profile.name, "task": row.task}}
+            )
         for i, job in enumerate(self.jobs):  # asynchronous events: they overlap
-            event: dict[str, object] = {"name": self.profiles[i].name, "cat": "job", "pid": 1, "id": i}
+            event: dict[str, object] = {
+                "name": self.profiles[i].name,
+                "cat": "job",
+                "pid": 1,
+                "id": i,
+            }
             finish = self.end if job.finish is None else job.finish
             events.append(
-                event | {"ph": "b", "ts": job.arrival, "args": {"job": i, "completed": job.finish is not None}}
+                event
+                | {
+                    "ph": "b",
+                    "ts": job.arrival,
+                    "args": {"job": i, "completed": job.finish is not None},
+                }
             )
             events.append(event | {"ph": "e", "ts": finish})
-        lines = (json.dumps(event) + (",\n" if i < len(events) - 1 else "\n") for i, event in enumerate(events))
-        write_text(path, ['{"traceEvents": [\n', *lines, '], "displayTimeUnit": "ns"}\n'], overwrite)
+        lines = (
+            json.dumps(event) + (",\n" if i < len(events) - 1 else "\n")
+            for i, event in enumerate(events)
+        )
+        write_text(
+            path, ['{"traceEvents": [\n', *lines, '], "displayTimeUnit": "ns"}\n'], overwrite
+        )
 
     def _latencies(self) -> list[int]:
         done = [job for job in self.jobs if job.finish is not None and job.finish >= self.warmup]

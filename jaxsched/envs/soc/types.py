@@ -1,9 +1,10 @@
 """Data of the SoC family on the device: the system, the stream of jobs, the state of a simulation.
 
-Shapes: `P` job profiles, `T` tasks of a profile, `Q` processing elements (PEs), `D` predecessors of a task, `S`
-successors of a task (and heads of a profile), `N` jobs of the stream, `W` places for jobs in the system, `F` entries
-for tasks in the system that are ready, queued or running; all padded. Padding is zeros with a False mask, so instances
-of different sizes are padded leaf by leaf (`jaxsched.core.pad_stack`). Time unit: one microsecond (us).
+Shapes: `P` job profiles, `T` tasks of a profile, `Q` processing elements (PEs), `D` predecessors of
+a task, `S` successors of a task (and heads of a profile), `N` jobs of the stream, `W` places for
+jobs in the system, `F` entries for tasks in the system that are ready, queued or running; all
+padded. Padding is zeros with a False mask, so instances of different sizes are padded leaf by leaf
+(`jaxsched.core.pad_stack`). Time unit: one microsecond (us).
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ EMPTY, READY, QUEUED, RUNNING = 0, 1, 2, 3  # `Frontier.status`
 
 
 class System(struct.PyTreeNode):
-    """A platform and the job profiles that run on it: everything that does not depend on the stream."""
+    """A platform and the job profiles that run on it: everything that does not depend on the
+    stream.
+    """
 
-    exec_time: Array  # i32[P, T, Q]  us of the task on the PE, the mean where there is noise; 0 where it cannot run
+    # i32[P, T, Q]  us of the task on the PE, the mean where there is noise; 0 where it cannot run
+    exec_time: Array
     exec_mask: Array  # bool[P, T, Q]  the PE can run the task
-    power: Array  # f32[P, T, Q]  what one us of it costs, in the unit of the platform; 0 where nothing is stated
+    # f32[P, T, Q]  what one us of it costs, in the unit of the platform; 0 where nothing is stated
+    power: Array
     task_mask: Array  # bool[P, T]  real tasks, a prefix of each row
     num_tasks_of: Array  # i32[P]  their number
     predecessor: Array  # i32[P, T, D]  task ids
@@ -32,8 +37,11 @@ class System(struct.PyTreeNode):
     head: Array  # i32[P, S]  tasks without predecessors, rising
     head_mask: Array  # bool[P, S]
     # What observations look ahead with; transfers at the mean bandwidth between different PEs.
-    rank: Array  # f32[P, T]  upward rank of HEFT: mean time, transfers included, from its start to the job's end, us
-    optimistic: Array  # f32[P, T, Q]  optimistic cost table of PEFT: least time after the task ends on the PE, us
+    # f32[P, T]  upward rank of HEFT: mean time, transfers included, from its start to the job's
+    # end, us
+    rank: Array
+    # f32[P, T, Q]  optimistic cost table of PEFT: least time after the task ends on the PE, us
+    optimistic: Array
     out_transfer: Array  # f32[P, T]  us to send to all successors
     num_descendants: Array  # i32[P, T]
     successor_bits: Array  # u32[P, T, B]  bit k % 32 of word k // 32: task k is a successor
@@ -45,7 +53,9 @@ class System(struct.PyTreeNode):
     profile_mask: Array  # bool[P]
     pe_mask: Array  # bool[Q]
     bandwidth: Array  # i32[Q, Q]  data units per us from PE to PE, > 0 between real ones
-    to_memory: Array  # i32[Q]  data units per us from the PE to the shared memory, > 0 for real ones
+    to_memory: (
+        Array  # i32[Q]  data units per us from the PE to the shared memory, > 0 for real ones
+    )
     from_memory: Array  # i32[Q]  data units per us from the shared memory to the PE
 
     @property
@@ -60,22 +70,29 @@ class System(struct.PyTreeNode):
 
 
 class Noise(struct.PyTreeNode):
-    """Execution times drawn as max(1, round(Normal(mean, std * mean))), addressed by job ordinal and task."""
+    """Execution times drawn as max(1, round(Normal(mean, std * mean))), addressed by job ordinal
+    and task.
+    """
 
     key: Array  # key[]
     std: Array  # f32[]  relative to the mean
 
 
 class Instance(struct.PyTreeNode):
-    """A system and the stream of jobs that it meets. All draws are made: every policy meets the same world."""
+    """A system and the stream of jobs that it meets. All draws are made: every policy meets the
+    same world.
+    """
 
     system: System
     profile: Array  # i32[N]  profile of each job, by ordinal
-    gap: Array  # i32[N]  us from the job before it (from 0 for the first); `rules.py` says from which of its times
+    # i32[N]  us from the job before it (from 0 for the first); `rules.py` says from which of its
+    # times
+    gap: Array
     redraw: Array  # i32[N]  `socrates` only: us until a job that was held back asks again, less one
     job_mask: Array  # bool[N]  real jobs, a prefix
     slot_mask: Array  # bool[W]  real places: the cap on jobs in the system is their number
-    entry_mask: Array  # bool[F]  real entries; enough for all tasks that can be ready, queued or running at once
+    # bool[F]  real entries; enough for all tasks that can be ready, queued or running at once
+    entry_mask: Array
     horizon: Array  # i32[]  us; the simulation is cut off there. The largest int32: never
     warm_up: Array  # i32[]  us; jobs that finish before it do not count
     noise: Noise | None = None  # None: execution times are the means
@@ -97,14 +114,18 @@ class Instance(struct.PyTreeNode):
 
 
 class Frontier(struct.PyTreeNode):
-    """The tasks that are ready, queued at a PE or running, one entry each, in no order. Empty entries hold rubbish."""
+    """The tasks that are ready, queued at a PE or running, one entry each, in no order. Empty
+    entries hold rubbish.
+    """
 
     status: Array  # i32[F]  EMPTY, READY, QUEUED, RUNNING
     slot: Array  # i32[F]  place of its job
     task: Array  # i32[F]  task id in its profile
     exec_time: Array  # i32[F, Q]  us on each PE, 0 where it cannot run
     exec_mask: Array  # bool[F, Q]
-    arrival: Array  # i32[F, Q]  when its data are at the PE; with shared memory: us from the decision until they are
+    # i32[F, Q]  when its data are at the PE; with shared memory: us from the decision until they
+    # are
+    arrival: Array
     ready_time: Array  # i32[F]  when it was (with shared memory: will be) ready, us
     ready_seq: Array  # i32[F]  position in the list of ready tasks
     # Of tasks with a PE, those queued and running:
@@ -135,9 +156,12 @@ class Jobs(struct.PyTreeNode):
 
 
 class Record(struct.PyTreeNode):
-    """What happened, by job ordinal; the largest int32 where it has not. In two tables: fewer writes a step."""
+    """What happened, by job ordinal; the largest int32 where it has not. In two tables: fewer
+    writes a step.
+    """
 
-    tasks: Array  # i32[N * T, 3]  row ordinal * T + task: PE, start and finish (us) of each complete task
+    # i32[N * T, 3]  row ordinal * T + task: PE, start and finish (us) of each complete task
+    tasks: Array
     jobs: Array  # i32[N, 2]  arrival and finish of each job, us
 
 
@@ -146,7 +170,9 @@ class State(struct.PyTreeNode):
 
     instance: Instance
     time: Array  # i32[]  us
-    phase: Array  # i32[]  of this tick: 0 before anything retired, 1 after, 2 after a job that was held back entered
+    # i32[]  of this tick: 0 before anything retired, 1 after, 2 after a job that was held back
+    # entered
+    phase: Array
     event: Array  # bool[]  something else happens at `time` before the next decision
     over: Array  # bool[]  all jobs are complete, or the horizon is reached
     frontier: Frontier
@@ -166,7 +192,9 @@ class State(struct.PyTreeNode):
     energy: Array  # f32[]  power times time of the complete tasks
     baseline: Array  # i32[]  bound on the objective before the first step
     scale: Array  # i32[]  what rewards are divided by, > 0
-    num_improved: Array | None = None  # i32[Q]  rule `etf_lb`: how often each PE was the best so far in its scans
+    num_improved: Array | None = (
+        None  # i32[Q]  rule `etf_lb`: how often each PE was the best so far in its scans
+    )
     record: Record | None = None
 
     @property

@@ -1,6 +1,8 @@
-"""The judge of finished simulations: NumPy on the host, written from the rules of the README, not from `rules.py`.
+"""The judge of finished simulations: NumPy on the host, written from the rules of the README, not
+from `rules.py`.
 
-It asks whether a trace could have happened, not whether a scheduler was good: tasks may start later than they could.
+It asks whether a trace could have happened, not whether a scheduler was good: tasks may start later
+than they could.
 """
 
 from __future__ import annotations
@@ -29,16 +31,18 @@ def validate(
     cap_mode: str = "ds3",
     redraw: Sequence[int] | None = None,
 ) -> list[str]:
-    """Everything wrong with `trace`, one line each (at most `MOST_FAULTS`); an empty list means that it is valid.
+    """Everything wrong with `trace`, one line each (at most `MOST_FAULTS`); an empty list means
+    that it is valid.
 
-    `jobs`: the profile of each job by ordinal, also of those that never entered. Checked are: each task once, on a PE
-    that can run it, for its time (`duration(job, task, pe)` in us where there is noise), after its job's arrival, and
-    after its predecessors' retirement and transfers; one task at a time on a PE (one of length 0 holds it for 1 us);
-    finish and latency of the jobs; what was unfinished at the end; never more than `max_jobs_in_system` at once.
+    `jobs`: the profile of each job by ordinal, also of those that never entered. Checked are: each
+    task once, on a PE that can run it, for its time (`duration(job, task, pe)` in us where there is
+    noise), after its job's arrival, and after its predecessors' retirement and transfers; one task
+    at a time on a PE (one of length 0 holds it for 1 us); finish and latency of the jobs; what was
+    unfinished at the end; never more than `max_jobs_in_system` at once.
 
-    With `arrivals`, the requested times as in `simulate` (their differences are the gaps), arrivals must be exactly
-    what `cap_mode` makes of them: `ds3`, `socrates` (with `redraw`: us until a job held back polls again, by ordinal,
-    less one) or `open` (no cap).
+    With `arrivals`, the requested times as in `simulate` (their differences are the gaps), arrivals
+    must be exactly what `cap_mode` makes of them: `ds3`, `socrates` (with `redraw`: us until a job
+    held back polls again, by ordinal, less one) or `open` (no cap).
     """
     if communication not in ("pe_to_pe", "shared_memory"):
         raise UnknownNameError("communication", communication, ("pe_to_pe", "shared_memory"))
@@ -64,9 +68,13 @@ def validate(
         if duration is not None:
             time = duration(i, k, p)
         if end - begin != time:
-            faults.append(f"{_task(i, k)} takes {time} us on PE {p}, but runs from {begin} to {end}")
+            faults.append(
+                f"{_task(i, k)} takes {time} us on PE {p}, but runs from {begin} to {end}"
+            )
         if begin < trace.jobs[i].arrival:
-            faults.append(f"{_task(i, k)} starts at {begin}, before its job arrives at {trace.jobs[i].arrival}")
+            faults.append(
+                f"{_task(i, k)} starts at {begin}, before its job arrives at {trace.jobs[i].arrival}"
+            )
         if begin > trace.end or (begin == trace.end and end > begin):
             faults.append(f"{_task(i, k)} starts at {begin}, not before the end at {trace.end}")
     faults += _exclusive(rows)
@@ -77,7 +85,9 @@ def validate(
         faults += _cap(trace, leaves, max_jobs_in_system)
     if arrivals is not None:
         cap = None if cap_mode == "open" else max_jobs_in_system
-        faults += _arrivals(jobs, trace, leaves, arrivals, cap, redraw if cap_mode == "socrates" else None)
+        faults += _arrivals(
+            jobs, trace, leaves, arrivals, cap, redraw if cap_mode == "socrates" else None
+        )
     return faults[:MOST_FAULTS]
 
 
@@ -86,16 +96,22 @@ def _task(job: int, task: int) -> str:
 
 
 def _malformed(platform: Platform, jobs: Sequence[Job], trace: Trace) -> list[str]:
-    """Ids out of range, tasks twice, negative times; nothing else can be judged while there are any."""
+    """Ids out of range, tasks twice, negative times; nothing else can be judged while there are
+    any.
+    """
     faults, seen = [], set()
     if len(trace.jobs) > len(jobs):
         faults.append(f"the trace has {len(trace.jobs)} jobs, but there are {len(jobs)}")
         return faults
     for i, job in enumerate(trace.jobs):
         if job.arrival < 0 or (job.finish is None) != (job.latency is None):
-            faults.append(f"job {i} has arrival {job.arrival}, finish {job.finish} and latency {job.latency}")
+            faults.append(
+                f"job {i} has arrival {job.arrival}, finish {job.finish} and latency {job.latency}"
+            )
     for i, k, p, start, finish in trace.tasks:
-        if not (0 <= i < len(trace.jobs) and 0 <= k < jobs[i].num_tasks and 0 <= p < platform.num_pes):
+        if not (
+            0 <= i < len(trace.jobs) and 0 <= k < jobs[i].num_tasks and 0 <= p < platform.num_pes
+        ):
             faults.append(f"there is no {_task(i, k)} on PE {p}")
         elif (i, k) in seen:
             faults.append(f"{_task(i, k)} runs twice")
@@ -138,18 +154,28 @@ def _precedence(
         ready, read = np.zeros((2, len(ordinals), job.num_tasks), np.int64)  # with shared memory
         for src, dst, volume in job.edges:
             runs = start[ordinals, dst] >= 0
-            too_early = runs & ((start[ordinals, src] < 0) | (retire[ordinals, src] > start[ordinals, dst]))
+            too_early = runs & (
+                (start[ordinals, src] < 0) | (retire[ordinals, src] > start[ordinals, dst])
+            )
             for i in np.array(ordinals)[too_early]:
-                faults.append(f"{_task(i, dst)} starts at {start[i, dst]}, before task {src} is complete")
+                faults.append(
+                    f"{_task(i, dst)} starts at {start[i, dst]}, before task {src} is complete"
+                )
             source, target = pe[ordinals, src], pe[ordinals, dst]
             if communication == "shared_memory":
                 if platform.to_memory is None or platform.from_memory is None:
                     return [f"platform {platform.name!r} has no memory node"]
-                written = finish[ordinals, src] + volume // platform.to_memory[source].astype(np.int64)
+                written = finish[ordinals, src] + volume // platform.to_memory[source].astype(
+                    np.int64
+                )
                 ready[:, dst] = np.maximum(ready[:, dst], written)
-                read[:, dst] = np.maximum(read[:, dst], volume // platform.from_memory[target].astype(np.int64))
+                read[:, dst] = np.maximum(
+                    read[:, dst], volume // platform.from_memory[target].astype(np.int64)
+                )
                 continue
-            arrive = finish[ordinals, src] + volume // platform.bandwidth[source, target].astype(np.int64)
+            arrive = finish[ordinals, src] + volume // platform.bandwidth[source, target].astype(
+                np.int64
+            )
             for n in np.flatnonzero(runs & ~too_early & (start[ordinals, dst] < arrive)):
                 i = ordinals[n]
                 faults.append(
@@ -164,7 +190,9 @@ def _precedence(
     return faults
 
 
-def _jobs(jobs: Sequence[Job], trace: Trace, start: np.ndarray, finish: np.ndarray, retire: np.ndarray) -> list[str]:
+def _jobs(
+    jobs: Sequence[Job], trace: Trace, start: np.ndarray, finish: np.ndarray, retire: np.ndarray
+) -> list[str]:
     faults = []
     for i, job in enumerate(trace.jobs):
         own = slice(0, jobs[i].num_tasks)
@@ -172,14 +200,20 @@ def _jobs(jobs: Sequence[Job], trace: Trace, start: np.ndarray, finish: np.ndarr
         last = int(finish[i, own].max())
         if job.finish is None:
             if started and retire[i, own].max() < trace.end:
-                faults.append(f"job {i} has no finish, but its last task is complete at {last}, before {trace.end}")
+                faults.append(
+                    f"job {i} has no finish, but its last task is complete at {last}, before {trace.end}"
+                )
             continue
         if not started:
-            faults.append(f"job {i} finishes at {job.finish} without its task {int(start[i, own].argmin())}")
+            faults.append(
+                f"job {i} finishes at {job.finish} without its task {int(start[i, own].argmin())}"
+            )
         elif job.finish != last:
             faults.append(f"job {i} finishes at {job.finish}, but its last task at {last}")
         if job.latency != job.finish - job.arrival:
-            faults.append(f"job {i} has latency {job.latency}, but is there from {job.arrival} to {job.finish}")
+            faults.append(
+                f"job {i} has latency {job.latency}, but is there from {job.arrival} to {job.finish}"
+            )
     return faults
 
 
@@ -198,7 +232,9 @@ def _cap(trace: Trace, leaves: np.ndarray, cap: int) -> list[str]:
     for i, now in enumerate(arrival):
         inside = int((leaves[:i] > now).sum()) + 1
         if inside > cap:
-            faults.append(f"job {i} enters at {now} as one of {inside} in the system, the cap is {cap}")
+            faults.append(
+                f"job {i} enters at {now} as one of {inside} in the system, the cap is {cap}"
+            )
     return faults
 
 
@@ -210,14 +246,18 @@ def _arrivals(
     cap: int | None,
     redraw: Sequence[int] | None,
 ) -> list[str]:
-    """Every job enters in the tick that the requests, the cap and the jobs before it give, or not before the end."""
+    """Every job enters in the tick that the requests, the cap and the jobs before it give, or
+    not before the end.
+    """
     if len(requests) != len(jobs):
         return [f"{len(requests)} requests for {len(jobs)} jobs"]
     faults, previous, late = [], 0, False
     for i in range(min(len(trace.jobs) + 1, len(jobs))):
         gap = int(requests[i]) - (int(requests[i - 1]) if i else 0)
         due = previous + gap
-        follows = late and gap == 0  # enters with a job that was held back, when those that leave now have left
+        follows = (
+            late and gap == 0
+        )  # enters with a job that was held back, when those that leave now have left
         late = False
         if cap is not None and (leaves[:i] >= due + follows).sum() >= cap:
             room = int(np.sort(leaves[:i])[-cap])  # the first tick with room
@@ -226,7 +266,9 @@ def _arrivals(
         late |= follows
         if i == len(trace.jobs):
             if due < trace.end:
-                faults.append(f"job {i} did not enter, though it could at {due}, before the end at {trace.end}")
+                faults.append(
+                    f"job {i} did not enter, though it could at {due}, before the end at {trace.end}"
+                )
             break
         previous = trace.jobs[i].arrival
         if previous != due:

@@ -45,8 +45,13 @@ def action_scores(state: State, settings: Settings, scores: Array) -> Array:
 
 
 def map_to_pe(state: State, settings: Settings, entry: Array) -> Array:
-    """i32[]: the PE on which the ready task in `entry` finishes first, by HEFT_RT's timelines or EFT's estimate."""
-    time, able = take_row(state.frontier.exec_time, entry), take_row(state.frontier.exec_mask, entry)
+    """i32[]: the PE on which the ready task in `entry` finishes first, by HEFT_RT's timelines or
+    EFT's estimate.
+    """
+    time, able = (
+        take_row(state.frontier.exec_time, entry),
+        take_row(state.frontier.exec_mask, entry),
+    )
     if settings.order_mapping == "heft_rt":
         free, end = timeline(state)
         finish = time + jnp.where(time == 0, free, end)

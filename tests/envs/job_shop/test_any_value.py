@@ -1,7 +1,8 @@
-"""Any value anywhere in a file or list is read or refused with an `InstanceError` (issue 16, row 0).
+"""Any value anywhere in a file or list is read or refused with an `InstanceError` (issue 16, row
+0).
 
-Every run draws the same examples; the nightly runs draw thousands of others, and print what reproduces a failure. What
-they found stands in `FOUND`.
+Every run draws the same examples; the nightly runs draw thousands of others, and print what
+reproduces a failure. What they found stands in `FOUND`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ scalars = st.one_of(
 )
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=6,
 )
 
@@ -122,7 +125,9 @@ def check_lists(value):
             lists.check([[(0, 1)], [(0, 2)]], **{field: value})
 
 
-jobs = st.one_of(values, with_any_value(ENTRY["operations"]), with_any_value(FLEXIBLE["operations"]))
+jobs = st.one_of(
+    values, with_any_value(ENTRY["operations"]), with_any_value(FLEXIBLE["operations"])
+)
 
 
 @SOME
@@ -170,8 +175,12 @@ def test_any_value_in_a_plan_at_night(folder, document):
 CELLS = st.one_of(
     st.text(max_size=6),
     st.text("0123456789-+.,:;/ TZ'\"\thAPM\u00a0", max_size=16),
-    st.from_regex(r"\A[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}([T ][0-9]{1,2}:[0-9]{2}(:[0-9.]{2,5})?)?\Z"),
-    st.sampled_from(["", "-1", "1.5 h", "9" * 40, "9999-12-31", "0001-01-01", "2147483647", "-2147483647"]),
+    st.from_regex(
+        r"\A[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}([T ][0-9]{1,2}:[0-9]{2}(:[0-9.]{2,5})?)?\Z"
+    ),
+    st.sampled_from(
+        ["", "-1", "1.5 h", "9" * 40, "9999-12-31", "0001-01-01", "2147483647", "-2147483647"]
+    ),
 )
 
 
@@ -212,7 +221,9 @@ def test_any_cell_in_a_table_at_night(content):
 NUMBERS = st.one_of(
     st.integers(0, 4).map(str),
     st.integers(0, 4).map(str),
-    st.sampled_from(["-1", "1.15", "2147483647", "9" * 11, "#", "instance x", "+++", "Times", "Machines"]),
+    st.sampled_from(
+        ["-1", "1.15", "2147483647", "9" * 11, "#", "instance x", "+++", "Times", "Machines"]
+    ),
 )
 number_files = st.lists(st.lists(NUMBERS, max_size=7), max_size=7).map(
     lambda rows: "\n".join(" ".join(row) for row in rows).encode()

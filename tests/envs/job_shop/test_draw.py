@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsched.envs.job_shop import Schedule, from_jobs, gantt, gantt_html, gantt_svg, read_orders, replay
+from jaxsched.envs.job_shop import (
+    Schedule,
+    from_jobs,
+    gantt,
+    gantt_html,
+    gantt_svg,
+    read_orders,
+    replay,
+)
 from jaxsched.host.chart import colour_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -58,10 +66,14 @@ def test_any_schedule_is_drawn_inside_its_picture(data):
     num_jobs, num_machines = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 20))
     longest = data.draw(st.sampled_from([1, 100, 10**6]))
     pair = st.tuples(st.integers(0, num_machines - 1), st.integers(0, longest))
-    jobs = data.draw(st.lists(st.lists(pair, min_size=1, max_size=3), min_size=num_jobs, max_size=num_jobs))
+    jobs = data.draw(
+        st.lists(st.lists(pair, min_size=1, max_size=3), min_size=num_jobs, max_size=num_jobs)
+    )
     start = [[longest * (j + k) for k in range(len(job))] for j, job in enumerate(jobs)]
     svg = gantt_svg(from_jobs(jobs), Schedule(start, 0)).svg
-    width, height = (float(ElementTree.fromstring(svg).attrib[name]) for name in ("width", "height"))
+    width, height = (
+        float(ElementTree.fromstring(svg).attrib[name]) for name in ("width", "height")
+    )
     found = bars(svg)
     assert len(found) == sum(map(len, jobs))
     assert all(x >= 0 and x + wide <= width and 0 <= y <= height for _, x, y, wide in found)
@@ -111,7 +123,9 @@ def test_names_and_dates_of_orders(orders):
     tree = ElementTree.fromstring(gantt_svg(orders.instance, schedule, orders=orders).svg)
     texts = [element.text for element in tree.iter(f"{SVG}text")]
     assert "a < b" in texts
-    assert "a machine wi\N{HORIZONTAL ELLIPSIS}y long name" in texts  # the end, where names differ, is kept
+    assert (
+        "a machine wi\N{HORIZONTAL ELLIPSIS}y long name" in texts
+    )  # the end, where names differ, is kept
     assert "a machine with a very long name" in [title.text for title in tree.iter(f"{SVG}title")]
     assert "11-24 00:00" in texts
     assert bars(ElementTree.tostring(tree).decode())[0][0] == (
@@ -173,7 +187,13 @@ def test_matplotlib(instance):
     plt.switch_backend("agg")
     ax = gantt(instance, SCHEDULE)
     boxes = [(p.get_x(), p.get_width(), round(p.get_y() + p.get_height() / 2)) for p in ax.patches]
-    assert boxes == [(0, 3, 0), (4, 2, 1), (0, 4, 1), (4, pytest.approx(0.014, abs=0.001), 0), (4, 2, 0)]
+    assert boxes == [
+        (0, 3, 0),
+        (4, 2, 1),
+        (0, 4, 1),
+        (4, pytest.approx(0.014, abs=0.001), 0),
+        (4, 2, 0),
+    ]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["M0", "M1"]
     assert {text.get_text() for text in ax.texts} == {"0", "1"}
     ax.figure.canvas.draw()
@@ -188,5 +208,7 @@ def test_the_svg_needs_no_drawing_library():
         "from jaxsched.envs.job_shop import Schedule, from_jobs, gantt_svg\n"
         "print(gantt_svg(from_jobs([[(0, 1)]]), Schedule([[0]], 1)).svg)"
     )
-    svg = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    svg = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
     assert len(bars(svg)) == 1

@@ -11,7 +11,17 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsched.envs.job_shop import Schedule, bounds, dispatch, exact, from_jobs, load, measure, solve_exact, validate
+from jaxsched.envs.job_shop import (
+    Schedule,
+    bounds,
+    dispatch,
+    exact,
+    from_jobs,
+    load,
+    measure,
+    solve_exact,
+    validate,
+)
 from jaxsched.host import deadline
 from jaxsched.host.cpsat import Solver
 from jaxsched.host.errors import UnknownNameError
@@ -52,7 +62,9 @@ def assert_sound(instance, result):
 def one_after_another(instance):
     """A poor but valid schedule, to be used as a hint."""
     start, now = [], 0
-    for durations, mask in zip(np.asarray(instance.duration).tolist(), np.asarray(instance.op_mask), strict=True):
+    for durations, mask in zip(
+        np.asarray(instance.duration).tolist(), np.asarray(instance.op_mask), strict=True
+    ):
         start.append([])
         for duration in durations[: mask.sum()]:
             start[-1].append(now)
@@ -72,7 +84,10 @@ def test_proves_ft06():
 def test_agrees_with_exhaustive_search(seed):
     """Ragged jobs, revisited machines, durations of 0, release dates."""
     rng = np.random.default_rng(seed)
-    jobs = [[(int(rng.integers(3)), int(rng.integers(6))) for _ in range(rng.integers(1, 4))] for _ in range(3)]
+    jobs = [
+        [(int(rng.integers(3)), int(rng.integers(6))) for _ in range(rng.integers(1, 4))]
+        for _ in range(3)
+    ]
     release = rng.integers(0, 5, 3).tolist()
     instance = from_jobs(jobs, release=release, num_machines=3)
     result = solve_exact(instance, 60, num_workers=1)
@@ -169,7 +184,7 @@ def test_without_hint_and_time_there_is_still_a_schedule():
     assert result.objective >= bounds("ta21").lower
 
 
-# -------------------------------------------------------------------------------- time limits and methods
+# -------------------------------------------------------------------------- time limits and methods
 
 
 def slow_greedy(jobs, release, due, objective):
@@ -200,7 +215,9 @@ def slow_greedy(jobs, release, due, objective):
 
 @pytest.mark.parametrize("objective", exact.START_RULES)
 def test_the_greedy_start_is_that_of_the_quadratic_form(objective):
-    """Issue 16, row 13: queues per machine give the same schedules; small numbers, so that most things tie."""
+    """Issue 16, row 13: queues per machine give the same schedules; small numbers, so that most
+    things tie.
+    """
     rng = random.Random(0)
     for _ in range(400):
         machines, longest = rng.randint(1, 5), rng.choice([0, 1, 3, 99])
@@ -220,7 +237,12 @@ def test_the_greedy_start_is_that_of_the_quadratic_form(objective):
         # The start takes 8, the best schedule 7.
         ([[(0, 2), (1, 3)], [(1, 2), (0, 3)], [(1, 2), (0, 1)]], 7, "non_delay mwkr", "cp_sat"),
         # The start is optimal, which takes a search to see.
-        ([[(0, 3), (1, 2)], [(0, 2), (1, 2)]], 7, "non_delay mwkr", "non_delay mwkr, proved by cp_sat"),
+        (
+            [[(0, 3), (1, 2)], [(0, 2), (1, 2)]],
+            7,
+            "non_delay mwkr",
+            "non_delay mwkr, proved by cp_sat",
+        ),
         # The start is as long as a machine is busy: it is optimal at sight.
         ([[(0, 3), (1, 3)], [(1, 3), (0, 1)]], 6, "non_delay mwkr", "non_delay mwkr"),
     ],
@@ -249,17 +271,25 @@ def test_the_method_names_the_rule_of_the_objective():
 def test_the_bound_of_a_sum_is_that_of_jobs_alone(objective):
     """Without time for a model the bound is what each job takes alone, and can prove a start."""
     jobs, due = [[(0, 3), (1, 4)], [(2, 5)]], [1, 6]
-    result = solve_exact(from_jobs(jobs, release=[2, 0], due=due, weight=[2, 1]), 0, objective=objective)
-    assert result.objective == result.bound == {"flow_time": 12, "weighted_tardiness": 16}[objective]
+    result = solve_exact(
+        from_jobs(jobs, release=[2, 0], due=due, weight=[2, 1]), 0, objective=objective
+    )
+    assert (
+        result.objective == result.bound == {"flow_time": 12, "weighted_tardiness": 16}[objective]
+    )
     assert result.proved
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("objective", exact.START_RULES)
 def test_a_large_shop_ends_within_the_limit(objective):
-    """Issue 16, row 13: 30,000 operations; it took 208 s of a limit of 5. The margin is for a busy machine."""
+    """Issue 16, row 13: 30,000 operations; it took 208 s of a limit of 5. The margin is for a
+    busy machine.
+    """
     rng = random.Random(0)
-    jobs = [[(machine, rng.randint(1, 5)) for machine in rng.sample(range(20), 5)] for _ in range(6000)]
+    jobs = [
+        [(machine, rng.randint(1, 5)) for machine in rng.sample(range(20), 5)] for _ in range(6000)
+    ]
     shop = from_jobs(jobs, due=[10 + j // 20 for j in range(6000)])
     began = time.perf_counter()
     result = solve_exact(shop, 1, objective=objective)
@@ -269,7 +299,9 @@ def test_a_large_shop_ends_within_the_limit(objective):
 
 
 def test_the_time_before_the_search_counts(monkeypatch):
-    """Issue 16, row 13, by a clock of the test's own: a start that takes all the time leaves no search."""
+    """Issue 16, row 13, by a clock of the test's own: a start that takes all the time leaves no
+    search.
+    """
     now = [0.0]
     monkeypatch.setattr(deadline, "clock", lambda: now[0])
     greedy = exact._greedy
@@ -300,9 +332,13 @@ def test_the_time_before_the_search_counts(monkeypatch):
 
 def test_refusals(monkeypatch):
     instance = from_jobs([[(0, 1)]])
-    with pytest.raises(UnknownNameError, match="unknown objective 'makespam'; did you mean makespan"):
+    with pytest.raises(
+        UnknownNameError, match="unknown objective 'makespam'; did you mean makespan"
+    ):
         solve_exact(instance, objective="makespam")
-    with pytest.raises(ValueError, match="hint is not a valid schedule: the makespan is given as 2"):
+    with pytest.raises(
+        ValueError, match="hint is not a valid schedule: the makespan is given as 2"
+    ):
         solve_exact(instance, hint=Schedule([[0]], 2))
     for limit in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="time_limit"):

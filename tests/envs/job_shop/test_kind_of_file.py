@@ -1,4 +1,6 @@
-"""What a file is, is told by its content; formats as they are met in the wild (issue 16, rows 11 and 18)."""
+"""What a file is, is told by its content; formats as they are met in the wild (issue 16, rows 11
+and 18).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ MATRICES = "2 3\n5 6 7\n1 2 3\n1 2 3\n3 2 1\n"
 TAILLARD = "Nb of jobs, Nb of Machines\n2 3 1 1\nTimes\n5 6 7\n1 2 3\nMachines\n1 2 3\n3 2 1\n"
 FJS = "2 2 1.5\n1 2 1 4 2 8\n2 1 1 5 1 2 3\n"
 CHOICES = [[[(0, 4), (1, 8)]], [[(0, 5)], [(1, 3)]]]
-BOTH = "1 2\n1 1 1 5\n"  # one operation of 5 ticks; or, as a job shop, one of 1 and one of 5 on machine 1
+# one operation of 5 ticks; or, as a job shop, one of 1 and one of 5 on machine 1
+BOTH = "1 2\n1 1 1 5\n"
 ENTRY = json.dumps({"operations": JOBS})
 FLEXIBLE_ENTRY = json.dumps({"operations": CHOICES})
 LIB = json.dumps({"duration_matrix": [[5, 6]], "machines_matrix": [[0, 1]]})
@@ -66,8 +69,12 @@ def test_orders_are_orders_by_any_name(write, name, separator):
     assert to_jobs(job_shop.load(path)) == to_jobs(instance) == [[(0, 5), (1, 6)]]
 
 
-@pytest.mark.parametrize("ending", [".txt", ".TXT", ".csv", ".CSV", ".fjs", ".FJS", ".dat", "", ".tsv"])
-@pytest.mark.parametrize("content", [STANDARD, MATRICES, TAILLARD, ENTRY, "# a comment, job, step\n" + STANDARD])
+@pytest.mark.parametrize(
+    "ending", [".txt", ".TXT", ".csv", ".CSV", ".fjs", ".FJS", ".dat", "", ".tsv"]
+)
+@pytest.mark.parametrize(
+    "content", [STANDARD, MATRICES, TAILLARD, ENTRY, "# a comment, job, step\n" + STANDARD]
+)
 def test_a_job_shop_is_one_by_any_name(write, ending, content):
     path = write(f"shop{ending}", content)
     instance, orders = read_any(path)
@@ -142,7 +149,9 @@ def test_orders_are_not_flexible(write, content):
 )  # fmt: skip
 def test_what_a_file_named_csv_is(content, expected):
     assert is_orders(content.encode(), "a.csv") is expected
-    assert is_orders(content.encode(), "a.txt") is (expected and ("tep" in content or "sep" in content))
+    assert is_orders(content.encode(), "a.txt") is (
+        expected and ("tep" in content or "sep" in content)
+    )
 
 
 def test_a_plan_is_no_table_of_orders(write):
@@ -232,7 +241,8 @@ def test_a_collection_is_named(write):
     assert found.endswith("a.txt:1:1: no line `jobs machines` below the name of the instance")
     path = write("jobshop1.txt", OR_LIBRARY * 3)
     assert (
-        message(job_shop.load, path) == f"{path}:9:2: 3 instances in one file: keep one, with the lines below its name"
+        message(job_shop.load, path)
+        == f"{path}:9:2: 3 instances in one file: keep one, with the lines below its name"
     )
 
 
@@ -260,7 +270,9 @@ def test_machines_that_count_from_neither(write):
         "machines_from=0 counts from 0"
     )
     found = message(flexible.load, write("a.fjs", "1 3\n1 2 0 4 0 8\n"))
-    assert found.endswith(":2:9: job 0, operation 0: machine 0 is given twice")  # as the file counts
+    assert found.endswith(
+        ":2:9: job 0, operation 0: machine 0 is given twice"
+    )  # as the file counts
     found = message(flexible.load, write("a.fjs", "1 3\n1 2 2 4 2 8\n"))
     assert found.endswith(":2:9: job 0, operation 0: machine 2 is given twice")
 
@@ -268,16 +280,22 @@ def test_machines_that_count_from_neither(write):
 def test_machines_from_1_in_the_standard_format(write):
     from_1 = "2 3\n1 5 2 6 3 7\n3 1 2 2 1 3\n"
     assert to_jobs(job_shop.load(write("a.txt", from_1))) == JOBS
-    assert to_jobs(job_shop.load(write("b.txt", "1 3 1\n1 5\n"))) == [[(1, 5)]]  # it may be either: as usual
+    assert to_jobs(job_shop.load(write("b.txt", "1 3 1\n1 5\n"))) == [
+        [(1, 5)]
+    ]  # it may be either: as usual
     assert to_jobs(job_shop.load(write("b.txt", "1 3 1\n1 5\n"), machines_from=1)) == [[(0, 5)]]
     found = message(job_shop.load, write("a.txt", from_1), machines_from=0)
-    assert found.endswith("machine 3 is out of range, there are 3, counted from 0; machines_from=1 counts from 1")
+    assert found.endswith(
+        "machine 3 is out of range, there are 3, counted from 0; machines_from=1 counts from 1"
+    )
 
 
 @pytest.mark.parametrize("load", [job_shop.load, flexible.load])
 def test_machines_from_where_it_means_nothing(write, load):
     assert "machines count from 0 in JSON" in message(load, write("a.json", LIB), machines_from=1)
-    assert "`machines_from`" in message(load, "mk01" if load is flexible.load else "ft06", machines_from=0)
+    assert "`machines_from`" in message(
+        load, "mk01" if load is flexible.load else "ft06", machines_from=0
+    )
     with pytest.raises(ValueError, match="machines_from is 0 or 1, got 2"):
         load(write("a.txt", STANDARD), machines_from=2)
     assert "names" in message(job_shop.load, write("o.csv", ORDERS), machines_from=0)
@@ -318,7 +336,8 @@ def test_job_shop_lib_in_both_loaders(write):
 @pytest.mark.parametrize(
     ("entries", "where"),
     [
-        # Row 17: the release of the second operation was blamed, which does not follow from half a duration
+        # Row 17: the release of the second operation was blamed, which does not follow from half a
+        # duration
         ({"duration_matrix": [[10.5, 2]], "release_dates_matrix": [[0, 10]]},
          ":1:23: job 0, operation 0: duration 10.5 is not an integer"),
         ({"duration_matrix": [[3_000_000_000, 2]], "release_dates_matrix": [[0, 10]]},

@@ -1,4 +1,6 @@
-"""Malformed files: each fault is named to the character, and nothing but an `InstanceError` escapes."""
+"""Malformed files: each fault is named to the character, and nothing but an `InstanceError`
+escapes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ TAILLARD = b"Nb of jobs, Nb of Machines\n 2 2 1 1\nTimes\n 1 2\n 3 4\nMachines\n
 
 def job_shop_lib(**entries):
     """What `JobShopInstance.to_dict()` of job-shop-lib 1.7.2 gives, with other entries."""
-    shop = {"name": "x", "duration_matrix": [[1, 2], [3]], "machines_matrix": [[0, 1], [1]], "metadata": {}}
+    shop = {
+        "name": "x",
+        "duration_matrix": [[1, 2], [3]],
+        "machines_matrix": [[0, 1], [1]],
+        "metadata": {},
+    }
     return json.dumps(shop | entries).encode()
 
 
@@ -35,22 +42,36 @@ def leaves(instance):
     return [leaf.tolist() for leaf in jax.tree.leaves(instance)]
 
 
-# ------------------------------------------------------------------------------------------------------- by hand
+# ------------------------------------------------------------------------------------------ by hand
 
-ONE_PER_MACHINE = "one per machine (for jobs of other lengths add the total of operations to the first line)"
+ONE_PER_MACHINE = (
+    "one per machine (for jobs of other lengths add the total of operations to the first line)"
+)
 
 # The message without the name of the file in front.
 MALFORMED = {
     "standard.txt": {
         "empty": (b"", ": no first line `jobs machines`: the file is empty"),
         "comments only": (b"# a\n\n# b\n", ": no first line `jobs machines`: the file is empty"),
-        "header of one": (b"# x\n2\n", ":2:2: the first line must be `jobs machines`, got 1 numbers"),
-        "header of four": (b"1 1 1 1\n0 1\n", ":1:7: the first line must be `jobs machines`, got 4 numbers"),
+        "header of one": (
+            b"# x\n2\n",
+            ":2:2: the first line must be `jobs machines`, got 1 numbers",
+        ),
+        "header of four": (
+            b"1 1 1 1\n0 1\n",
+            ":1:7: the first line must be `jobs machines`, got 4 numbers",
+        ),
         "header of words": (b"jobs machines\n", ":1:1: 'jobs' is not an integer in digits 0-9"),
         "no jobs": (b"0 3\n", ":1:1: an instance needs jobs and machines, got 0 and 3"),
         "no machines": (b"3 0\n", ":1:3: an instance needs jobs and machines, got 3 and 0"),
-        "truncated after header": (b"2 1\n", ":1:4: the file ends after 0 of 2 jobs; each has a line of its own"),
-        "truncated between lines": (b"2 1\n0 1\n", ":2:4: the file ends after 1 of 2 jobs; each has a line of its own"),
+        "truncated after header": (
+            b"2 1\n",
+            ":1:4: the file ends after 0 of 2 jobs; each has a line of its own",
+        ),
+        "truncated between lines": (
+            b"2 1\n0 1\n",
+            ":2:4: the file ends after 1 of 2 jobs; each has a line of its own",
+        ),
         "truncated between pairs": (
             b"1 2\n0 1\n",
             f":2:4: job 0 has 1 operations, expected 2, {ONE_PER_MACHINE}",
@@ -59,8 +80,14 @@ MALFORMED = {
             b"1 2\n0 1 1\n",
             ":2:6: job 0 has 3 numbers, but an operation is a pair `machine duration`",
         ),
-        "truncated ragged": (b"2 2 4\n0 1 1 1\n0 1\n", ":1:5: the first line announces 4 operations, but there are 3"),
-        "empty job": (b"2 1\n0 1\n\n", ":3:1: the file ends after 1 of 2 jobs; each has a line of its own"),
+        "truncated ragged": (
+            b"2 2 4\n0 1 1 1\n0 1\n",
+            ":1:5: the first line announces 4 operations, but there are 3",
+        ),
+        "empty job": (
+            b"2 1\n0 1\n\n",
+            ":3:1: the file ends after 1 of 2 jobs; each has a line of its own",
+        ),
         "surplus operations": (
             b"1 1\n0 1 0 1\n",
             f":2:5: job 0 has 2 operations, expected 1, {ONE_PER_MACHINE}",
@@ -79,8 +106,14 @@ MALFORMED = {
         "wide digits": ("1 1\n0 \uff15\n".encode(), ":2:3: '５' is not an integer in digits 0-9"),
         "superscript": ("1 1\n0 ²\n".encode(), ":2:3: '²' is not an integer in digits 0-9"),
         "overlong": (b"1 1\n0 12345678901\n", ":2:3: '12345678901' has more than 10 digits"),
-        "very long": (b"1 1\n0 " + b"9" * 9999 + b"\n", ":2:3: '99999999999999999999...' has more than 10 digits"),
-        "beyond int32": (b"1 1\n0 2147483648\n", ":2:3: job 0, operation 0: duration does not fit int32"),
+        "very long": (
+            b"1 1\n0 " + b"9" * 9999 + b"\n",
+            ":2:3: '99999999999999999999...' has more than 10 digits",
+        ),
+        "beyond int32": (
+            b"1 1\n0 2147483648\n",
+            ":2:3: job 0, operation 0: duration does not fit int32",
+        ),
         "sum beyond int32": (
             b"2 1\n0 2147483647\n0 1\n",
             ":3:3: job 1, operation 0: the durations so far exceed int32",
@@ -97,16 +130,31 @@ MALFORMED = {
         "too many machines": (b"1 70000 1\n0 1\n", ":1:3: 70000 machines: more than 65536"),
         "binary": (b"1 1\n\x89PNG\xff\n", ":2:1: not a text file (save it as UTF-8)"),
         "zero bytes": (b"1 1\n0\x001\n", ":2:2: not a text file (save it as UTF-8)"),
-        "half of UTF-16": ("1 1\n0 1\n".encode("utf-16")[:-1], ":2:8: not a text file (save it as UTF-8)"),
+        "half of UTF-16": (
+            "1 1\n0 1\n".encode("utf-16")[:-1],
+            ":2:8: not a text file (save it as UTF-8)",
+        ),
     },
     "taillard.txt": {
-        "only a head": (b"Nb of jobs, Nb of Machines\n", ": no numbers `jobs machines` above `Times`"),
-        "no numbers": (b"Nb of jobs\nTimes\n1\nMachines\n1\n", ":2:1: no numbers `jobs machines` above `Times`"),
-        "words first": (b"Times\n1\nMachines\n1\n", ":1:1: no numbers `jobs machines` above `Times`"),
+        "only a head": (
+            b"Nb of jobs, Nb of Machines\n",
+            ": no numbers `jobs machines` above `Times`",
+        ),
+        "no numbers": (
+            b"Nb of jobs\nTimes\n1\nMachines\n1\n",
+            ":2:1: no numbers `jobs machines` above `Times`",
+        ),
+        "words first": (
+            b"Times\n1\nMachines\n1\n",
+            ":1:1: no numbers `jobs machines` above `Times`",
+        ),
         "one number": (b"2\nTimes\n1\n", ":1:2: the first numbers must be `jobs machines`, got 1"),
         "no Times": (b"Nb of jobs\n1 1\n1\nMachines\n1\n", ":3:1: expected the word `Times` here"),
         "no Machines": (b"1 1\nTimes\n1\n", ":3:2: the file ends before `Machines`"),
-        "cut in Times": (b"2 1\nTimes\n1\nMachines\n1\n1\n", ":4:1: `Times` has 1 of 2 lines, one per job"),
+        "cut in Times": (
+            b"2 1\nTimes\n1\nMachines\n1\n1\n",
+            ":4:1: `Times` has 1 of 2 lines, one per job",
+        ),
         "cut in Machines": (TAILLARD[:-5], ":7:5: the file ends after 1 of 2 lines of `Machines`"),
         "ends in Times": (b"2 1\nTimes\n1\n", ":3:2: the file ends after 1 of 2 lines of `Times`"),
         "short row": (
@@ -130,13 +178,22 @@ MALFORMED = {
             TAILLARD.replace(b" 3 4", b" 3 3000000000"),
             ":5:4: job 1, operation 1: duration does not fit int32",
         ),
-        "word in a row": (TAILLARD.replace(b" 3 4", b" 3 x"), ":5:4: 'x' is not an integer in digits 0-9"),
-        "second instance": (TAILLARD + TAILLARD, ":9:1: a line after the last of 2 jobs; a file holds one instance"),
+        "word in a row": (
+            TAILLARD.replace(b" 3 4", b" 3 x"),
+            ":5:4: 'x' is not an integer in digits 0-9",
+        ),
+        "second instance": (
+            TAILLARD + TAILLARD,
+            ":9:1: a line after the last of 2 jobs; a file holds one instance",
+        ),
         "rows too many": (
             TAILLARD.replace(b"Machines\n 1", b" 5 6\nMachines\n 1"),
             ":6:2: expected the word `Machines` here",
         ),
-        "no jobs": (TAILLARD.replace(b" 2 2 1", b" 0 2 1"), ":2:2: an instance needs jobs and machines, got 0 and 2"),
+        "no jobs": (
+            TAILLARD.replace(b" 2 2 1", b" 0 2 1"),
+            ":2:2: an instance needs jobs and machines, got 0 and 2",
+        ),
         "sum": (
             TAILLARD.replace(b" 3 4", b" 3 2147483642"),
             ":5:4: job 1, operation 1: the durations so far exceed int32",
@@ -154,7 +211,10 @@ MALFORMED = {
             b'{"name": "x"}',
             ":1:1: needs `operations`, or `duration_matrix` and `machines_matrix` as job-shop-lib writes them",
         ),
-        "key twice": (b'{"operations": [], "operations": []}', ": the key 'operations' is given twice in one object"),
+        "key twice": (
+            b'{"operations": [], "operations": []}',
+            ": the key 'operations' is given twice in one object",
+        ),
         "deep": (b"[" * 100000, ": not JSON: nested too deeply"),
         "wrong key": (
             b'{"operations": [[[0, 1]]],\n "machnes": 1}',
@@ -183,9 +243,15 @@ MALFORMED = {
             b'{"machines": 1, "operations": [[[1, 1]]]}',
             ":1:34: job 0, operation 0: machine 1 is out of range, there are 1, counted from 0",
         ),
-        "machines": (b'{"machines": "1", "operations": [[[0, 1]]]}', ":1:14: number of machines '1' is not an integer"),
+        "machines": (
+            b'{"machines": "1", "operations": [[[0, 1]]]}',
+            ":1:14: number of machines '1' is not an integer",
+        ),
         "jobs": (b'{"jobs": 2, "operations": [[[0, 1]]]}', ":1:10: jobs is 2, but there are 1"),
-        "object as a job": (b'{"operations": [{"a": 1}]}', ":1:17: job 0: expected an array, got {'a': 1}"),
+        "object as a job": (
+            b'{"operations": [{"a": 1}]}',
+            ":1:17: job 0: expected an array, got {'a': 1}",
+        ),
         "flexible": (
             job_shop_lib(machines_matrix=[[0, [1, 2]], [1]]),
             ":1:73: job 0, operation 1 has 2 machines to choose from: a flexible job shop, whose "
@@ -195,8 +261,14 @@ MALFORMED = {
             job_shop_lib(machines_matrix=[[0, 1], [1, 0]]),
             ":1:77: machines_matrix: job 1 has 2 entries, expected 1",
         ),
-        "jobs differ": (job_shop_lib(machines_matrix=[[0, 1]]), ":1:68: machines_matrix: 1 jobs, expected 2"),
-        "no matrix": (job_shop_lib(duration_matrix=3), ":1:34: duration_matrix: expected a list of lists, got 3"),
+        "jobs differ": (
+            job_shop_lib(machines_matrix=[[0, 1]]),
+            ":1:68: machines_matrix: 1 jobs, expected 2",
+        ),
+        "no matrix": (
+            job_shop_lib(duration_matrix=3),
+            ":1:34: duration_matrix: expected a list of lists, got 3",
+        ),
         "no list": (
             job_shop_lib(duration_matrix=[[1, 2], 3]),
             ":1:43: duration_matrix: expected a list for job 1, got 3",
@@ -264,19 +336,40 @@ MALFORMED = {
         "no machine": (HEADER + b"A,1,,5\n", ":2:5: machine is empty"),
         "no minutes": (HEADER + b"A,1,m,\n", ":2:7: minutes is empty"),
         "no step": (HEADER + b"A,,m,5\n", ":2:3: step is empty"),
-        "step twice": (HEADER + b"A,1,m,5\nB,1,m,5\nA,1,n,6\n", ":4:3: job 'A' has step 1 twice, the first in line 2"),
-        "step of words": (HEADER + b"A,one,m,5\n", ":2:3: step 'one' is not an integer in digits 0-9"),
+        "step twice": (
+            HEADER + b"A,1,m,5\nB,1,m,5\nA,1,n,6\n",
+            ":4:3: job 'A' has step 1 twice, the first in line 2",
+        ),
+        "step of words": (
+            HEADER + b"A,one,m,5\n",
+            ":2:3: step 'one' is not an integer in digits 0-9",
+        ),
         "negative step": (HEADER + b"A,-1,m,5\n", ":2:3: step '-1' is negative"),
-        "minutes": (HEADER + b"A,1,m,5.5\n", ":2:7: minutes '5.5' is not a whole number of minutes"),
+        "minutes": (
+            HEADER + b"A,1,m,5.5\n",
+            ":2:7: minutes '5.5' is not a whole number of minutes",
+        ),
         "negative minutes": (HEADER + b"A,1,m,-5\n", ":2:7: minutes '-5' is negative"),
-        "minutes too large": (HEADER + b"A,1,m,3000000000\n", ":2:7: job 'A': duration does not fit int32"),
-        "overlong minutes": (HEADER + b"A,1,m,30000000000\n", ":2:7: minutes '30000000000' has more than 10 digits"),
+        "minutes too large": (
+            HEADER + b"A,1,m,3000000000\n",
+            ":2:7: job 'A': duration does not fit int32",
+        ),
+        "overlong minutes": (
+            HEADER + b"A,1,m,30000000000\n",
+            ":2:7: minutes '30000000000' has more than 10 digits",
+        ),
         "sum": (
             HEADER + b"A,1,m,2147483647\nB,2,m,1\n",
             ":3:7: job 'B': the durations so far exceed int32",
         ),
-        "other digits": (HEADER + "A,1,m,\u0665\n".encode(), ":2:7: minutes '٥' is not an integer in digits 0-9"),
-        "open quote": (HEADER + b'A,1,"m,5\n', ":2:5: a cell in quotes does not end: quote whole cells, on one line"),
+        "other digits": (
+            HEADER + "A,1,m,\u0665\n".encode(),
+            ":2:7: minutes '٥' is not an integer in digits 0-9",
+        ),
+        "open quote": (
+            HEADER + b'A,1,"m,5\n',
+            ":2:5: a cell in quotes does not end: quote whole cells, on one line",
+        ),
         "quote in a cell": (
             HEADER + b'A,1,m"x",5\n',
             ":2:5: a cell in quotes does not end: quote whole cells, on one line",
@@ -294,7 +387,10 @@ MALFORMED = {
             DATED + b"A,1,m,5,,,1\nA,2,m,5,,,2\n",
             ":3:11: job 'A': weight '2' differs from '1' in line 2",
         ),
-        "weight": (DATED + b"A,1,m,5,,,heavy\n", ":2:11: weight 'heavy' is not an integer in digits 0-9"),
+        "weight": (
+            DATED + b"A,1,m,5,,,heavy\n",
+            ":2:11: weight 'heavy' is not an integer in digits 0-9",
+        ),
         "mixed": (
             DATED + b"A,1,m,5,2026-11-23,,\nB,2,m,5,,700,\n",
             ":3:10: due '700': dates and minutes are mixed, see release '2026-11-23' in line 2",
@@ -317,7 +413,10 @@ MALFORMED = {
             ":2:9: release '03/11/2026' may be 2026-11-03 or 2026-03-11: write it like these, "
             "the order of day and month is not clear",
         ),
-        "no such day": (DATED + b"A,1,m,5,2026-02-30,,\n", ":2:9: release '2026-02-30' is not in the calendar"),
+        "no such day": (
+            DATED + b"A,1,m,5,2026-02-30,,\n",
+            ":2:9: release '2026-02-30' is not in the calendar",
+        ),
         "hour 24": (
             DATED + b"A,1,m,5,2026-02-20T24:00,,\n",
             ":2:9: release '2026-02-20T24:00' is not in the calendar",
@@ -335,13 +434,22 @@ MALFORMED = {
             ":2:9: release '2026-11-23T08:00:30' is not a whole minute",
         ),
         "negative weight": (DATED + b"A,1,m,5,,,-3\n", ":2:11: weight '-3' is negative"),
-        "release too large": (DATED + b"A,1,m,5,3000000000,,\n", ":2:9: job 'A': release does not fit int32"),
+        "release too large": (
+            DATED + b"A,1,m,5,3000000000,,\n",
+            ":2:9: job 'A': release does not fit int32",
+        ),
         "dates too far apart": (
             DATED + b"A,1,m,5,0001-01-01,,\nB,1,m,5,9999-01-01,,\n",
             ":3:9: job 'B': release does not fit int32",
         ),
-        "due too large": (DATED + b"A,1,m,5,,3000000000,\n", ":2:10: job 'A': due date does not fit int32"),
-        "weight too large": (DATED + b"A,1,m,5,,,3000000000\n", ":2:11: job 'A': weight does not fit int32"),
+        "due too large": (
+            DATED + b"A,1,m,5,,3000000000,\n",
+            ":2:10: job 'A': due date does not fit int32",
+        ),
+        "weight too large": (
+            DATED + b"A,1,m,5,,,3000000000\n",
+            ":2:11: job 'A': weight does not fit int32",
+        ),
     },
 }
 
@@ -372,7 +480,7 @@ def test_load_names_the_path(file, tmp_path):
     assert str(error.value) == f"{path}{message}"
 
 
-# ------------------------------------------------------------------------------------------------------- by dice
+# ------------------------------------------------------------------------------------------ by dice
 
 
 def cell(name):
@@ -381,15 +489,21 @@ def cell(name):
 
 def as_standard(lists):
     rows = [" ".join(f"{machine} {duration}" for machine, duration in job) for job in lists.jobs]
-    return "\n".join([f"{len(rows)} {lists.num_machines} {sum(map(len, lists.jobs))}", *rows]).encode()
+    return "\n".join(
+        [f"{len(rows)} {lists.num_machines} {sum(map(len, lists.jobs))}", *rows]
+    ).encode()
 
 
 def as_json(lists):
     return job_shop_lib(
         duration_matrix=[[duration for _, duration in job] for job in lists.jobs],
         machines_matrix=[[machine for machine, _ in job] for job in lists.jobs],
-        release_dates_matrix=[[date] * len(job) for date, job in zip(lists.release, lists.jobs, strict=True)],
-        due_dates_matrix=[[date] * len(job) for date, job in zip(lists.due, lists.jobs, strict=True)],
+        release_dates_matrix=[
+            [date] * len(job) for date, job in zip(lists.release, lists.jobs, strict=True)
+        ],
+        due_dates_matrix=[
+            [date] * len(job) for date, job in zip(lists.due, lists.jobs, strict=True)
+        ],
     )
 
 
@@ -398,17 +512,28 @@ def as_orders(lists, jobs, machines, _, steps, notes):
     for j, job in enumerate(lists.jobs):
         due = "" if lists.due[j] is None else lists.due[j]
         for step, (machine, minutes) in zip(steps[j], job, strict=True):
-            columns = cell(jobs[j]), step, cell(machines[machine]), minutes, lists.release[j], due, lists.weight[j]
+            columns = (
+                cell(jobs[j]),
+                step,
+                cell(machines[machine]),
+                minutes,
+                lists.release[j],
+                due,
+                lists.weight[j],
+            )
             rows.append(",".join(map(str, columns)) + "\n")
     return "".join(rows).encode()
 
 
 def survives(content, file):
-    """Whether the file is valid; then it round-trips, and otherwise it raises an `InstanceError` about itself."""
+    """Whether the file is valid; then it round-trips, and otherwise it raises an `InstanceError`
+    about itself.
+    """
     try:
         if file.endswith(".csv"):
             parsed = parse_orders(content, file)
-            # Rows are written job by job, so machines may come in another order; the second time they do not.
+            # Rows are written job by job, so machines may come in another order; the second time
+            # they do not.
             again = parse_orders(as_orders(*parsed), file)
             names = [[[(p[2][m], d) for m, d in job] for job in p[0].jobs] for p in (parsed, again)]
             assert names[0] == names[1]
@@ -434,15 +559,26 @@ def survives(content, file):
 def random_file(rng, kind):
     """A valid file of a format, with few jobs."""
     num_jobs, num_machines = rng.randint(1, 4), rng.randint(1, 4)
-    jobs = [[(m, rng.randint(0, 99)) for m in rng.sample(range(num_machines), num_machines)] for _ in range(num_jobs)]
+    jobs = [
+        [(m, rng.randint(0, 99)) for m in rng.sample(range(num_machines), num_machines)]
+        for _ in range(num_jobs)
+    ]
     if kind == "standard.txt":
-        rows = [f"{num_jobs} {num_machines}", *(" ".join(f"{m} {d}" for m, d in job) for job in jobs)]
+        rows = [
+            f"{num_jobs} {num_machines}",
+            *(" ".join(f"{m} {d}" for m, d in job) for job in jobs),
+        ]
     elif kind == "taillard.txt":
         rows = ["Nb of jobs, Nb of Machines", f"{num_jobs} {num_machines} 1 1 1 1", "Times"]
         rows += [" ".join(str(d) for _, d in job) for job in jobs]
         rows += ["Machines", *(" ".join(str(m + 1) for m, _ in job) for job in jobs)]
     elif kind == "data.json":
-        rows = [json.dumps({"name": "x", "machines": num_machines, "operations": jobs}, indent=rng.choice([None, 1]))]
+        rows = [
+            json.dumps(
+                {"name": "x", "machines": num_machines, "operations": jobs},
+                indent=rng.choice([None, 1]),
+            )
+        ]
     elif kind == "instance.json":
         release, due = ([rng.randint(a, a + 9) for _ in jobs] for a in (0, 400))
         rows = [
@@ -454,7 +590,9 @@ def random_file(rng, kind):
             ).decode()
         ]
     else:
-        dates = rng.choice([("3", "700"), ("2026-11-23T08:00", "2026-11-24"), ("", "2026-11-24 12:00"), ("", "")])
+        dates = rng.choice(
+            [("3", "700"), ("2026-11-23T08:00", "2026-11-24"), ("", "2026-11-24 12:00"), ("", "")]
+        )
         rows = [
             f"J{j},{10 * k},M{m},{d},{dates[0]},{dates[1]},{j % 3}"
             for j, job in enumerate(jobs)
@@ -501,7 +639,16 @@ PIECES += [
     b"T24:00",
     b"Z",
 ]
-PIECES += [b"\0", b"\xff", "\u0661".encode(), "\u2028".encode(), b"\xef\xbb\xbf", b"\x1c", b"\x85", b"x" * 300]
+PIECES += [
+    b"\0",
+    b"\xff",
+    "\u0661".encode(),
+    "\u2028".encode(),
+    b"\xef\xbb\xbf",
+    b"\x1c",
+    b"\x85",
+    b"x" * 300,
+]
 
 
 def mutated(rng, content):
@@ -525,7 +672,9 @@ def mutated(rng, content):
     return content
 
 
-@pytest.mark.parametrize("kind", ["standard.txt", "taillard.txt", "data.json", "instance.json", "orders.csv"])
+@pytest.mark.parametrize(
+    "kind", ["standard.txt", "taillard.txt", "data.json", "instance.json", "orders.csv"]
+)
 def test_mutations_of_valid_files(kind):
     rng = random.Random(kind)
     valid = sum(survives(mutated(rng, random_file(rng, kind)), kind) for _ in range(3_000))
@@ -560,7 +709,7 @@ def test_mutations_of_schedules(ending, tmp_path):
     assert valid
 
 
-# ----------------------------------------------------------------------------------------------------------- too much
+# ----------------------------------------------------------------------------------------- too much
 
 
 def test_100_mb_of_garbage_are_refused_unread(tmp_path, monkeypatch):

@@ -18,11 +18,15 @@ INSTANCE = shapes.instance_of(JOBS)
 SEQUENCE = [2, 0, 2, 1, 0, 2, 2, 0]
 
 
-@pytest.mark.parametrize("sequence", [SEQUENCE, tuple(SEQUENCE), np.array(SEQUENCE), np.array(SEQUENCE, np.uint8)])
+@pytest.mark.parametrize(
+    "sequence", [SEQUENCE, tuple(SEQUENCE), np.array(SEQUENCE), np.array(SEQUENCE, np.uint8)]
+)
 def test_replay(sequence):
     schedule, expected = job_shop.replay(INSTANCE, sequence), reference.replay(JOBS, SEQUENCE)
     assert schedule == job_shop.Schedule(expected.start, expected.makespan)
-    assert all(type(value) is int for value in [schedule.makespan, *itertools.chain(*schedule.start)])
+    assert all(
+        type(value) is int for value in [schedule.makespan, *itertools.chain(*schedule.start)]
+    )
     assert job_shop.validate(INSTANCE, schedule) == []
 
 
@@ -49,7 +53,11 @@ def test_replay_under_non_delay():
 def test_replay_under_insert_fills_gaps():
     jobs = [[(0, 9), (1, 5)], [(1, 2), (0, 1)], [(1, 2)]]
     schedule = job_shop.replay(shapes.instance_of(jobs), [0, 0, 1, 1, 2], "insert")
-    assert schedule.start == [[0, 9], [0, 9], [2]]  # the operations on machine 1 go before that of job 0
+    assert schedule.start == [
+        [0, 9],
+        [0, 9],
+        [2],
+    ]  # the operations on machine 1 go before that of job 0
 
 
 @pytest.mark.parametrize("rule", ["spt", "fifo", "mwkr"])
@@ -62,7 +70,11 @@ def test_replay_under_event_with_no_ops(rule):
         while legal := sim.legal():
             waits = len(jobs) in legal and rng.random() < 0.3
             playable = [job for job in legal if job < len(jobs)]
-            sequence.append(len(jobs) if waits else min(playable, key=lambda job: reference.RULES[rule](sim, job)))
+            sequence.append(
+                len(jobs)
+                if waits
+                else min(playable, key=lambda job: reference.RULES[rule](sim, job))
+            )
             sim.apply(sequence[-1])
         schedule = job_shop.replay(shapes.instance_of(jobs), sequence, "event")
         assert (schedule.start, schedule.makespan) == (sim.start, sim.makespan)
@@ -97,7 +109,10 @@ def test_replay_refuses(sequence, message):
 @pytest.mark.parametrize("rule", ["mwkr", "fdd_mwkr"])
 @pytest.mark.parametrize("candidates", ["any", "non_delay", "insert", "event"])
 def test_dispatch(rule, candidates):
-    schedule, expected = job_shop.dispatch(INSTANCE, rule, candidates), reference.dispatch(JOBS, rule, candidates)
+    schedule, expected = (
+        job_shop.dispatch(INSTANCE, rule, candidates),
+        reference.dispatch(JOBS, rule, candidates),
+    )
     assert (schedule.start, schedule.makespan) == (expected.start, expected.makespan)
 
 

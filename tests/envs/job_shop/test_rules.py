@@ -1,4 +1,6 @@
-"""`JobShop-v0` against the plain-Python simulator: every step, every rule, and the optima of small instances."""
+"""`JobShop-v0` against the plain-Python simulator: every step, every rule, and the optima of
+small instances.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,12 @@ class Case(NamedTuple):
     weight: list[int]
 
 
-def random_case(rng: random.Random, num_jobs: int = JOBS, num_ops: int = OPS, num_machines: int = MACHINES) -> Case:
-    """At most this large; ragged, re-entrant, with durations of 0 and many ties, some with release and due dates."""
+def random_case(
+    rng: random.Random, num_jobs: int = JOBS, num_ops: int = OPS, num_machines: int = MACHINES
+) -> Case:
+    """At most this large; ragged, re-entrant, with durations of 0 and many ties, some with
+    release and due dates.
+    """
     longest = rng.choice([1, 9, 99])
     machines = rng.randint(1, num_machines)
     jobs = [
@@ -54,26 +60,34 @@ def random_cases(seed: int, count: int) -> list[Case]:
     return [random_case(rng) for _ in range(count)]
 
 
-def to_batch(cases: Sequence[Case], num_jobs: int, num_ops: int, num_machines: int) -> job_shop.Instance:
+def to_batch(
+    cases: Sequence[Case], num_jobs: int, num_ops: int, num_machines: int
+) -> job_shop.Instance:
     """The cases as one batch of instances, zero-padded on the host: no program per size."""
     largest = job_shop.from_jobs([[(0, 0)] * num_ops] * num_jobs, num_machines=num_machines)
 
     def stack(like, *leaves):
         return np.stack(
-            [np.pad(leaf, [(0, b - a) for a, b in zip(leaf.shape, like.shape, strict=True)]) for leaf in leaves]
+            [
+                np.pad(leaf, [(0, b - a) for a, b in zip(leaf.shape, like.shape, strict=True)])
+                for leaf in leaves
+            ]
         )
 
     instances = [
-        job_shop.from_jobs(case.jobs, release=case.release, due=case.due, weight=case.weight) for case in cases
+        job_shop.from_jobs(case.jobs, release=case.release, due=case.due, weight=case.weight)
+        for case in cases
     ]
     return jax.tree.map(stack, largest, *jax.device_get(instances))
 
 
-# ------------------------------------------------------------------------------------------ step by step
+# ------------------------------------------------------------------------------------- step by step
 
 
 def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int], dict[str, Any]]:
-    """Random play of `STEPS` steps: the actions, some of them not legal, and what there is to see at every step."""
+    """Random play of `STEPS` steps: the actions, some of them not legal, and what there is to
+    see at every step.
+    """
     sim = reference.SIMULATORS[mode](case.jobs, case.release, case.due, case.weight)
     num_actions = JOBS + (mode == "event")
 
@@ -83,7 +97,9 @@ def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int]
     actions, wasted, trace = [], 0, []
     bound, clock = sim.makespan_bound(), sim.clock()
     for _ in range(STEPS[mode]):
-        legal = [job if job < len(case.jobs) else JOBS for job in sim.legal(mode)]  # the no-op comes after padding
+        legal = [
+            job if job < len(case.jobs) else JOBS for job in sim.legal(mode)
+        ]  # the no-op comes after padding
         action = rng.choice(legal) if legal else rng.randrange(-1, JOBS + 2)
         if legal and wasted < ILLEGAL and rng.random() < 0.15:
             action = rng.randrange(-1, JOBS + 2)
@@ -115,8 +131,12 @@ def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.Array) -> dict[str, jax.Array]:
-    """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS[mode], ...]."""
+def play(
+    env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.Array
+) -> dict[str, jax.Array]:
+    """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS[mode],
+    ...].
+    """
     key = jax.random.key(0)
 
     def step(state, action):
@@ -129,18 +149,24 @@ def play(env: jaxsched.Environment, instances: job_shop.Instance, actions: jax.A
         seen |= {name: metrics[name] for name in ("illegal", "decision", "objective_delta")}
         seen |= {
             "mask": env.action_mask(state),
-            "bounds": jnp.stack([rules.bound(after, Settings(objective=name)) for name in OBJECTIVES]),
+            "bounds": jnp.stack(
+                [rules.bound(after, Settings(objective=name)) for name in OBJECTIVES]
+            ),
         }
         return after, seen | {"elapsed": timestep.elapsed, "done": timestep.terminated}
 
-    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, actions)
+    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(
+        instances, actions
+    )
 
 
 def check_steps(mode: str, seed: int):
     cases, rng = random_cases(seed, BATCH), random.Random(seed)
     actions, expected = zip(*(play_reference(case, mode, rng) for case in cases), strict=True)
     env = jaxsched.make("JobShop-v0", candidates=mode)
-    actual = jax.device_get(play(env, to_batch(cases, JOBS, OPS, MACHINES), np.array(actions, np.int32)))
+    actual = jax.device_get(
+        play(env, to_batch(cases, JOBS, OPS, MACHINES), np.array(actions, np.int32))
+    )
     assert actual.keys() == expected[0].keys()
     for name, value in actual.items():
         wanted = np.array([trace[name] for trace in expected])
@@ -165,12 +191,14 @@ def test_every_step_equals_the_simulator_10000(mode):
         check_steps(mode, seed)
 
 
-# --------------------------------------------------------------------------------------------- priority rules
+# ----------------------------------------------------------------------------------- priority rules
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def play_rules(env: jaxsched.Environment, instances: job_shop.Instance) -> job_shop.State:
-    """Final states [rule, batch] of all rules of the simulator, in its order: one program for all of them."""
+    """Final states [rule, batch] of all rules of the simulator, in its order: one program for
+    all of them.
+    """
     policies = [greedy(env.heuristics[rule]) for rule in reference.RULES]
 
     def final(rule, instance):
@@ -189,18 +217,24 @@ def check_rules(mode: str, cases: Sequence[Case], num_jobs: int, num_ops: int, n
     for (r, rule), (i, case) in itertools.product(enumerate(reference.RULES), enumerate(cases)):
         schedule = env.solution(jax.tree.map(lambda leaf, r=r, i=i: leaf[r, i], states))
         expected = reference.dispatch(case.jobs, rule, mode, case.release, case.due)
-        assert (schedule.start, schedule.makespan) == (expected.start, expected.makespan), f"{rule}, {mode}: {case}"
+        assert (schedule.start, schedule.makespan) == (expected.start, expected.makespan), (
+            f"{rule}, {mode}: {case}"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def score_atc(env: jaxsched.Environment, instances: job_shop.Instance, sequences: jax.Array) -> jax.Array:
+def score_atc(
+    env: jaxsched.Environment, instances: job_shop.Instance, sequences: jax.Array
+) -> jax.Array:
     """f32[batch, step, job]: scores before each step of the sequences."""
     key = jax.random.key(0)
 
     def step(state, job):
         return env.step(key, state, job)[0], env.heuristics["atc"](state)
 
-    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, sequences)
+    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(
+        instances, sequences
+    )
 
 
 def test_atc_scores_equal_the_simulator():
@@ -214,9 +248,13 @@ def test_atc_scores_equal_the_simulator():
         sequences[i, : len(order)] = order
         expected.append([])
         for job in order:
-            expected[-1].append({j: reference.apparent_tardiness_cost(sim, j) for j in sim.unfinished})
+            expected[-1].append(
+                {j: reference.apparent_tardiness_cost(sim, j) for j in sim.unfinished}
+            )
             sim.apply(job)
-    scores = jax.device_get(score_atc(jaxsched.make("JobShop-v0"), to_batch(cases, JOBS, OPS, MACHINES), sequences))
+    scores = jax.device_get(
+        score_atc(jaxsched.make("JobShop-v0"), to_batch(cases, JOBS, OPS, MACHINES), sequences)
+    )
     assert np.isfinite(scores).all()
     for i, steps in enumerate(expected):
         for t, costs in enumerate(steps):
@@ -250,7 +288,11 @@ def test_rules_on_classic_instances_equal_the_simulator(mode):
 def test_one_visit_is_enough_where_jobs_visit_a_machine_once():
     instances = to_batch([classic(name) for name in ("ft06", "ft10", "ta01")], 15, 15, 15)
     every, one = [
-        jax.device_get(play_rules(jaxsched.make("JobShop-v0", candidates="insert", max_visits=visits), instances))
+        jax.device_get(
+            play_rules(
+                jaxsched.make("JobShop-v0", candidates="insert", max_visits=visits), instances
+            )
+        )
         for visits in (None, 1)
     ]
     np.testing.assert_array_equal(every.start, one.start)
@@ -262,21 +304,29 @@ def test_too_few_visits_still_give_valid_schedules():
     states = jax.device_get(play_rules(env, to_batch(cases, JOBS, OPS, MACHINES)))
     for i, case in enumerate(cases):
         schedule = env.solution(jax.tree.map(lambda leaf, i=i: leaf[0, i], states))
-        assert job_shop.validate(job_shop.from_jobs(case.jobs, release=case.release), schedule) == []
+        assert (
+            job_shop.validate(job_shop.from_jobs(case.jobs, release=case.release), schedule) == []
+        )
 
 
-# -------------------------------------------------------------------------------------------- small optima
+# ------------------------------------------------------------------------------------- small optima
 
-# Waiting one tick for job 1 before the long operation of job 0 pays, which no non-delay schedule does.
+# Waiting one tick for job 1 before the long operation of job 0 pays, which no non-delay schedule
+# does.
 WAITING_PAYS = Case([[(0, 10)], [(1, 1), (0, 1), (2, 10)]], [0, 0], [None, None], [1, 1])
 
 
 def small_cases() -> list[Case]:
-    """Thirty of at most 3 jobs, operations and machines: square ones, then ragged and re-entrant with release dates."""
+    """Thirty of at most 3 jobs, operations and machines: square ones, then ragged and re-entrant
+    with release dates.
+    """
     rng = random.Random(2)
     square = [
         Case(
-            [[(m, rng.randint(1, 20)) for m in rng.sample(range(3), 3)] for _ in range(3)], [0] * 3, [None] * 3, [1] * 3
+            [[(m, rng.randint(1, 20)) for m in rng.sample(range(3), 3)] for _ in range(3)],
+            [0] * 3,
+            [None] * 3,
+            [1] * 3,
         )
         for _ in range(15)
     ]
@@ -287,7 +337,9 @@ def small_cases() -> list[Case]:
 def play_all(
     env: jaxsched.Environment, instances: job_shop.Instance, sequences: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Makespan and whether all is scheduled, [batch, sequence], of every sequence on every instance."""
+    """Makespan and whether all is scheduled, [batch, sequence], of every sequence on every
+    instance.
+    """
     key = jax.random.key(0)
 
     def final(instance, sequence):
@@ -301,10 +353,14 @@ def play_all(
 
 
 def exhaustive(mode: str, cases: Sequence[Case]) -> list[int]:
-    """The best makespan each mode can reach. A shorter job's surplus turns are illegal, so they change nothing."""
+    """The best makespan each mode can reach. A shorter job's surplus turns are illegal, so they
+    change nothing.
+    """
     sequences = sorted(set(itertools.permutations([0, 1, 2] * 3)))
     env = jaxsched.make("JobShop-v0", candidates=mode)
-    makespan, done = jax.device_get(play_all(env, to_batch(cases, 3, 3, 3), np.array(sequences, np.int32)))
+    makespan, done = jax.device_get(
+        play_all(env, to_batch(cases, 3, 3, 3), np.array(sequences, np.int32))
+    )
     assert done.any(1).all()
     return np.where(done, makespan, np.iinfo(np.int32).max).min(1).tolist()
 
@@ -312,19 +368,30 @@ def exhaustive(mode: str, cases: Sequence[Case]) -> list[int]:
 def test_exhaustive_play_reaches_the_optimum():
     pytest.importorskip("ortools", reason='needs pip install "jaxsched[solvers]"')
     cases = [WAITING_PAYS, *small_cases()]
-    reached = {mode: exhaustive(mode, cases) for mode in MODES if mode != "event"}  # its sequences hold no-ops
+    reached = {
+        mode: exhaustive(mode, cases) for mode in MODES if mode != "event"
+    }  # its sequences hold no-ops
     reached["event"] = [reference.optimum(case.jobs, case.release, "event") for case in cases]
     for i, case in enumerate(cases):
         instance = job_shop.from_jobs(case.jobs, release=case.release)
         exact = job_shop.solve_exact(instance, num_workers=1)
         assert exact.proved
-        assert reached["any"][i] == reached["insert"][i] == reached["event"][i] == exact.objective, case
+        assert (
+            reached["any"][i] == reached["insert"][i] == reached["event"][i] == exact.objective
+        ), case
         assert reached["non_delay"][i] >= exact.objective, case
     assert reached["non_delay"][0] > reached["any"][0]
-    assert [jaxsched.make("JobShop-v0", candidates=mode).complete for mode in MODES] == [True, False, True, True]
+    assert [jaxsched.make("JobShop-v0", candidates=mode).complete for mode in MODES] == [
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_exhaustive_play_equals_the_simulator():
     cases = [WAITING_PAYS, *small_cases()]
     for mode in ("any", "non_delay", "insert"):
-        assert exhaustive(mode, cases) == [reference.optimum(case.jobs, case.release, mode) for case in cases]
+        assert exhaustive(mode, cases) == [
+            reference.optimum(case.jobs, case.release, mode) for case in cases
+        ]

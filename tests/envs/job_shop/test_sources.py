@@ -45,7 +45,10 @@ def draw(source, seed=0):
 
 def assert_well_formed(instance):
     """The invariants of `Instance`: types, prefix masks, zero padding."""
-    assert {leaf.dtype for leaf in jax.tree.leaves(instance)} == {np.dtype(np.int32), np.dtype(bool)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(instance)} == {
+        np.dtype(np.int32),
+        np.dtype(bool),
+    }
     assert (instance.op_mask[..., 1:] <= instance.op_mask[..., :-1]).all()
     assert instance.op_mask[..., 0].all()
     assert (instance.machine[~instance.op_mask] == 0).all()
@@ -58,7 +61,9 @@ def assert_well_formed(instance):
 
 
 def assert_uniform(values, low, high):
-    """Every value of the range occurs about equally often: within six standard deviations, for a fixed key."""
+    """Every value of the range occurs about equally often: within six standard deviations, for a
+    fixed key.
+    """
     count = np.bincount(values.ravel(), minlength=high + 1)
     assert len(count) == high + 1
     assert not count[:low].any()
@@ -90,7 +95,9 @@ def test_ragged_jobs_visit_distinct_machines():
     assert instance.machine.shape == (BATCH, 4, 5)
     assert_uniform(instance.op_mask.sum(-1), 2, 5)
     assert_uniform(instance.duration[instance.op_mask], 0, 3)
-    for route, mask in zip(instance.machine.reshape(-1, 5), instance.op_mask.reshape(-1, 5), strict=True):
+    for route, mask in zip(
+        instance.machine.reshape(-1, 5), instance.op_mask.reshape(-1, 5), strict=True
+    ):
         assert len(set(route[mask])) == mask.sum()
 
 
@@ -192,7 +199,9 @@ def test_due_dates_keep_releases_and_padding():
     assert to_jobs(instance)[:2] == to_jobs(shop)
 
 
-@pytest.mark.parametrize("source", [RAGGED, DATED, DENSE, two_set(4, 5)], ids=["uniform", "dated", "dense", "two_set"])
+@pytest.mark.parametrize(
+    "source", [RAGGED, DATED, DENSE, two_set(4, 5)], ids=["uniform", "dated", "dense", "two_set"]
+)
 def test_a_key_gives_one_instance_alone_batched_or_with_x64(source):
     many = draw(source)
     key = jax.random.split(jax.random.key(0), BATCH)[7]
@@ -211,7 +220,10 @@ def test_sources_are_values():
     assert len({uniform(3, 2), uniform(3, 2), uniform(3, 2, high=9)}) == 2
     assert len({two_set(3, 2), two_set(3, 2, high=9), two_set(3, 2, 1, 200)}) == 2
     assert len({known_optimum(3, 2), known_optimum(3, 2, 150), known_optimum(3, 2, 9)}) == 2
-    assert len({with_due_dates(two_set(3, 2)), with_due_dates(two_set(3, 2), 1.5, 0.0, (1, 4)), DATED}) == 2
+    assert (
+        len({with_due_dates(two_set(3, 2)), with_due_dates(two_set(3, 2), 1.5, 0.0, (1, 4)), DATED})
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -254,7 +266,23 @@ def test_contradictory_settings_of_the_others(make, message):
 
 def test_taillard_by_its_published_seeds():
     instance = taillard(15, 15, 840612802, 398197754)  # ta01
-    assert instance.duration[0].tolist() == [94, 66, 10, 53, 26, 15, 65, 82, 10, 27, 93, 92, 96, 70, 83]
+    assert instance.duration[0].tolist() == [
+        94,
+        66,
+        10,
+        53,
+        26,
+        15,
+        65,
+        82,
+        10,
+        27,
+        93,
+        92,
+        96,
+        70,
+        83,
+    ]
     assert instance.machine[0].tolist() == [6, 12, 4, 7, 3, 2, 10, 11, 8, 14, 9, 13, 5, 0, 1]
     for one, other in zip(jax.tree.leaves(instance), jax.tree.leaves(load("ta01")), strict=True):
         assert one.dtype == other.dtype
@@ -263,7 +291,16 @@ def test_taillard_by_its_published_seeds():
 
 def test_taillard_sizes():
     sizes = [load(f"ta{first:02}").machine.shape for first in range(1, 81, 10)]
-    assert sizes == [(15, 15), (20, 15), (20, 20), (30, 15), (30, 20), (50, 15), (50, 20), (100, 20)]
+    assert sizes == [
+        (15, 15),
+        (20, 15),
+        (20, 20),
+        (30, 15),
+        (30, 20),
+        (50, 15),
+        (50, 20),
+        (100, 20),
+    ]
 
 
 @pytest.mark.parametrize("seed", [0, -1, 2**31 - 1])
@@ -277,4 +314,6 @@ def test_all_80_taillard_instances_equal_the_data_folder(data_dir):
     assert [entry["name"] for entry in entries] == [f"ta{i:02}" for i in range(1, 81)]
     for entry in entries:
         instance, operations = load(entry["name"]), np.array(entry["operations"])
-        np.testing.assert_array_equal(jnp.stack([instance.machine, instance.duration], -1), operations)
+        np.testing.assert_array_equal(
+            jnp.stack([instance.machine, instance.duration], -1), operations
+        )

@@ -1,4 +1,6 @@
-"""Tables as spreadsheets write them: read where they mean one thing, else the cause is named (issue 16, 17 and 19)."""
+"""Tables as spreadsheets write them: read where they mean one thing, else the cause is named
+(issue 16, 17 and 19).
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def test_separators_line_ends_and_encodings(separator, end, encoding):
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf_16_with_its_mark(encoding):
     mark = "\ufeff".encode(encoding)
-    found = parse_orders(mark + "job\tstep\tmachine\tminutes\nÄ\t1\tm\t5\n".encode(encoding), "a.txt")
+    found = parse_orders(
+        mark + "job\tstep\tmachine\tminutes\nÄ\t1\tm\t5\n".encode(encoding), "a.txt"
+    )
     assert found.jobs == ("Ä",)
 
 
@@ -99,7 +103,9 @@ def test_other_columns_are_ignored_and_named():
     assert found.lists.jobs == [[(0, 5), (0, 6)]]
     assert found.notes == ("columns ignored: 'customer', 'Bemerkung'",)
     # of the same name, twice: they are ignored anyway
-    assert parsed("x,x,job,step,machine,minutes\n1,2,A,1,m,5\n").notes == ("columns ignored: 'x', 'x'",)
+    assert parsed("x,x,job,step,machine,minutes\n1,2,A,1,m,5\n").notes == (
+        "columns ignored: 'x', 'x'",
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,16 +303,24 @@ def test_the_order_of_day_and_month_is_settled_by_any_date():
         how = "day/month/year" if other.startswith("31") else "month/day/year"
         assert found.notes[1] == f"dates are read as {how}, because of due '{other}'"
     assert parsed(f"{HEADER}A;1;m;5;05/05/2026;;\n").origin == datetime.datetime(2026, 5, 5)
-    assert parsed(f"{HEADER}A;1;m;5;02.09.2026;10/31/2026;\n").origin == datetime.datetime(2026, 9, 2)
+    assert parsed(f"{HEADER}A;1;m;5;02.09.2026;10/31/2026;\n").origin == datetime.datetime(
+        2026, 9, 2
+    )
 
 
 def test_the_order_of_day_and_month_that_nothing_settles():
     unclear = (
-        "02/09/2026' may be 2026-09-02 or 2026-02-09: write it like these, the order of day and month is not clear"
+        "02/09/2026' may be 2026-09-02 or 2026-02-09: write it like these, "
+        "the order of day and month is not clear"
     )
-    assert fault(f"{HEADER}A;1;m;5;02/09/2026;;\nB;1;m;5;;31.12.2026;\n") == f"2:9: release '{unclear}"
+    assert (
+        fault(f"{HEADER}A;1;m;5;02/09/2026;;\nB;1;m;5;;31.12.2026;\n") == f"2:9: release '{unclear}"
+    )
     mixed = f"{HEADER}A;1;m;5;02/09/2026;31/12/2026;\nB;1;m;5;;12/31/2026;\n"
-    assert fault(mixed) == "3:10: due '12/31/2026' has the month first, but due '31/12/2026' in line 2 the day"
+    assert (
+        fault(mixed)
+        == "3:10: due '12/31/2026' has the month first, but due '31/12/2026' in line 2 the day"
+    )
 
 
 def test_minutes_of_dates():
@@ -329,7 +343,9 @@ def test_a_plan_that_went_through_a_spreadsheet(tmp_path):
     schedule = job_shop.read_schedule(tmp_path / "PLAN.CSV", orders.instance, orders=orders)
     assert schedule == job_shop.Schedule([[0, 40]], 45)
     (tmp_path / "p.csv").write_text(plan.replace("08:40", "08:40:30"))
-    with pytest.raises(InstanceError, match=r"p\.csv:3:7: start '23.11.2026 08:40:30' is not a whole minute"):
+    with pytest.raises(
+        InstanceError, match=r"p\.csv:3:7: start '23.11.2026 08:40:30' is not a whole minute"
+    ):
         job_shop.read_schedule(tmp_path / "p.csv", orders.instance, orders=orders)
 
 

@@ -80,11 +80,15 @@ def test_an_order_without_release_does_not_wait_for_the_release_of_another(order
 
 
 def test_due_dates_only(orders):
-    """Row 12: planning started at the earliest due date; now on the day that the most urgent must begin."""
+    """Row 12: planning started at the earliest due date; now on the day that the most urgent
+    must begin.
+    """
     rows = "A,1,m,600,,2026-11-25T18:00,\nB,1,m,3000,,2026-11-26,\nB,2,n,1,,,\n"
     found = orders(rows)
     assert found.origin == datetime.datetime(2026, 11, 23)
-    assert found.notes[0].startswith("planning starts 2026-11-23T00:00, the day on which the most urgent job must")
+    assert found.notes[0].startswith(
+        "planning starts 2026-11-23T00:00, the day on which the most urgent job must"
+    )
     assert summary(found.instance, orders=found)[0][1] == found.notes[0]
     assert not summary(found.instance, orders=found)[1]
     found = orders(rows, start="2026-11-26 12:00")
@@ -168,7 +172,9 @@ def test_every_way_to_read_takes_the_start(tmp_path):
 
 
 def late_shop(rng):
-    """A random shop, most of whose due dates lie before or soon after time 0; and the shop 50 ticks later."""
+    """A random shop, most of whose due dates lie before or soon after time 0; and the shop 50
+    ticks later.
+    """
     jobs = shapes.random_jobs(rng)
     due = [rng.choice([None, rng.randint(-40, 30)]) for _ in jobs]
     release, weight = ([rng.randint(0, most) for _ in jobs] for most in (9, 3))
@@ -192,7 +198,9 @@ def test_negative_due_dates_are_due_dates(seed):
             assert scores[0].argmax() == scores[1].argmax(), name
         assert np.isfinite(scores[0].astype(np.float64)).all()
     schedule = job_shop.dispatch(one, "edd", objective="weighted_tardiness")
-    moved = job_shop.Schedule([[start + 50 for start in row] for row in schedule.start], schedule.makespan + 50)
+    moved = job_shop.Schedule(
+        [[start + 50 for start in row] for row in schedule.start], schedule.makespan + 50
+    )
     assert job_shop.validate(later, moved) == []
     value = job_shop.measure(one, schedule, "weighted_tardiness")
     assert value == job_shop.measure(later, moved, "weighted_tardiness")
@@ -206,7 +214,10 @@ def test_negative_due_dates_are_solved_exactly(seed):
     """A due date of -1 stood for none."""
     pytest.importorskip("ortools", reason="the exact solver is an extra")
     one, later = late_shop(random.Random(seed))
-    found = [job_shop.solve_exact(i, 5.0, objective="weighted_tardiness", num_workers=1) for i in (one, later)]
+    found = [
+        job_shop.solve_exact(i, 5.0, objective="weighted_tardiness", num_workers=1)
+        for i in (one, later)
+    ]
     assert found[0].proved
     assert found[1].proved
     assert found[0].objective == found[1].objective
@@ -222,11 +233,15 @@ def test_a_due_date_of_minus_one():
 
 def test_lateness_fits_int32():
     from_jobs([[(0, 2**30)]], due=[-(2**30) + 1])
-    with pytest.raises(InstanceError, match=r"job 0: due date -1073741824 is too long before the end of all"):
+    with pytest.raises(
+        InstanceError, match=r"job 0: due date -1073741824 is too long before the end of all"
+    ):
         from_jobs([[(0, 2**30)]], due=[-(2**30)])
     with pytest.raises(InstanceError, match="job 0: due date does not fit int32"):
         from_jobs([[(0, 1)]], due=[-(2**31)])
     shop = from_jobs([[(0, 10)]], due=[-(2**30)], weight=[2])
     job_shop.check_objective(shop, "makespan")
-    with pytest.raises(InstanceError, match="weighted_tardiness may reach 2 times 1073741834 ticks"):
+    with pytest.raises(
+        InstanceError, match="weighted_tardiness may reach 2 times 1073741834 ticks"
+    ):
         job_shop.check_objective(shop, "weighted_tardiness")

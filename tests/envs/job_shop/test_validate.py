@@ -1,4 +1,6 @@
-"""The judge: every kind of violation is found by mutating a valid schedule; overlaps agree with a pairwise oracle."""
+"""The judge: every kind of violation is found by mutating a valid schedule; overlaps agree with
+a pairwise oracle.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,8 @@ def test_an_overlap_with_an_earlier_long_operation_is_found():
 
 
 @pytest.mark.parametrize(
-    ("time", "valid"), [(0, True), (3, True), (4, True), (5, True), (8, True), (1, False), (2, False), (7, False)]
+    ("time", "valid"),
+    [(0, True), (3, True), (4, True), (5, True), (8, True), (1, False), (2, False), (7, False)],
 )
 def test_duration_zero_stands_at_borders_only(time, valid):
     instance = from_jobs([[(0, 3)], [(0, 3)], [(0, 0)], [(0, 0)]])
@@ -115,18 +118,26 @@ def oracle(jobs, release, start, makespan):
     ]
     return (
         all(t >= release[j] for j, _, _, t, _ in flat)
-        and all(a[4] <= b[3] for a, b in itertools.product(flat, flat) if a[0] == b[0] and a[1] < b[1])
-        and all(a[4] <= b[3] or b[4] <= a[3] for a, b in itertools.combinations(flat, 2) if a[2] == b[2])
+        and all(
+            a[4] <= b[3] for a, b in itertools.product(flat, flat) if a[0] == b[0] and a[1] < b[1]
+        )
+        and all(
+            a[4] <= b[3] or b[4] <= a[3] for a, b in itertools.combinations(flat, 2) if a[2] == b[2]
+        )
         and makespan == max(end for *_, end in flat)
     )
 
 
 @st.composite
 def schedules(draw):
-    """A small job shop with a semi-active schedule, then a few starts and the makespan disturbed."""
+    """A small job shop with a semi-active schedule, then a few starts and the makespan
+    disturbed.
+    """
     jobs = draw(
         st.lists(
-            st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=3), min_size=1, max_size=4
+            st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=3),
+            min_size=1,
+            max_size=4,
         )
     )
     release = draw(st.lists(st.integers(0, 3), min_size=len(jobs), max_size=len(jobs)))
@@ -141,12 +152,18 @@ def schedules(draw):
         j = draw(st.integers(0, len(jobs) - 1))
         k = draw(st.integers(0, len(jobs[j]) - 1))
         start[j][k] = max(0, start[j][k] + draw(st.integers(-2, 2)))
-    makespan = draw(st.sampled_from([makespan, makespan + 1, max(t + d for t, d in latest(jobs, start))]))
+    makespan = draw(
+        st.sampled_from([makespan, makespan + 1, max(t + d for t, d in latest(jobs, start))])
+    )
     return jobs, release, start, makespan
 
 
 def latest(jobs, start):
-    return [(t, d) for job, row in zip(jobs, start, strict=True) for (_, d), t in zip(job, row, strict=True)]
+    return [
+        (t, d)
+        for job, row in zip(jobs, start, strict=True)
+        for (_, d), t in zip(job, row, strict=True)
+    ]
 
 
 @given(schedules())

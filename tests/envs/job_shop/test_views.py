@@ -1,4 +1,6 @@
-"""L2D's and Tassel's observations against the simulators of their publications; which modes they belong to."""
+"""L2D's and Tassel's observations against the simulators of their publications; which modes they
+belong to.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def observe(env, instances, actions):
 
 
 def played(env, mode: str, seed: int):
-    """Random episodes: per instance the simulator before every step, and what the environment shows there."""
+    """Random episodes: per instance the simulator before every step, and what the environment
+    shows there.
+    """
     rng = random.Random(seed)
     cases, actions, seen = [], [], []
     for _ in range(COUNT):
@@ -73,13 +77,18 @@ def test_l2d_shows_end_time_bounds_and_the_present_arcs():
                     order.setdefault(machine, []).append((start, start + duration))
             # Operations of duration 0 may share their place, so machine arcs are compared by times.
             times = sorted(
-                (m, a, b) for m, row in order.items() for a, b in zip(sorted(row), sorted(row)[1:], strict=False)
+                (m, a, b)
+                for m, row in order.items()
+                for a, b in zip(sorted(row), sorted(row)[1:], strict=False)
             )
             for node in range(JOBS * OPS):
                 assert shown.node_mask[node] == (node in features)
                 np.testing.assert_allclose(shown.nodes[node], features.get(node, (0, 0)), rtol=1e-6)
             real = np.flatnonzero(shown.edge_mask)
-            edges = [tuple(map(int, (shown.senders[e], shown.receivers[e], shown.edge_kind[e]))) for e in real]
+            edges = [
+                tuple(map(int, (shown.senders[e], shown.receivers[e], shown.edge_kind[e])))
+                for e in real
+            ]
             assert {edge for edge in edges if edge[2] == 0} == arcs
 
             def placed_at(node, sim=sim):
@@ -100,21 +109,28 @@ def test_tassel_shows_the_propagated_bounds():
         for t, sim in enumerate(states):
             shown = jax.tree.map(lambda leaf, i=i, t=t: leaf[i, t], observations)
             legal, durations = sim.legal(), [duration for ops in sim.jobs for _, duration in ops]
-            windows = []  # per job five of (fixed, start bound, duration, selectable, start token, end token)
+            # per job five of (fixed, start bound, duration, selectable, start token, end token)
+            windows = []
             for j, ops in enumerate(sim.jobs):
                 for k in range(sim.next_op[j] - 1, sim.next_op[j] + 4):
                     if 0 <= k < len(ops):
                         fixed = k < sim.next_op[j]
                         start = sim.start[j][k] if fixed else sim.bounds[j][k]
                         selectable = k == sim.next_op[j] and j in legal
-                        windows.append([float(fixed), start, ops[k][1], float(selectable), 0.0, 0.0])
+                        windows.append(
+                            [float(fixed), start, ops[k][1], float(selectable), 0.0, 0.0]
+                        )
                     else:
                         windows.append([0.0, None, None, 0.0, float(k < 0), float(k >= len(ops))])
             starts = [row[1] for row in windows if row[1] is not None]
             for row in windows:
                 for column, over in ((1, starts), (2, durations)):
                     spread = np.std(over)
-                    row[column] = 0.0 if row[column] is None else (row[column] - np.mean(over)) / max(spread, 1e-6)
+                    row[column] = (
+                        0.0
+                        if row[column] is None
+                        else (row[column] - np.mean(over)) / max(spread, 1e-6)
+                    )
             expected = np.array(windows).reshape(len(sim.jobs), -1)
             behind = np.array(sim.next_op) - min(sim.next_op)
             nodes = shown.nodes[: len(sim.jobs)]
@@ -125,7 +141,9 @@ def test_tassel_shows_the_propagated_bounds():
                 for e in np.flatnonzero(shown.edge_mask & (shown.edge_kind == 0))
             }
             machine = {j: sim.jobs[j][sim.next_op[j]][0] for j in legal if j < len(sim.jobs)}
-            assert joined == {(a, b) for a in machine for b in machine if a != b and machine[a] == machine[b]}
+            assert joined == {
+                (a, b) for a in machine for b in machine if a != b and machine[a] == machine[b]
+            }
 
 
 def test_an_observation_of_another_mode_is_refused():
@@ -143,9 +161,19 @@ def test_operations_are_joined_with_their_machines():
     state, _ = env.reset(jax.random.key(0), shapes.instance_of(jobs))
     state, timestep = env.step(jax.random.key(0), state, 0)
     shown = jax.device_get(timestep.observation)
-    assert np.flatnonzero(shown.node_mask).tolist() == [1, 2, OPS, JOBS * OPS, JOBS * OPS + 1, JOBS * OPS + 2]
+    assert np.flatnonzero(shown.node_mask).tolist() == [
+        1,
+        2,
+        OPS,
+        JOBS * OPS,
+        JOBS * OPS + 1,
+        JOBS * OPS + 2,
+    ]
     both = shown.edge_mask & shown.node_mask[shown.senders] & shown.node_mask[shown.receivers]
-    edges = {(int(shown.senders[e]), int(shown.receivers[e]), int(shown.edge_kind[e])) for e in np.flatnonzero(both)}
+    edges = {
+        (int(shown.senders[e]), int(shown.receivers[e]), int(shown.edge_kind[e]))
+        for e in np.flatnonzero(both)
+    }
     m = JOBS * OPS
     assert edges == {
         (1, 2, 0), (2, 1, 1),

@@ -1,4 +1,6 @@
-"""Random buffers for the tests of static allocation, as plain data, as `Buffers` and as padded instances."""
+"""Random buffers for the tests of static allocation, as plain data, as `Buffers` and as padded
+instances.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,24 @@ from tests.reference import allocation as reference
 NUM_BUFFERS, NUM_SECTIONS, NUM_PINNED = 9, 12, 2  # random instances are padded to this one shape
 
 
-def random_rows(rng: random.Random, most: int = NUM_BUFFERS, plain: bool = False) -> list[dict[str, Any]]:
-    """Dicts for `Buffers`: crowded lives, equal buffers; unless `plain` alignments, gaps and pinned buffers too."""
+def random_rows(
+    rng: random.Random, most: int = NUM_BUFFERS, plain: bool = False
+) -> list[dict[str, Any]]:
+    """Dicts for `Buffers`: crowded lives, equal buffers; unless `plain` alignments, gaps and
+    pinned buffers too.
+    """
     horizon, unit, largest = rng.choice([3, 8, 30]), rng.choice([1, 1, 16]), rng.choice([2, 5, 40])
     rows: list[dict[str, Any]] = []
     pinned = []
     for i in range(rng.randint(1, most)):
         start = rng.randrange(horizon)
         end = start + rng.randint(1, max(1, horizon // 2))
-        row: dict[str, Any] = {"id": f"b{i}", "start": start, "end": end, "size": unit * rng.randint(1, largest)}
+        row: dict[str, Any] = {
+            "id": f"b{i}",
+            "start": start,
+            "end": end,
+            "size": unit * rng.randint(1, largest),
+        }
         if rows and rng.random() < 0.2:
             row |= {name: rows[-1][name] for name in ("start", "end", "size")}
         if not plain:

@@ -1,4 +1,6 @@
-"""Random graphs for the tests of tensor replacement, as plain data, for the simulator and as padded instances."""
+"""Random graphs for the tests of tensor replacement, as plain data, for the simulator and as
+padded instances.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,20 @@ import numpy as np
 from jaxsched.envs import memory
 from tests.reference import replacement as reference
 
-NUM_OPS, NUM_TENSORS, NUM_READS, NUM_SLOTS = 7, 12, 14, 4  # random instances are padded to this one shape
+NUM_OPS, NUM_TENSORS, NUM_READS, NUM_SLOTS = (
+    7,
+    12,
+    14,
+    4,
+)  # random instances are padded to this one shape
 
 
-def random_graph(rng: random.Random, most: int = NUM_OPS, reads: int = 2, longest: int | None = None) -> dict[str, Any]:
-    """Operators with up to two inputs and two outputs, a few backed tensors, in an order that runs."""
+def random_graph(
+    rng: random.Random, most: int = NUM_OPS, reads: int = 2, longest: int | None = None
+) -> dict[str, Any]:
+    """Operators with up to two inputs and two outputs, a few backed tensors, in an order that
+    runs.
+    """
     largest = longest or rng.choice([3, 6, 9])
     num_ops = rng.randint(min(4, most), most)
     tensors: list[dict[str, Any]] = []
@@ -52,7 +63,10 @@ def to_reference(graph: dict[str, Any], capacity: int) -> reference.Problem:
     return reference.Problem(
         [row["size"] for row in graph["tensors"]],
         [row.get("backed", False) for row in graph["tensors"]],
-        [([index[a] for a in op["inputs"]], [index[a] for a in op["outputs"]]) for op in graph["ops"]],
+        [
+            ([index[a] for a in op["inputs"]], [index[a] for a in op["outputs"]])
+            for op in graph["ops"]
+        ],
         capacity,
     )
 

@@ -1,4 +1,6 @@
-"""`allocate` and `verify`: every method against the independent oracle, and the published figures."""
+"""`allocate` and `verify`: every method against the independent oracle, and the published
+figures.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,15 @@ from jaxsched.host.deadline import Deadline
 from tests.envs.memory.cases import random_rows, small_rows, to_reference
 from tests.reference import allocation as reference
 
-# Peak over largest live size on MiniMalloc's challenging instances, an independent run of the same rules in Python.
-TABLE_RULES = ("best_fit_size", "best_fit_duration", "first_fit_size", "first_fit_area", "first_fit_start")
+# Peak over largest live size on MiniMalloc's challenging instances, an independent run of the same
+# rules in Python.
+TABLE_RULES = (
+    "best_fit_size",
+    "best_fit_duration",
+    "first_fit_size",
+    "first_fit_area",
+    "first_fit_start",
+)
 TABLE = {
     "A": (1.311, 1.456, 1.290, 1.669, 1.707),
     "B": (1.347, 1.503, 1.347, 1.889, 1.604),
@@ -41,23 +50,29 @@ SMALL = {"a": 6, "b": 6, "c": 8, "d": 9, "e": 12, "f": 14, "g": 7}
 
 
 def challenging(data_dir, name):
-    return memory.read_csv(data_dir / "memory" / "minimalloc" / "challenging" / f"{name}.1048576.csv")
+    return memory.read_csv(
+        data_dir / "memory" / "minimalloc" / "challenging" / f"{name}.1048576.csv"
+    )
 
 
 def faults(rows, plan):
     """What the oracle says."""
-    assert plan.peak == max(offset + row["size"] for offset, row in zip(plan.offsets.tolist(), rows, strict=True))
+    assert plan.peak == max(
+        offset + row["size"] for offset, row in zip(plan.offsets.tolist(), rows, strict=True)
+    )
     return reference.faults(to_reference(rows), plan.offsets.tolist())
 
 
-# ------------------------------------------------------------------------------------------------------ heuristics
+# --------------------------------------------------------------------------------------- heuristics
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_the_table_of_heuristics(data_dir, name):
     buffers = challenging(data_dir, name)
     plans = [memory.allocate(buffers, method=rule) for rule in TABLE_RULES]
-    assert [f"{plan.peak / plan.lower_bound:.3f}" for plan in plans] == [f"{value:.3f}" for value in TABLE[name]]
+    assert [f"{plan.peak / plan.lower_bound:.3f}" for plan in plans] == [
+        f"{value:.3f}" for value in TABLE[name]
+    ]
     assert all(memory.verify(buffers, plan) == [] for plan in plans)
     assert memory.allocate(buffers, method="xla").peak == min(plans[0].peak, plans[1].peak)
 
@@ -70,7 +85,9 @@ def test_heuristics_equal_the_simulator():
         for fit in ("best", "first"):
             for rule in reference.ORDERS:
                 plan = memory.allocate(buffers, method=f"{fit}_fit_{rule}")
-                assert plan.offsets.tolist() == reference.heuristic(to_reference(rows), fit, rule), (fit, rule, rows)
+                assert plan.offsets.tolist() == reference.heuristic(
+                    to_reference(rows), fit, rule
+                ), (fit, rule, rows)
                 assert faults(rows, plan) == []
                 assert memory.verify(buffers, plan) == []
 
@@ -84,11 +101,13 @@ def test_no_reuse_is_the_sum_of_sizes():
         assert sorted(plan.offsets.tolist())[0] == 0
 
 
-# ---------------------------------------------------------------------------------------------- search and exact
+# --------------------------------------------------------------------------------- search and exact
 
 
 def search_lanes(rows, seed=0):
-    """The lanes alone, from no plan at all: peak and bound in the units of the rows; None where nothing was found."""
+    """The lanes alone, from no plan at all: peak and bound in the units of the rows; None where
+    nothing was found.
+    """
     buffers = memory.Buffers(rows)
     instance = memory.allocation.to_instance(buffers)
     most = int(jnp.int32(2**20))
@@ -129,7 +148,10 @@ def test_the_search_proves_that_a_capacity_is_too_small():
     buffers = memory.Buffers(rows)
     assert (memory.lower_bound(buffers), reference.optimum(to_reference(rows))) == (6, 6)
     rows[1]["size"], rows[2]["size"] = 3, 2
-    assert (memory.lower_bound(memory.Buffers(rows)), reference.optimum(to_reference(rows))) == (6, 6)
+    assert (memory.lower_bound(memory.Buffers(rows)), reference.optimum(to_reference(rows))) == (
+        6,
+        6,
+    )
     rows[2]["size"] = 3
     buffers = memory.Buffers(rows)
     best = reference.optimum(to_reference(rows))
@@ -139,15 +161,23 @@ def test_the_search_proves_that_a_capacity_is_too_small():
     assert memory.verify(buffers, plan) == []
     _, bound = search_lanes(rows)  # without CP-SAT beside it
     assert bound == best
-    with pytest.raises(Infeasible, match=r"is proved \d+ or more too small: most is live in") as caught:
+    with pytest.raises(
+        Infeasible, match=r"is proved \d+ or more too small: most is live in"
+    ) as caught:
         memory.allocate(buffers, 7, "search", time_limit=30)
-    assert (caught.value.proved, caught.value.missing, caught.value.plan.peak) == (True, best - 7, best)
+    assert (caught.value.proved, caught.value.missing, caught.value.plan.peak) == (
+        True,
+        best - 7,
+        best,
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_instances_of_the_data_folder_are_solved_at_their_capacity(data_dir, name):
     capacity = SMALL[name]
-    buffers = memory.read_csv(data_dir / "memory" / "minimalloc" / "small" / f"{name}.{capacity}.csv")
+    buffers = memory.read_csv(
+        data_dir / "memory" / "minimalloc" / "small" / f"{name}.{capacity}.csv"
+    )
     plan = memory.allocate(buffers, capacity, "exact", num_workers=1)
     assert (plan.peak, plan.proved) == (capacity, True)
     assert memory.verify(buffers, plan) == []
@@ -177,13 +207,18 @@ def test_cp_sat_stops_at_a_target_and_proves_that_there_is_none():
     assert exact.solve(instance, stacked, target=2, deadline=Deadline(10), num_workers=1)[1] == 3
 
 
-# ------------------------------------------------------------------------------------------------------- allocate
+# ----------------------------------------------------------------------------------------- allocate
 
 
 def test_lists_and_alignment():
     rows = [{"id": i, "start": i, "end": i + 2, "size": 10} for i in range(4)]
     plan = memory.allocate(rows, method="first_fit_start", alignment=64)
-    assert (plan.offsets.tolist(), plan.peak, plan.lower_bound, plan.proved) == ([0, 64, 0, 64], 128, 128, True)
+    assert (plan.offsets.tolist(), plan.peak, plan.lower_bound, plan.proved) == (
+        [0, 64, 0, 64],
+        128,
+        128,
+        True,
+    )
     assert memory.verify(rows, plan) == []
     assert "an alignment" not in str(plan)
 
@@ -200,7 +235,9 @@ def test_a_policy_is_played():
 
 def test_what_does_not_fit_says_where_and_by_how_much():
     rows = [("a", 0, 4, 6), ("b", 2, 6, 5), ("c", 5, 9, 7)]
-    buffers = memory.Buffers([dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows])
+    buffers = memory.Buffers(
+        [dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows]
+    )
     with pytest.raises(Infeasible) as caught:
         memory.allocate(buffers, 10, "search")
     assert str(caught.value) == (
@@ -216,7 +253,14 @@ def test_what_does_not_fit_says_where_and_by_how_much():
     assert memory.allocate(buffers, 12, "search").peak == 12
 
 
-SIX = [("a", 0, 4, 4), ("b", 2, 6, 3), ("c", 4, 9, 5), ("d", 6, 9, 2), ("e", 0, 3, 2), ("f", 7, 12, 6)]
+SIX = [
+    ("a", 0, 4, 4),
+    ("b", 2, 6, 3),
+    ("c", 4, 9, 5),
+    ("d", 6, 9, 2),
+    ("e", 0, 3, 2),
+    ("f", 7, 12, 6),
+]
 
 
 def plan_and_fit(buffers, capacity, method, **options):
@@ -229,27 +273,44 @@ def plan_and_fit(buffers, capacity, method, **options):
 
 @pytest.mark.parametrize("method", [*memory.HEURISTICS, "search", "exact", "policy"])
 def test_a_plan_that_does_not_fit_is_the_plan_of_its_method(method):
-    """Issue 16, row 14: `no_reuse` needs 22 and `best_fit_size` 14 at every capacity, not 13 "optimal"."""
-    buffers = memory.Buffers([dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in SIX])
-    options = {"policy": greedy(jaxsched.make("StaticAllocation-v0").heuristics["start"])} if method == "policy" else {}
+    """Issue 16, row 14: `no_reuse` needs 22 and `best_fit_size` 14 at every capacity, not 13
+    "optimal".
+    """
+    buffers = memory.Buffers(
+        [dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in SIX]
+    )
+    options = (
+        {"policy": greedy(jaxsched.make("StaticAllocation-v0").heuristics["start"])}
+        if method == "policy"
+        else {}
+    )
     own = memory.allocate(buffers, method=method, **options)
     assert own.peak == {"no_reuse": 22, "best_fit_size": 14}.get(method, own.peak)
     assert own.method == method
     for capacity in (8, 13, 14, 22):  # 13 are live at once
         plan, fits = plan_and_fit(buffers, capacity, method, **options)
-        assert (plan.peak, plan.method, plan.note, fits) == (own.peak, method, "", own.peak <= capacity)
+        assert (plan.peak, plan.method, plan.note, fits) == (
+            own.peak,
+            method,
+            "",
+            own.peak <= capacity,
+        )
         assert memory.verify(buffers, plan) == []
 
 
 def test_a_plan_of_the_start_has_its_name():
-    """Issue 16, row 14, a sibling: where CP-SAT had no time, `exact` is not the name of the heuristic's plan."""
+    """Issue 16, row 14, a sibling: where CP-SAT had no time, `exact` is not the name of the
+    heuristic's plan.
+    """
     renamed = 0
     for seed in range(20):
         rows = memory.live_ranges(memory.draw_program(seed, 60))
         for method in ("search", "exact"):
             plan = memory.allocate(rows, method=method, time_limit=0)
             if plan.method != method:
-                assert plan.peak == memory.allocate(rows, method=plan.method).peak > plan.lower_bound
+                assert (
+                    plan.peak == memory.allocate(rows, method=plan.method).peak > plan.lower_bound
+                )
                 assert plan.note.startswith(method)
                 assert plan.note in str(plan)
                 renamed += 1
@@ -259,16 +320,22 @@ def test_a_plan_of_the_start_has_its_name():
 
 
 def test_the_time_limit_stops_whatever_is_slow(monkeypatch):
-    """Issue 16, row 13, siblings: heuristics, models and compilation count, and what was left out is said."""
+    """Issue 16, row 13, siblings: heuristics, models and compilation count, and what was left
+    out is said.
+    """
     buffers = memory.Buffers(memory.live_ranges(memory.draw_program(3, 60)))
     looks = iter(range(10**9))
-    monkeypatch.setattr(deadline, "clock", lambda: float(next(looks)))  # a second passes with every look at it
+    monkeypatch.setattr(
+        deadline, "clock", lambda: float(next(looks))
+    )  # a second passes with every look at it
     monkeypatch.setattr(deadline, "probe", lambda: 0.5)
     monkeypatch.setattr(deadline, "_compiled", set())
     monkeypatch.setattr(search, "search", None)  # nothing is compiled
     for method in ("best_fit_size", "xla", "search", "exact", "policy"):
         options = (
-            {"policy": greedy(jaxsched.make("StaticAllocation-v0").heuristics["start"])} if method == "policy" else {}
+            {"policy": greedy(jaxsched.make("StaticAllocation-v0").heuristics["start"])}
+            if method == "policy"
+            else {}
         )
         plan = memory.allocate(buffers, method=method, time_limit=4, **options)
         assert memory.verify(buffers, plan) == []
@@ -291,14 +358,25 @@ def test_no_reuse_takes_the_smallest_gap():
                 if fits and (best is None or low - floor < best[0]):
                     best = low - floor, start
                 floor = max(floor, high)
-            offset[i] = best[1] if best else -(-floor // int(buffers.alignment[i])) * int(buffers.alignment[i])
+            offset[i] = (
+                best[1]
+                if best
+                else -(-floor // int(buffers.alignment[i])) * int(buffers.alignment[i])
+            )
             placed.append(i)
         assert stacked(buffers, Deadline()).tolist() == offset.tolist()
         over = stacked(buffers, Deadline(0))  # no look for gaps
         assert not (over % buffers.alignment)[~buffers.pinned].any()
-        movable = sorted((int(over[i]), int(over[i] + buffers.size[i])) for i in np.flatnonzero(~buffers.pinned))
+        movable = sorted(
+            (int(over[i]), int(over[i] + buffers.size[i])) for i in np.flatnonzero(~buffers.pinned)
+        )
         pinned = (buffers.offset + buffers.size)[buffers.pinned].max(initial=0)
-        assert all(low >= end for end, (low, _) in zip([pinned, *(high for _, high in movable)], movable, strict=False))
+        assert all(
+            low >= end
+            for end, (low, _) in zip(
+                [pinned, *(high for _, high in movable)], movable, strict=False
+            )
+        )
 
 
 def test_bad_arguments_are_refused():
@@ -328,7 +406,9 @@ def test_omnimalloc_is_a_back_end(monkeypatch):
         assert memory.verify(buffers, plan) == []
         assert best.proved
         assert plan.lower_bound <= best.peak <= plan.peak
-        assert plan.peak <= min(memory.allocate(buffers, method=rule).peak for rule in memory.HEURISTICS)
+        assert plan.peak <= min(
+            memory.allocate(buffers, method=rule).peak for rule in memory.HEURISTICS
+        )
         assert not plan.proved or plan.peak == best.peak
         proved += plan.proved
     assert proved == 30
@@ -338,7 +418,9 @@ def test_omnimalloc_says_what_it_cannot_take(monkeypatch):
     rows = [{"id": i, "start": i, "end": i + 3, "size": 3 + i} for i in range(3)] + [
         {"id": 3, "start": 0, "end": 1, "size": 9},  # so that no heuristic reaches the lower bound
     ]
-    monkeypatch.setattr(memory.allocation.plain, "_best_heuristic", lambda *_: ("none", np.arange(4) * 100))
+    monkeypatch.setattr(
+        memory.allocation.plain, "_best_heuristic", lambda *_: ("none", np.arange(4) * 100)
+    )
     for change, why in (
         ({"offset": 0}, "is pinned"),
         ({"end": 9, "gaps": [(4, 5)]}, "has gaps"),
@@ -358,7 +440,7 @@ def test_no_buffers_need_no_memory():
         assert memory.verify([], plan) == []
 
 
-# --------------------------------------------------------------------------------------------------------- verify
+# ------------------------------------------------------------------------------------------- verify
 
 
 def test_verify_finds_what_the_oracle_finds():
@@ -371,7 +453,9 @@ def test_verify_finds_what_the_oracle_finds():
         for _ in range(rng.randint(1, 2)):
             offsets[rng.randrange(len(rows))] = buffers.unit * rng.randint(0, 12)
         peak = int((offsets + buffers.size).max())
-        changed = dataclasses.replace(plan, offsets=offsets, peak=peak, proved=peak == plan.lower_bound)
+        changed = dataclasses.replace(
+            plan, offsets=offsets, peak=peak, proved=peak == plan.lower_bound
+        )
         wrong = reference.faults(to_reference(rows), offsets.tolist())
         claims = peak < plan.lower_bound
         assert bool(memory.verify(buffers, changed)) == (bool(wrong) or claims), rows
@@ -380,11 +464,16 @@ def test_verify_finds_what_the_oracle_finds():
 
 
 def test_verify_names_the_fault():
-    buffers = memory.Buffers([{"id": i, "start": 0, "end": 2, "size": 3, "alignment": 2} for i in "ab"])
+    buffers = memory.Buffers(
+        [{"id": i, "start": 0, "end": 2, "size": 3, "alignment": 2} for i in "ab"]
+    )
     good = memory.Plan(np.array([0, 4]), 7, 6, False)
     assert memory.verify(buffers, good) == []
     cases = {
-        "buffers 'a' [0, 3) and 'b' [2, 5) overlap while both are live": {"offsets": np.array([0, 2]), "peak": 5},
+        "buffers 'a' [0, 3) and 'b' [2, 5) overlap while both are live": {
+            "offsets": np.array([0, 2]),
+            "peak": 5,
+        },
         "buffer 'b' at 5: not a multiple of 2": {"offsets": np.array([0, 5]), "peak": 8},
         "the peak is given as 8, but the highest end is 7": {"peak": 8},
         "the lower bound 5 is below the largest live size 6": {"lower_bound": 5},

@@ -1,4 +1,6 @@
-"""`StaticAllocation-v0` against the plain-Python simulator: every step, and the optima of small instances."""
+"""`StaticAllocation-v0` against the plain-Python simulator: every step, and the optima of small
+instances.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ STEPS = NUM_BUFFERS + 3  # some are wasted on actions that are not legal
 
 
 def play_reference(rows: list[dict[str, Any]], capacity: int | None, rng: random.Random):
-    """Random play: the actions, and what there is to see at every step, in the units of the instance."""
+    """Random play: the actions, and what there is to see at every step, in the units of the
+    instance.
+    """
     unit = memory.Buffers(rows).unit
     buffers = to_reference(rows, unit)
     sim = reference.Simulator(buffers, None if capacity is None else capacity // unit)
@@ -64,7 +68,9 @@ def play_reference(rows: list[dict[str, Any]], capacity: int | None, rng: random
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: jaxsched.Environment, instances: memory.allocation.Instance, actions: jax.Array) -> dict[str, jax.Array]:
+def play(
+    env: jaxsched.Environment, instances: memory.allocation.Instance, actions: jax.Array
+) -> dict[str, jax.Array]:
     """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
     key = jax.random.key(0)
 
@@ -83,7 +89,9 @@ def play(env: jaxsched.Environment, instances: memory.allocation.Instance, actio
             "offset": after.offset,
         }
 
-    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, actions)
+    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(
+        instances, actions
+    )
 
 
 def check_steps(goal: str, seed: int) -> int:
@@ -92,14 +100,22 @@ def check_steps(goal: str, seed: int) -> int:
     cases = [random_rows(rng) for _ in range(BATCH)]
     limits: list[int | None] = [None] * BATCH
     if goal == "fit":
-        limits = [int(memory.lower_bound(memory.Buffers(rows)) * rng.choice([1, 1.2, 1.5])) for rows in cases]
+        limits = [
+            int(memory.lower_bound(memory.Buffers(rows)) * rng.choice([1, 1.2, 1.5]))
+            for rows in cases
+        ]
     plays = [play_reference(rows, limit, rng) for rows, limit in zip(cases, limits, strict=True)]
     actions, expected = zip(*plays, strict=True)
     instances = stacked(
-        [memory.allocation.to_instance(memory.Buffers(rows), limit) for rows, limit in zip(cases, limits, strict=True)]
+        [
+            memory.allocation.to_instance(memory.Buffers(rows), limit)
+            for rows, limit in zip(cases, limits, strict=True)
+        ]
     )
     actual = jax.device_get(
-        play(jaxsched.make("StaticAllocation-v0", goal=goal), instances, np.array(actions, np.int32))
+        play(
+            jaxsched.make("StaticAllocation-v0", goal=goal), instances, np.array(actions, np.int32)
+        )
     )
     assert actual.keys() == expected[0].keys()
     for name, value in actual.items():
@@ -129,12 +145,14 @@ def test_every_step_equals_the_simulator_100000(goal):
     assert decisions > 100_000
 
 
-# ------------------------------------------------------------------------------------------------ invariants
+# --------------------------------------------------------------------------------------- invariants
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def random_play(key: jax.Array, num_buffers: int, batch: int) -> dict[str, jax.Array]:
-    """Whole episodes of random legal actions on random lives, with what must hold after every step, [batch, N]."""
+    """Whole episodes of random legal actions on random lives, with what must hold after every
+    step, [batch, N].
+    """
     env, source = jaxsched.make("StaticAllocation-v0"), memory.random_lives(num_buffers)
 
     def episode(key):
@@ -148,7 +166,11 @@ def random_play(key: jax.Array, num_buffers: int, batch: int) -> dict[str, jax.A
             after, _ = env.step(key, state, action)
             # Brute force over pairs: no two placed buffers of a common section overlap in address.
             low, size = after.offset, instance.size
-            meet = (instance.live[:, None] & instance.live[None]).any(-1) & after.placed[:, None] & after.placed
+            meet = (
+                (instance.live[:, None] & instance.live[None]).any(-1)
+                & after.placed[:, None]
+                & after.placed
+            )
             clash = meet & (low[:, None] < low + size) & (low < (low + size)[:, None])
             clash &= ~jnp.eye(num_buffers, dtype=bool)
             peak = jnp.where(after.placed, low + size, 0).max()
@@ -161,7 +183,9 @@ def random_play(key: jax.Array, num_buffers: int, batch: int) -> dict[str, jax.A
                 "idle": mask.any() & (after.placed.sum() != state.placed.sum() + 1),
             }
 
-        (final, high), seen = jax.lax.scan(step, (state, jnp.zeros((), jnp.int32)), jax.random.split(key, num_buffers))
+        (final, high), seen = jax.lax.scan(
+            step, (state, jnp.zeros((), jnp.int32)), jax.random.split(key, num_buffers)
+        )
         return seen | {"open": ~final.done, "peak": env.bound(final) != high}
 
     return jax.vmap(episode)(jax.random.split(key, batch))
@@ -183,13 +207,17 @@ def test_random_steps_keep_the_invariants_1000000():
     assert sum(check_invariants(seed) for seed in range(2, 100)) >= 1_000_000
 
 
-# --------------------------------------------------------------------------------------------------- by hand
+# ------------------------------------------------------------------------------------------ by hand
 
 
 def test_an_order_by_hand():
-    """Three lives in a row, the middle one meets both: on the ground, above the first, on the ground again."""
+    """Three lives in a row, the middle one meets both: on the ground, above the first, on the
+    ground again.
+    """
     rows = [("a", 0, 2, 3), ("b", 1, 4, 2), ("c", 3, 5, 4)]
-    buffers = memory.Buffers([dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows])
+    buffers = memory.Buffers(
+        [dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows]
+    )
     env, key = jaxsched.make("StaticAllocation-v0"), jax.random.key(0)
     state, _ = env.reset(key, padded(memory.allocation.to_instance(buffers)))
     assert int(state.baseline) == 6  # b and c
@@ -198,19 +226,31 @@ def test_an_order_by_hand():
         assert int(state.offset[action]) == offset
     assert bool(timestep.terminated)
     plan = env.solution(state)
-    assert (plan.offsets.tolist(), plan.peak, plan.lower_bound, plan.proved) == ([0, 3, 5], 9, 6, False)
+    assert (plan.offsets.tolist(), plan.peak, plan.lower_bound, plan.proved) == (
+        [0, 3, 5],
+        9,
+        6,
+        False,
+    )
     assert env.validate(memory.allocation.to_instance(buffers), plan) == []
 
 
 def test_the_skyline_stays_above_placed_neighbours_and_clear_of_pinned_ones():
-    """Size 2 between pinned blocks at [2, 4) and [6, 9): below both at 0, then between them, then on top."""
+    """Size 2 between pinned blocks at [2, 4) and [6, 9): below both at 0, then between them,
+    then on top.
+    """
     rows = [{"id": i, "start": 0, "end": 1, "size": 2} for i in range(3)]
-    rows += [{"id": "p", "start": 0, "end": 1, "size": 2, "offset": 2}, {"id": "q", "start": 0, "end": 1, "size": 3}]
+    rows += [
+        {"id": "p", "start": 0, "end": 1, "size": 2, "offset": 2},
+        {"id": "q", "start": 0, "end": 1, "size": 3},
+    ]
     rows[-1]["offset"] = 6
     env, key = jaxsched.make("StaticAllocation-v0"), jax.random.key(0)
     state, _ = env.reset(key, padded(memory.allocation.to_instance(memory.Buffers(rows))))
     for action in range(3):
-        assert np.flatnonzero(env.action_mask(state)).tolist() == [action]  # equal buffers: the first only
+        assert np.flatnonzero(env.action_mask(state)).tolist() == [
+            action
+        ]  # equal buffers: the first only
         state, _ = env.step(key, state, action)
     assert np.asarray(state.offset)[:3].tolist() == [0, 4, 9]
 
@@ -218,7 +258,9 @@ def test_the_skyline_stays_above_placed_neighbours_and_clear_of_pinned_ones():
 def test_sections_are_the_largest_sets():
     """The second set is part of the first, the last two buffers never meet the others."""
     rows = [("a", 0, 9, 1), ("b", 0, 5, 1), ("c", 6, 8, 1), ("d", 10, 12, 1), ("e", 11, 13, 1)]
-    buffers = memory.Buffers([dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows])
+    buffers = memory.Buffers(
+        [dict(zip(("id", "start", "end", "size"), row, strict=True)) for row in rows]
+    )
     live = np.asarray(memory.allocation.to_instance(buffers).live)
     assert [np.flatnonzero(column).tolist() for column in live.T] == [[0, 1], [0, 2], [3, 4]]
 
@@ -239,17 +281,33 @@ def test_sections_of_random_buffers_are_the_largest_sets():
 
 
 def test_sizes_are_scaled_by_their_greatest_common_divisor():
-    rows = [{"id": i, "start": 0, "end": 2, "size": size, "alignment": 1} for i, size in enumerate((640, 1024, 192))]
-    assert np.asarray(memory.allocation.to_instance(memory.Buffers(rows)).size).tolist() == [10, 16, 3]
+    rows = [
+        {"id": i, "start": 0, "end": 2, "size": size, "alignment": 1}
+        for i, size in enumerate((640, 1024, 192))
+    ]
+    assert np.asarray(memory.allocation.to_instance(memory.Buffers(rows)).size).tolist() == [
+        10,
+        16,
+        3,
+    ]
     rows[0]["alignment"] = 96  # 64 does not divide it
-    assert np.asarray(memory.allocation.to_instance(memory.Buffers(rows)).size).tolist() == [20, 32, 6]
+    assert np.asarray(memory.allocation.to_instance(memory.Buffers(rows)).size).tolist() == [
+        20,
+        32,
+        6,
+    ]
 
 
 def test_what_does_not_fit_the_device_is_refused():
     rows = [{"id": i, "start": 0, "end": 1, "size": 2**30 + i} for i in range(3)]
-    with pytest.raises(InstanceError, match=r"offsets may reach 3221225475 in units of 1, beyond int32"):
+    with pytest.raises(
+        InstanceError, match=r"offsets may reach 3221225475 in units of 1, beyond int32"
+    ):
         memory.allocation.to_instance(memory.Buffers(rows))
-    rows = [{"id": 0, "start": 0, "end": 1, "size": 1}, {"id": 1, "start": 2**40, "end": 2**40 + 1, "size": 1}]
+    rows = [
+        {"id": 0, "start": 0, "end": 1, "size": 1},
+        {"id": 1, "start": 2**40, "end": 2**40 + 1, "size": 1},
+    ]
     with pytest.raises(InstanceError, match="the lives span more than int32 ticks"):
         memory.allocation.to_instance(memory.Buffers(rows))
 
@@ -259,7 +317,7 @@ def test_an_unknown_goal_is_refused():
         jaxsched.make("StaticAllocation-v0", goal="peek")
 
 
-# ------------------------------------------------------------------------------------------------------ scores
+# ------------------------------------------------------------------------------------------- scores
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -278,12 +336,16 @@ def play_rules(names: tuple[str, ...], instances: memory.allocation.Instance) ->
 
 
 def test_orders_equal_the_simulator():
-    """Each order of the host heuristics, placed on the skyline; equal buffers trade places at most."""
+    """Each order of the host heuristics, placed on the skyline; equal buffers trade places at
+    most.
+    """
     rng = random.Random(5)
     cases = [random_rows(rng) for _ in range(BATCH)]
     names = heuristics.ORDERS
     offsets = jax.device_get(
-        play_rules(names, stacked([memory.allocation.to_instance(memory.Buffers(rows)) for rows in cases]))
+        play_rules(
+            names, stacked([memory.allocation.to_instance(memory.Buffers(rows)) for rows in cases])
+        )
     )
     for r, name in enumerate(names):
         for i, rows in enumerate(cases):
@@ -292,5 +354,10 @@ def test_orders_equal_the_simulator():
             movable = [k for k, b in enumerate(buffers) if b.pinned is None]
             key = reference.ORDERS[name]
             while sim.waiting:
-                sim.apply(min(sim.legal(), key=lambda k, key=key, buffers=buffers: (key(buffers[k]), k)))
-            assert offsets[r, i, : len(movable)].tolist() == [sim.offset[k] for k in movable], (name, rows)
+                sim.apply(
+                    min(sim.legal(), key=lambda k, key=key, buffers=buffers: (key(buffers[k]), k))
+                )
+            assert offsets[r, i, : len(movable)].tolist() == [sim.offset[k] for k in movable], (
+                name,
+                rows,
+            )

@@ -1,4 +1,5 @@
-"""Any value anywhere in a program, graph or list of buffers is read or refused with an `InstanceError`.
+"""Any value anywhere in a program, graph or list of buffers is read or refused with an
+`InstanceError`.
 
 Issue 16, row 0.
 """
@@ -20,7 +21,10 @@ PROGRAM = {
         {
             "id": "b",
             "compute": 5,
-            "accesses": [{"value": "x", "kind": "read", "alias": 1}, {"value": "y", "kind": "write"}],
+            "accesses": [
+                {"value": "x", "kind": "read", "alias": 1},
+                {"value": "y", "kind": "write"},
+            ],
         }
     ],
     "capacity": 4,
@@ -37,11 +41,31 @@ GRAPH = {
     ],
 }
 BUFFERS = [
-    {"id": 0, "start": 0, "end": 9, "size": 3, "alignment": 1, "offset": 4, "gaps": [[2, 3], [4, 5]]},
+    {
+        "id": 0,
+        "start": 0,
+        "end": 9,
+        "size": 3,
+        "alignment": 1,
+        "offset": 4,
+        "gaps": [[2, 3], [4, 5]],
+    },
     {"id": 1, "start": 2, "end": 3, "size": 1},
 ]
 NUMBERS = [True, -1, 0, 1, 2, 1.5, float("nan"), float("inf"), 10**25, 2**31, 2**63, -(2**63)]
-CONTAINERS = [[], {}, [None], [[]], [{}], [1], [[1]], [[1, 2, 3]], ["x", "x"], {"id": None}, {"x": 1}]
+CONTAINERS = [
+    [],
+    {},
+    [None],
+    [[]],
+    [{}],
+    [1],
+    [[1]],
+    [[1, 2, 3]],
+    ["x", "x"],
+    {"id": None},
+    {"x": 1},
+]
 OF_JSON = [None, "", "x", "\ud800", "9" * 30, *NUMBERS, *CONTAINERS]
 OF_PYTHON = [(1, 2), object(), b"x", set(), range(3)]
 

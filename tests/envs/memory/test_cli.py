@@ -16,7 +16,10 @@ from jaxsched.envs import memory
 
 GRAPH = memory.Graph.from_dict(
     {
-        "tensors": [{"id": "<w>", "size": 2, "backed": True}, *({"id": id, "size": 3} for id in "abc")],
+        "tensors": [
+            {"id": "<w>", "size": 2, "backed": True},
+            *({"id": id, "size": 3} for id in "abc"),
+        ],
         "ops": [
             {"id": 0, "name": "one", "inputs": ["<w>"], "outputs": ["a"]},
             {"id": 1, "name": "two", "inputs": [], "outputs": ["b"]},
@@ -29,7 +32,13 @@ PROGRAM = memory.Program.from_dict(
         "values": [{"id": "x", "size": 4, "input": True}, {"id": 7, "size": 2}],
         "instructions": [
             {"compute": 20, "accesses": [{"value": 7, "kind": "write"}]},
-            {"compute": 1, "accesses": [{"value": "x", "kind": "read"}, {"value": 7, "kind": "read", "alias": 0}]},
+            {
+                "compute": 1,
+                "accesses": [
+                    {"value": "x", "kind": "read"},
+                    {"value": 7, "kind": "read", "alias": 0},
+                ],
+            },
         ],
         "capacity": 8,
         "slow_cost": 3,
@@ -49,7 +58,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_all_methods_files_and_pictures(file, capsys):
     pytest.importorskip("matplotlib")
-    assert cli.main(["map", "x.csv", "--capacity", "12", "--out", "plan.csv", "--picture", "plan.svg"]) == 0
+    assert (
+        cli.main(["map", "x.csv", "--capacity", "12", "--out", "plan.csv", "--picture", "plan.svg"])
+        == 0
+    )
     out = capsys.readouterr().out
     assert all(f"{name} " in out for name in (*memory.HEURISTICS, "search"))
     assert "no, 6 more" in out  # no_reuse
@@ -63,7 +75,18 @@ def test_all_methods_files_and_pictures(file, capsys):
 def test_a_graph(file, capsys):
     memory.write_json(GRAPH, "g.json")
     assert memory.read_json("g.json").to_dict() == GRAPH.to_dict()
-    options = ["--capacity", "M_R", "--schedule", "fixed", "--out", "p.csv", "--table", "t.csv", "--picture", "p.html"]
+    options = [
+        "--capacity",
+        "M_R",
+        "--schedule",
+        "fixed",
+        "--out",
+        "p.csv",
+        "--table",
+        "t.csv",
+        "--picture",
+        "p.html",
+    ]
     assert cli.main(["map", "g.json", *options]) == 0
     out = capsys.readouterr().out
     assert "g.json: 3 operators, 4 tensors, fixed order, address, capacity 8" in out
@@ -95,7 +118,9 @@ def test_a_program(file, capsys):
     assert rows[0] == ["access", "instruction", "value", "kind", "action", "offset", "saved"]
     plan = memory.map_program(PROGRAM, "belady+drop_backup")
     assert sum(int(row[-1]) for row in rows[1:]) == plan.baseline - plan.latency
-    assert [row[4] for row in rows[1:]] == [("COPY", "NOCOPY", "DROP")[action] for action in plan.actions]
+    assert [row[4] for row in rows[1:]] == [
+        ("COPY", "NOCOPY", "DROP")[action] for action in plan.actions
+    ]
     assert 'class="block"' in Path("p.svg").read_text()
 
 
@@ -115,7 +140,10 @@ def test_ids_that_a_file_would_change_are_refused(tmp_path):
         with pytest.raises(InstanceError, match="neither a text nor an integer"):
             memory.write_json(graph, tmp_path / "x.json")
     graph = memory.Graph.from_dict(
-        {"tensors": [{"id": "a\nb", "size": 1}], "ops": [{"id": 0, "inputs": [], "outputs": ["a\nb"]}]}
+        {
+            "tensors": [{"id": "a\nb", "size": 1}],
+            "ops": [{"id": 0, "inputs": [], "outputs": ["a\nb"]}],
+        }
     )
     with pytest.raises(InstanceError, match="does not fit a cell"):
         memory.write_plan(graph, memory.replace(graph, 1, method="belady"), tmp_path / "x.csv")
@@ -124,7 +152,9 @@ def test_ids_that_a_file_would_change_are_refused(tmp_path):
 @settings(max_examples=150)
 @given(st.data())
 def test_fuzzed_json_is_an_instance_error_or_a_problem(tmp_path_factory, data):
-    """A byte of a good file changed, or a piece cut out: an `InstanceError` that names the file, or a problem."""
+    """A byte of a good file changed, or a piece cut out: an `InstanceError` that names the file,
+    or a problem.
+    """
     folder = tmp_path_factory.getbasetemp()
     path = folder / "fuzz.json"
     memory.write_json(data.draw(st.sampled_from([GRAPH, PROGRAM])), path, overwrite=True)
@@ -150,15 +180,35 @@ def test_fuzzed_json_is_an_instance_error_or_a_problem(tmp_path_factory, data):
 
 def test_what_does_not_fit_is_status_1_and_says_why(file, capsys):
     assert cli.main(["map", "x.csv", "--capacity", "10", "--method", "search"]) == 1
-    assert "capacity 10 is 2 too small for any plan: most is live in [5, 6), 12" in capsys.readouterr().out
+    assert (
+        "capacity 10 is 2 too small for any plan: most is live in [5, 6), 12"
+        in capsys.readouterr().out
+    )
 
 
 def test_every_row_is_of_its_method(file, capsys):
     """Issue 16, row 14."""
     file.write_text("id,lower,upper,size\na,0,4,4\nb,2,6,3\nc,4,9,5\nd,6,9,2\ne,0,3,2\nf,7,12,6\n")
-    assert cli.main(["map", "x.csv", "--method", "no_reuse,best_fit_size", "--capacity", "8", "--table", "t.csv"]) == 1
+    assert (
+        cli.main(
+            [
+                "map",
+                "x.csv",
+                "--method",
+                "no_reuse,best_fit_size",
+                "--capacity",
+                "8",
+                "--table",
+                "t.csv",
+            ]
+        )
+        == 1
+    )
     rows = [line.split(",")[:5] for line in Path("t.csv").read_text().splitlines()[1:]]
-    assert rows == [["no_reuse", "22", "13", "69.23", ""], ["best_fit_size", "14", "13", "7.69", ""]]
+    assert rows == [
+        ["no_reuse", "22", "13", "69.23", ""],
+        ["best_fit_size", "14", "13", "7.69", ""],
+    ]
     assert "no, 14 more" in capsys.readouterr().out
 
 
@@ -175,7 +225,10 @@ def test_every_row_is_of_its_method(file, capsys):
         ("x.csv --example buffers", "x.csv exists"),
         ("y.csv --example graph", "y.csv: an example of graph is written as .json"),
         ("x.txt", "x.txt:1:9: no column upper, size in the header"),
-        ("list.json", "list.json:1:1: expected a program (with instructions) or a graph (with ops) as one JSON"),
+        (
+            "list.json",
+            "list.json:1:1: expected a program (with instructions) or a graph (with ops) as one JSON",
+        ),
         ("other.json", "other.json: neither a program (with instructions) nor a graph (with ops)"),
         ("cycle.json", "cycle.json: "),
         ("huge.json", "huge.json: larger than 4 MiB"),
@@ -185,7 +238,10 @@ def test_every_row_is_of_its_method(file, capsys):
     ],
 )
 def test_errors_are_one_line(file, capsys, arguments, message):
-    cycle = [{"id": 0, "inputs": ["a"], "outputs": ["b"]}, {"id": 1, "inputs": ["b"], "outputs": ["a"]}]
+    cycle = [
+        {"id": 0, "inputs": ["a"], "outputs": ["b"]},
+        {"id": 1, "inputs": ["b"], "outputs": ["a"]},
+    ]
     tensors = [{"id": "a", "size": 1}, {"id": "b", "size": 1}]
     Path("x.txt").write_text("id,lower\n")
     Path("list.json").write_text("[]")
@@ -200,4 +256,9 @@ def test_errors_are_one_line(file, capsys, arguments, message):
 
 
 def test_amounts():
-    assert [memory.read_amount(text) for text in ("12", "1 KiB", "1MiB", "2gib")] == [12, 2**10, 2**20, 2**31]
+    assert [memory.read_amount(text) for text in ("12", "1 KiB", "1MiB", "2gib")] == [
+        12,
+        2**10,
+        2**20,
+        2**31,
+    ]

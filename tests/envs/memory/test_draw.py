@@ -27,7 +27,9 @@ def buffers():
 @pytest.mark.parametrize("even", [True, False])
 def test_one_box_per_live_stretch(buffers, even):
     plan = memory.allocate(buffers, method="first_fit_size")
-    root = ElementTree.fromstring(memory.memory_map_svg(buffers, plan, title="x & y", even=even).svg)
+    root = ElementTree.fromstring(
+        memory.memory_map_svg(buffers, plan, title="x & y", even=even).svg
+    )
     boxes = [group for group in root.iter(f"{SVG}g") if group.get("class") == "buffer"]
     titles = [group.find(f"{SVG}title").text for group in boxes]
     assert titles == [

@@ -53,7 +53,9 @@ def test_backward_reaches_every_weight_and_keeps_activations(name):
     weights = {tensor["id"] for tensor in forward["tensors"] if tensor["backed"]} - {0}
     used = {tensor for op in forward["ops"] for tensor in op["inputs"]}
     assert weights & used <= read
-    ratio = memory.lower_bound(memory.live_ranges(graph)) / memory.lower_bound(memory.live_ranges(forward))
+    ratio = memory.lower_bound(memory.live_ranges(graph)) / memory.lower_bound(
+        memory.live_ranges(forward)
+    )
     assert ratio > 1
 
 
@@ -66,9 +68,16 @@ def test_live_ranges_by_hand():
             {"id": 2, "name": "h", "inputs": [2], "outputs": [3]},
         ],
     }
-    lives = {row["id"]: (row["start"], row["end"], row["size"]) for row in memory.live_ranges(graph)}
+    lives = {
+        row["id"]: (row["start"], row["end"], row["size"]) for row in memory.live_ranges(graph)
+    }
     assert lives == {1: (0, 2, 128), 2: (1, 3, 192), 3: (2, 3, 256)}
-    assert next(iter(memory.live_ranges(graph, backed=True))) == {"id": 0, "start": 0, "end": 2, "size": 64}
+    assert next(iter(memory.live_ranges(graph, backed=True))) == {
+        "id": 0,
+        "start": 0,
+        "end": 2,
+        "size": 64,
+    }
 
 
 def test_drawn_programs_keep_their_limits():

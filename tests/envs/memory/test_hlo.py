@@ -1,4 +1,6 @@
-"""Compiled JAX programs as problems: operations and lives equal XLA's own, prefetches are undone, nothing escapes."""
+"""Compiled JAX programs as problems: operations and lives equal XLA's own, prefetches are
+undone, nothing escapes.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,13 @@ def train_step(params, x, y):
 
 
 def picture(kernel, x):
-    y = jax.lax.conv_general_dilated(x, kernel, (2, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    y = jax.lax.conv_general_dilated(
+        x, kernel, (2, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
     order = jnp.argsort(y[:, 0, 0, 0])
-    return jnp.maximum(y, 0).sum((1, 2))[order], jax.lax.cond(y.sum() > 0, lambda a: a + 1, lambda a: a * 2, y)
+    return jnp.maximum(y, 0).sum((1, 2))[order], jax.lax.cond(
+        y.sum() > 0, lambda a: a + 1, lambda a: a * 2, y
+    )
 
 
 def attention(w, x):
@@ -54,7 +60,11 @@ def recurrent(w, x):
 
 
 PROGRAMS = {
-    "train_step": (train_step, ([(f32(64, 64), f32(64))] * 3, f32(32, 64), f32(32, 64)), {"donate_argnums": 0}),
+    "train_step": (
+        train_step,
+        ([(f32(64, 64), f32(64))] * 3, f32(32, 64), f32(32, 64)),
+        {"donate_argnums": 0},
+    ),
     "picture": (picture, (f32(3, 3, 4, 8), f32(2, 16, 15, 4)), {}),
     "attention": (attention, (f32(3, 64, 64), f32(32, 64)), {}),
     "recurrent": (recurrent, (f32(64, 64), f32(20, 8, 64)), {}),
@@ -84,7 +94,9 @@ def test_arguments_may_be_arrays_keys_and_numbers():
         return x + scale * jax.random.normal(key, x.shape)
 
     report = memory.from_jax(draw, jax.random.key(0), jnp.zeros((8, 8)), 2.0).report
-    assert report["operations"] >= report["XLA: operations"] > 8 * 8  # loops of the generator run more than once
+    assert (
+        report["operations"] >= report["XLA: operations"] > 8 * 8
+    )  # loops of the generator run more than once
     jitted = memory.from_jax(jax.jit(draw), jax.random.key(0), jnp.zeros((8, 8)), 2.0).report
     assert jitted == report
 
@@ -92,7 +104,11 @@ def test_arguments_may_be_arrays_keys_and_numbers():
 def test_temporaries_take_what_xla_gives_them():
     fn, shapes, options = PROGRAMS["train_step"]
     found = memory.from_jax(fn, *shapes, **options)
-    assert 0.9 < found.report["bytes of temporaries, most live"] / found.report["XLA: temp bytes"] < 1.1
+    assert (
+        0.9
+        < found.report["bytes of temporaries, most live"] / found.report["XLA: temp bytes"]
+        < 1.1
+    )
 
 
 DUMP = """
@@ -115,8 +131,14 @@ def test_lives_are_those_that_xla_dumps(tmp_path):
     for name in ("train_step", "attention"):
         (path,) = tmp_path.glob(f"*jit_{name}.cpu_after_optimizations-live-range.txt")
         text = path.read_text()
-        position = {instruction: int(i) for i, instruction in re.findall(r"^    (\d+):(\S+)$", text, re.MULTILINE)}
-        theirs = {v: (int(a), int(b)) for v, a, b in re.findall(r"^    (\S+)\{\}:(\d+)-(\d+)$", text, re.MULTILINE)}
+        position = {
+            instruction: int(i)
+            for i, instruction in re.findall(r"^    (\d+):(\S+)$", text, re.MULTILINE)
+        }
+        theirs = {
+            v: (int(a), int(b))
+            for v, a, b in re.findall(r"^    (\S+)\{\}:(\d+)-(\d+)$", text, re.MULTILINE)
+        }
         flow = Flow(parse(path.with_name(path.name.replace("-live-range", "")).read_text()))
         kernels = [position[kernel.instruction.name] for kernel in flow.kernels]
         for value, (start, end) in flow.lives().items():
@@ -138,10 +160,19 @@ def test_the_three_problems_are_whole(name, compiled, tmp_path):
     steps = memory.replay_program(found.program, [2] * len(found.program.accesses))
     assert all(2 in step.legal and step.reward == 0 for step in steps)
     capacity = found.graph.largest_working_set()
-    assert memory.verify(found.graph, memory.replace(found.graph, capacity, "fixed", "bytes", "belady")) == []
-    assert memory.verify(found.buffers, memory.allocate(found.buffers, method="best_fit_size")) == []
+    assert (
+        memory.verify(
+            found.graph, memory.replace(found.graph, capacity, "fixed", "bytes", "belady")
+        )
+        == []
+    )
+    assert (
+        memory.verify(found.buffers, memory.allocate(found.buffers, method="best_fit_size")) == []
+    )
     size = {row["id"]: row["size"] for row in found.program.to_dict()["values"]}
-    accesses = [a["value"] for row in found.program.to_dict()["instructions"] for a in row["accesses"]]
+    accesses = [
+        a["value"] for row in found.program.to_dict()["instructions"] for a in row["accesses"]
+    ]
     surplus = sum(map(size.__getitem__, accesses)) - found.report["bytes of accesses"]
     assert 0 <= surplus < 512 * len(accesses)
     assert all(bytes_ % 512 == 0 for bytes_ in size.values())
@@ -149,14 +180,20 @@ def test_the_three_problems_are_whole(name, compiled, tmp_path):
 
 def test_the_state_of_a_loop_stays_in_its_place(compiled):
     program = memory.from_hlo(compiled["recurrent"]).program.to_dict()
-    (loop,) = [row for row in program["instructions"] if any("alias" in access for access in row["accesses"])]
+    (loop,) = [
+        row
+        for row in program["instructions"]
+        if any("alias" in access for access in row["accesses"])
+    ]
     groups = {}
     for access in loop["accesses"]:
         if "alias" in access:
             groups.setdefault(access["alias"], []).append(access["kind"])
     assert set(map(tuple, groups.values())) == {("read", "write")}
     size = {row["id"]: row["size"] for row in program["values"]}
-    only_read = sorted(size[access["value"]] for access in loop["accesses"] if "alias" not in access)
+    only_read = sorted(
+        size[access["value"]] for access in loop["accesses"] if "alias" not in access
+    )
     assert only_read == [4 * 64 * 64, 4 * 20 * 8 * 64]  # the weights, and what is scanned
 
 
@@ -194,11 +231,18 @@ def test_prefetches_of_the_compiler_are_undone():
         ("last", ["async-start[1]"], ["last"]),
     ]
     assert found.report["operations"] == 16
-    values = {row["id"]: (row["size"], row["input"], row["output"]) for row in found.program.to_dict()["values"]}
-    assert values == {"p": (512, True, False), "async-start[1]": (512, False, False), "last": (512, False, True)}
+    values = {
+        row["id"]: (row["size"], row["input"], row["output"])
+        for row in found.program.to_dict()["values"]
+    }
+    assert values == {
+        "p": (512, True, False),
+        "async-start[1]": (512, False, False),
+        "last": (512, False, True),
+    }
 
 
-# ------------------------------------------------------------------------------------------------------- bad input
+# ---------------------------------------------------------------------------------------- bad input
 
 
 def entry(*lines: str) -> str:
@@ -225,13 +269,28 @@ ONE = entry(P, "  ROOT %n = f32[8]{0} negate(%p)")
         (entry(P, "  ROOT %n = f32[8]"), "5: no operands behind the type"),
         (entry(P, "  ROOT %n = word[8] negate(%p)"), "5: unknown element type 'word'"),
         (entry(P, "  ROOT %n = f32[" + "9" * 30 + "] negate(%p)"), "5: not a shape"),
-        (entry(P, "  ROOT %n = " + "(" * 80 + ")" * 80 + " negate(%p)"), "5: tuples nested beyond 64"),
-        (entry(P, "  ROOT %n = f32[8]{0} get-tuple-element(%p), index=0"), "5: get-tuple-element takes an element"),
-        (entry(P, "  ROOT %n = (f32[8]) tuple(%p, %p)"), "5: tuple is not of the type of its operands"),
-        (entry(P, "  ROOT %n = f32[8] fusion(%p), calls=%gone"), "computation 'gone' is called and not there"),
+        (
+            entry(P, "  ROOT %n = " + "(" * 80 + ")" * 80 + " negate(%p)"),
+            "5: tuples nested beyond 64",
+        ),
+        (
+            entry(P, "  ROOT %n = f32[8]{0} get-tuple-element(%p), index=0"),
+            "5: get-tuple-element takes an element",
+        ),
+        (
+            entry(P, "  ROOT %n = (f32[8]) tuple(%p, %p)"),
+            "5: tuple is not of the type of its operands",
+        ),
+        (
+            entry(P, "  ROOT %n = f32[8] fusion(%p), calls=%gone"),
+            "computation 'gone' is called and not there",
+        ),
         (entry(P, "  ROOT %n = f32[8] reduce(%p, %p)"), "5: reduce lacks an attribute"),
         (entry(P, "  ROOT %n = f32[8] convolution(%p, %p)"), "5: a convolution whose dim_labels"),
-        (entry(P, "  ROOT %n = f32[8] while(%p), body=%b"), "5: a loop whose state is not the tuple"),
+        (
+            entry(P, "  ROOT %n = f32[8] while(%p), body=%b"),
+            "5: a loop whose state is not the tuple",
+        ),
         (entry(P.replace("%p", "ROOT %p")), "no kernel makes a value"),
         (entry(P, "  ROOT %n = f32[8] call(%p), to_apply=%main"), "beyond 64 deep"),
     ],
@@ -283,9 +342,13 @@ def test_names_are_known():
         memory.from_jax(jnp.sin, f32(8), target="tpu")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="the TPU compiler is installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is not None, reason="the TPU compiler is installed"
+)
 def test_a_missing_compiler_is_named():
-    with pytest.raises(ImportError, match=r'target .tpu-v5e. needs its compiler: pip install "jax\[tpu\]"'):
+    with pytest.raises(
+        ImportError, match=r'target .tpu-v5e. needs its compiler: pip install "jax\[tpu\]"'
+    ):
         memory.from_jax(jnp.sin, f32(8), target="tpu-v5e")
 
 

@@ -22,11 +22,18 @@ def module_text():
     return jax.jit(layer).lower(jnp.zeros((8, 8)), jnp.zeros((8, 8))).compile().as_text()
 
 
-@pytest.mark.parametrize("name", ["m_0001.jit_f.cpu_after_optimizations.txt", "f.hlo", "f.HLO", "f", "f.csv", "f.json"])
+@pytest.mark.parametrize(
+    "name", ["m_0001.jit_f.cpu_after_optimizations.txt", "f.hlo", "f.HLO", "f", "f.csv", "f.json"]
+)
 def test_a_compiled_program_under_any_name(name, module_text, tmp_path):
     file = tmp_path / name
     file.write_text(module_text)
-    kinds = {None: memory.Program, "program": memory.Program, "buffers": memory.Buffers, "graph": memory.Graph}
+    kinds = {
+        None: memory.Program,
+        "program": memory.Program,
+        "buffers": memory.Buffers,
+        "graph": memory.Graph,
+    }
     for part, kind in kinds.items():
         assert isinstance(memory.read_problem(file, part), kind)
     with pytest.raises(UnknownNameError, match="unknown part 'buffer'; did you mean buffers"):
@@ -39,7 +46,9 @@ def test_buffers_under_any_name(name, encoding, tmp_path):
     file = tmp_path / name
     file.write_bytes(ROWS.encode(encoding))
     assert memory.read_problem(file).ids == ("a", "b")
-    with pytest.raises(ValueError, match=r"--part is of a compiled JAX program; .* is one problem, leave it out"):
+    with pytest.raises(
+        ValueError, match=r"--part is of a compiled JAX program; .* is one problem, leave it out"
+    ):
         memory.read_problem(file, "graph")
 
 
@@ -64,7 +73,11 @@ def test_the_command_line_reads_and_writes_endings_in_capitals(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "B.CSV").write_text(ROWS)
     (tmp_path / "x_after_optimizations.txt").write_text(module_text)
-    assert cli.main(["map", "B.CSV", "--method", "xla", "--out", "P.CSV", "--picture", "P.SVG"]) == 0
+    assert (
+        cli.main(["map", "B.CSV", "--method", "xla", "--out", "P.CSV", "--picture", "P.SVG"]) == 0
+    )
     assert memory.read_csv("P.CSV").offset.tolist() == [0, 4]
     assert (tmp_path / "P.SVG").read_text().startswith("<svg")
-    assert cli.main(["map", "x_after_optimizations.txt", "--part", "graph", "--method", "belady"]) == 0
+    assert (
+        cli.main(["map", "x_after_optimizations.txt", "--part", "graph", "--method", "belady"]) == 0
+    )

@@ -14,7 +14,10 @@ PROGRAM = {
     "values": [{"id": "<x>", "size": 4, "input": True}, {"id": "y", "size": 2}],
     "instructions": [
         {"compute": 20, "accesses": [{"value": "y", "kind": "write"}]},
-        {"compute": 1, "accesses": [{"value": "<x>", "kind": "read"}, {"value": "y", "kind": "read"}]},
+        {
+            "compute": 1,
+            "accesses": [{"value": "<x>", "kind": "read"}, {"value": "y", "kind": "read"}],
+        },
     ],
     "capacity": 8,
     "slow_cost": 3,
@@ -40,7 +43,9 @@ def test_one_box_per_block_and_one_dot_per_fast_access(given):
         "y: stays, instructions [1, 2), addresses [0, 2)",
     ]
     assert len(root.findall(f"{SVG}path[@class='hit']")) == 3
-    supply = [g.find(f"{SVG}title").text for g in root.iter(f"{SVG}g") if g.get("class") == "supply"]
+    supply = [
+        g.find(f"{SVG}title").text for g in root.iter(f"{SVG}g") if g.get("class") == "supply"
+    ]
     assert supply == ["0: copies take 12 of 20 ticks", "1: copies take 0 of 18 ticks"]
 
 

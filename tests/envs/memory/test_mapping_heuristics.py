@@ -26,7 +26,9 @@ NAMES = [name for name in SCORES if name != "random"]
 
 @jax.jit
 def play_all(instances: memory.mapping.Instance) -> tuple[jax.Array, ...]:
-    """Actions, position, whether dead and latency of every heuristic with drop-backup and without: [2, rule, batch]."""
+    """Actions, position, whether dead and latency of every heuristic with drop-backup and
+    without: [2, rule, batch].
+    """
 
     def one(rule, instance):
         def scores(state):
@@ -36,7 +38,8 @@ def play_all(instances: memory.mapping.Instance) -> tuple[jax.Array, ...]:
 
     states = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(jnp.arange(len(NAMES)), instances)
     return tuple(
-        jnp.stack(leaves) for leaves in zip(*((s.action, s.position, s.dead, s.latency) for s in states), strict=True)
+        jnp.stack(leaves)
+        for leaves in zip(*((s.action, s.position, s.dead, s.latency) for s in states), strict=True)
     )
 
 
@@ -64,7 +67,9 @@ def test_heuristics_equal_plain_python():
 def test_the_bound_of_the_host_is_that_of_the_rules():
     rng = random.Random(11)
     programs = [random_program(rng) for _ in range(BATCH)]
-    bounds = jax.jit(jax.vmap(lambda one: rules.lower_bound(one, Settings())))(stacked(programs)).tolist()
+    bounds = jax.jit(jax.vmap(lambda one: rules.lower_bound(one, Settings())))(
+        stacked(programs)
+    ).tolist()
     problems = [problem_of_instance(instance_of(program)) for program in programs]
     assert [lower_bound(problem) for problem in problems] == bounds
 

@@ -31,7 +31,9 @@ def access(value, kind="read", **more):
 
 
 def searched(given, **options):
-    """The plan of `search` without the relaxation, after as many generations as it plays at least."""
+    """The plan of `search` without the relaxation, after as many generations as it plays at
+    least.
+    """
 
     def at_once(*args, deadline, **settings):
         return evolution.search(*args, deadline=Deadline(0), **settings)
@@ -43,7 +45,9 @@ def searched(given, **options):
 
 
 def program(**changes):
-    """x is read at 0 and 2, y made at 0 and read at 2, z an output; one of them fits; instruction 1 supplies 10."""
+    """x is read at 0 and 2, y made at 0 and read at 2, z an output; one of them fits;
+    instruction 1 supplies 10.
+    """
     return {
         "values": [
             {"id": "x", "size": 4, "input": True, "output": False},
@@ -63,7 +67,7 @@ def program(**changes):
     } | changes
 
 
-# ---------------------------------------------------------------------------------------------------------- by hand
+# ------------------------------------------------------------------------------------------ by hand
 
 
 def test_a_program_by_hand():
@@ -80,7 +84,13 @@ def test_a_program_by_hand():
     ]
     assert steps[1].reward == 4
     plan = memory.map_program(program(), "exact")
-    assert (plan.latency, plan.baseline, plan.bound, plan.feasible, plan.proved) == (38, 46, 38, True, True)
+    assert (plan.latency, plan.baseline, plan.bound, plan.feasible, plan.proved) == (
+        38,
+        46,
+        38,
+        True,
+        True,
+    )
     assert memory.verify(given, plan) == []
     copied = memory.replay_program(given, [DROP, DROP, COPY, DROP, DROP])
     assert [step.reward for step in copied] == [0, 0, 4, 0, 0]
@@ -92,7 +102,12 @@ def test_what_forbids_an_action_is_said():
         (NOCOPY,): "access 0: NOCOPY: the value was never in fast memory",
         (DROP, COPY): "access 1: COPY: a write is not copied",
         (3,): "access 0: unknown action 3; known: 0 COPY, 1 NOCOPY, 2 DROP",
-        (DROP, NOCOPY, COPY, NOCOPY): "access 3: NOCOPY: offset 0 is not free in instructions 1 to 2",
+        (
+            DROP,
+            NOCOPY,
+            COPY,
+            NOCOPY,
+        ): "access 3: NOCOPY: offset 0 is not free in instructions 1 to 2",
         (DROP, DROP, DROP, DROP, NOCOPY): "access 4: NOCOPY: an output is written to slow memory",
         (DROP,) * 6: "all 5 accesses are decided already",
     }
@@ -102,15 +117,23 @@ def test_what_forbids_an_action_is_said():
 
 
 def test_a_dead_end_without_an_alias_group():
-    """w covers y, whose only copy is in fast memory: it can neither stay nor be written back. Drop-backup drops y."""
+    """w covers y, whose only copy is in fast memory: it can neither stay nor be written back.
+    Drop-backup drops y.
+    """
     rows = program()
     rows["values"].append({"id": "w", "size": 4, "input": False, "output": False})
     rows["instructions"][1]["accesses"] = [access("w", "write")]
     given = memory.Program.from_dict(rows)
     plan = memory.map_program(given, "greedy")
-    assert (plan.actions, plan.latency, plan.feasible) == ((DROP, NOCOPY, NOCOPY, DROP), plan.baseline, False)
+    assert (plan.actions, plan.latency, plan.feasible) == (
+        (DROP, NOCOPY, NOCOPY, DROP),
+        plan.baseline,
+        False,
+    )
     assert memory.verify(given, plan) == []
-    with pytest.raises(ValueError, match="access 4: DROP: offset 0 is not free in instructions 1 to 1"):
+    with pytest.raises(
+        ValueError, match="access 4: DROP: offset 0 is not free in instructions 1 to 1"
+    ):
         memory.replay_program(given, [*plan.actions, DROP])
     plan = memory.map_program(given, "greedy+drop_backup")
     assert (plan.actions, plan.feasible) == ((DROP, DROP, NOCOPY, DROP, DROP, DROP), True)
@@ -128,7 +151,9 @@ def test_an_alias_group_is_slow_or_at_one_offset():
 
 
 def test_stalls_are_what_shorter_instructions_leave_of_the_copy():
-    """The copy of x takes 8 of the 12 ticks that instruction 1 has with w slow, but with w fast it has 2."""
+    """The copy of x takes 8 of the 12 ticks that instruction 1 has with w slow, but with w fast
+    it has 2.
+    """
     rows = program(capacity=100)
     rows["values"].append({"id": "w", "size": 6, "input": False, "output": False})
     rows["instructions"][0]["accesses"].append(access("w", "write"))
@@ -142,7 +167,7 @@ def test_stalls_are_what_shorter_instructions_leave_of_the_copy():
     assert memory.stalls(rows, [DROP] * 7) == (sim.baseline, [0, 0, 0], [])
 
 
-# ---------------------------------------------------------------------------------------------------- random programs
+# ---------------------------------------------------------------------------------- random programs
 
 
 def test_replay_equals_the_simulator():
@@ -170,7 +195,9 @@ def test_exact_is_the_exhaustive_optimum_and_every_plan_verifies():
         rows = small_program(rng, 10)
         given = memory.Program.from_dict(rows)
         best = reference.optimum(rows)[0]
-        methods = [method for method in memory.MAP_METHODS if method != "search" and "policy" not in method]
+        methods = [
+            method for method in memory.MAP_METHODS if method != "search" and "policy" not in method
+        ]
         plans = {method: memory.map_program(given, method) for method in methods}
         plans["search"] = searched(given)
         for plan in plans.values():
@@ -192,8 +219,12 @@ def test_exact_is_the_exhaustive_optimum_and_every_plan_verifies():
 
 
 def test_the_relaxation_has_every_rule_but_the_addresses():
-    """Every mapping is a plan of it, with the latency that it has: the bound is one, and no looser than said."""
-    cp_model = pytest.importorskip("ortools.sat.python.cp_model", reason="OR-Tools is not installed")
+    """Every mapping is a plan of it, with the latency that it has: the bound is one, and no
+    looser than said.
+    """
+    cp_model = pytest.importorskip(
+        "ortools.sat.python.cp_model", reason="OR-Tools is not installed"
+    )
     rng, num = random.Random(3), 0
     for _ in range(100):
         problem = problem_of(memory.Program.from_dict(random_program(rng)))
@@ -235,7 +266,9 @@ def test_a_policy_is_played():
     plan = memory.map_program(given, "policy", policy=greedy(env.heuristics["belady"]))
     assert plan.actions == memory.map_program(given, "belady").actions
     assert memory.verify(given, plan) == []
-    plan = memory.map_program(given, "policy+drop_backup", policy=greedy(env.heuristics["greedy_keep"]))
+    plan = memory.map_program(
+        given, "policy+drop_backup", policy=greedy(env.heuristics["greedy_keep"])
+    )
     assert plan.latency == memory.map_program(given, "greedy_keep+drop_backup").latency
     with pytest.raises(ValueError, match="needs policy="):
         memory.map_program(given, "policy")
@@ -264,7 +297,7 @@ def test_large_numbers_are_scaled():
     assert plans[1].latency == plans[0].latency * 2**30
 
 
-# -------------------------------------------------------------------------------------------------------- time limits
+# -------------------------------------------------------------------------------------- time limits
 
 
 class StoppedClock:
@@ -279,7 +312,9 @@ class StoppedClock:
 
 
 def test_the_time_limit_stops_whatever_is_slow(monkeypatch):
-    """Issue 16, row 13: starts, models, compilation and generations all count, and what was left out is said."""
+    """Issue 16, row 13: starts, models, compilation and generations all count, and what was left
+    out is said.
+    """
     given = memory.draw_mapping(1, 400)  # 746 accesses
     monkeypatch.setattr(deadline, "clock", StoppedClock())
     monkeypatch.setattr(deadline, "probe", lambda: 0.5)
@@ -291,11 +326,15 @@ def test_the_time_limit_stops_whatever_is_slow(monkeypatch):
         plan = memory.map_program(given, method, time_limit=5, **options)
         assert memory.verify(given, plan) == []
         assert (plan.method, plan.latency) == ("all_drop", plan.baseline)
-        assert plan.note.startswith(f"{method} did not end") or plan.note.endswith("no time was left to compile it")
+        assert plan.note.startswith(f"{method} did not end") or plan.note.endswith(
+            "no time was left to compile it"
+        )
     monkeypatch.setattr(plain, "search", lambda instance, given, *args, **options: given[0])
     monkeypatch.setattr(plain, "find_spec", lambda name: None)
     given = memory.draw_mapping(5)
-    plan = memory.map_program(given, "search", time_limit=100_000)  # time for all but another generation
+    plan = memory.map_program(
+        given, "search", time_limit=100_000
+    )  # time for all but another generation
     assert plan.method in ("greedy+drop_backup", "belady+drop_backup", "msa+drop_backup")
     assert plan.note == "search found no better plan in its time"
     assert memory.verify(given, plan) == []
@@ -310,14 +349,16 @@ def test_numbers_of_numpy_and_jax_are_numbers():
             memory.map_program(program(), "greedy", time_limit=limit)
 
 
-# ------------------------------------------------------------------------------------------------------------- verify
+# ------------------------------------------------------------------------------------------- verify
 
 
 def test_verify_names_the_fault():
     given = memory.Program.from_dict(program())
     good = memory.map_program(given, "exact")
     cases = {
-        "access 0: COPY: too little supply in instructions 0 to -1 for 8": {"actions": (COPY, *good.actions[1:])},
+        "access 0: COPY: too little supply in instructions 0 to -1 for 8": {
+            "actions": (COPY, *good.actions[1:])
+        },
         "5 accesses, but 4 actions": {"actions": good.actions[:4]},
         "all 5 accesses are decided already": {"actions": (*good.actions, DROP)},
         "the latency is given as 37, but it is 38": {"latency": 37},
@@ -354,7 +395,7 @@ def test_verify_finds_what_the_oracle_finds():
     assert wrong > 60
 
 
-# --------------------------------------------------------------------------------------------------- malformed programs
+# ------------------------------------------------------------------------------- malformed programs
 
 
 def change(path, value):
@@ -390,17 +431,26 @@ MALFORMED = {
     "instruction number 1: 'compute' is missing": (("instructions", 1, "compute"), None),
     "instruction 'b': compute -4 is negative": (("instructions", 1, "compute"), -4),
     "instruction 'b'.accesses: expected an array, got 7": (("instructions", 1, "accesses"), 7),
-    "instruction 'c', access 1: unknown value 'w'": (("instructions", 2, "accesses", 1, "value"), "w"),
+    "instruction 'c', access 1: unknown value 'w'": (
+        ("instructions", 2, "accesses", 1, "value"),
+        "w",
+    ),
     "instruction 'c', access 1: kind is 'read' or 'write', got 'load'": (
         ("instructions", 2, "accesses", 1, "kind"),
         "load",
     ),
-    "instruction 'c', access 1: alias 'g' is not an integer": (("instructions", 2, "accesses", 1, "alias"), "g"),
+    "instruction 'c', access 1: alias 'g' is not an integer": (
+        ("instructions", 2, "accesses", 1, "alias"),
+        "g",
+    ),
     "instruction 'c', access 1: unknown key 'at'; known: value, kind, alias": (
         ("instructions", 2, "accesses", 1, "at"),
         0,
     ),
-    "instruction 'a' reads 'y' before it is written": (("instructions", 0, "accesses", 0, "value"), "y"),
+    "instruction 'a' reads 'y' before it is written": (
+        ("instructions", 0, "accesses", 0, "value"),
+        "y",
+    ),
     "instruction 'c' writes 'y' a second time": (("instructions", 2, "accesses", 2, "value"), "y"),
     "instruction 'c' writes 'x', an input": (("instructions", 2, "accesses", 2, "value"), "x"),
     "instruction 'a' reads 'x' after a write; reads come first": (
@@ -422,15 +472,21 @@ def test_malformed_programs(message):
 
 def test_what_does_not_fit_int32_is_refused():
     rows = program(slow_cost=2**33 + 1, copy_cost=3)
-    with pytest.raises(InstanceError, match=r"^with everything slow the program takes .* ticks of 1, beyond int32$"):
+    with pytest.raises(
+        InstanceError, match=r"^with everything slow the program takes .* ticks of 1, beyond int32$"
+    ):
         memory.map_program(rows)
     rows = program(capacity=2**40, slow_cost=0, fast_cost=0, copy_cost=0)
     rows["values"][0]["size"] = 2**30 + 1
-    with pytest.raises(InstanceError, match=r"^capacity 1099511627776 is beyond 2\*\*30 units of 1$"):
+    with pytest.raises(
+        InstanceError, match=r"^capacity 1099511627776 is beyond 2\*\*30 units of 1$"
+    ):
         memory.map_program(rows)
     rows = program(slow_cost=0, fast_cost=0, copy_cost=0)
     rows["values"][0]["size"] = 2**33 + 1
-    with pytest.raises(InstanceError, match=r"^value 'x': size 8589934593 exceeds int32 in units of 1$"):
+    with pytest.raises(
+        InstanceError, match=r"^value 'x': size 8589934593 exceeds int32 in units of 1$"
+    ):
         memory.map_program(rows)
     many = [{"compute": 1, "accesses": [access("x")] * 5000}]
     with pytest.raises(InstanceError, match="5000 accesses, more than 4096"):
@@ -440,7 +496,24 @@ def test_what_does_not_fit_int32_is_refused():
 def test_mutilated_programs_get_an_instance_error_or_a_plan():
     """Whatever is put anywhere in a program, it is either read or refused in one line."""
     rng = random.Random(5)
-    junk = [None, -1, 0, 2**80, 1.5, "x", b"x", [], {}, [1], {"id": 1}, True, float("nan"), np.int64(3), ("x",), set()]
+    junk = [
+        None,
+        -1,
+        0,
+        2**80,
+        1.5,
+        "x",
+        b"x",
+        [],
+        {},
+        [1],
+        {"id": 1},
+        True,
+        float("nan"),
+        np.int64(3),
+        ("x",),
+        set(),
+    ]
     refused = 0
     for _ in range(3000):
         rows = copy.deepcopy(random_program(rng, 6))

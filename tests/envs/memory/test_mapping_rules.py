@@ -23,7 +23,9 @@ COPY, NOCOPY, DROP = range(3)
 
 
 def play_reference(program: dict[str, Any], scale: Any, rng: random.Random):
-    """Random play: the actions, and what there is to see at every step, in the units of the instance."""
+    """Random play: the actions, and what there is to see at every step, in the units of the
+    instance.
+    """
     sim = reference.Simulator(program)
     actions, trace, wasted = [], [], 0
     eager = rng.random() < 0.5
@@ -52,8 +54,10 @@ def play_reference(program: dict[str, Any], scale: Any, rng: random.Random):
                 "feasible": not sim.dead(),
                 "done": sim.over() or sim.dead(),
                 "offset": offset,
-                "supply": [s // scale.time for s in sim.supply] + [0] * (NUM_INSTRUCTIONS - len(sim.supply)),
-                "memory": [m // scale.time for m in sim.cost] + [0] * (NUM_INSTRUCTIONS - len(sim.cost)),
+                "supply": [s // scale.time for s in sim.supply]
+                + [0] * (NUM_INSTRUCTIONS - len(sim.supply)),
+                "memory": [m // scale.time for m in sim.cost]
+                + [0] * (NUM_INSTRUCTIONS - len(sim.cost)),
             }
         )
     return actions, {name: [step[name] for step in trace] for name in trace[0]}
@@ -80,15 +84,23 @@ def play(instances: memory.mapping.Instance, actions: jax.Array) -> dict[str, ja
             "memory": after.memory,
         }
 
-    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, actions)
+    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(
+        instances, actions
+    )
 
 
 def check_steps(seed: int) -> tuple[int, int]:
-    """Compares every step; returns how many decisions were played, and how many dead ends were met."""
+    """Compares every step; returns how many decisions were played, and how many dead ends were
+    met.
+    """
     rng = random.Random(seed)
     programs = [random_program(rng) for _ in range(BATCH)]
-    scales = [memory.mapping.to_instance(memory.Program.from_dict(program))[1] for program in programs]
-    plays = [play_reference(program, scale, rng) for program, scale in zip(programs, scales, strict=True)]
+    scales = [
+        memory.mapping.to_instance(memory.Program.from_dict(program))[1] for program in programs
+    ]
+    plays = [
+        play_reference(program, scale, rng) for program, scale in zip(programs, scales, strict=True)
+    ]
     actions, expected = zip(*plays, strict=True)
     actual = jax.device_get(play(stacked(programs), np.array(actions, np.int32)))
     assert actual.keys() == expected[0].keys()
@@ -121,15 +133,21 @@ def test_every_step_equals_the_simulator_1000000():
 
 @jax.jit
 @jax.vmap
-def rewound(instance: memory.mapping.Instance, key: jax.Array) -> tuple[memory.mapping.State, memory.mapping.State]:
-    """All states of a random episode, and what its last one rewound to their positions gives; [NUM_ACCESSES, ...]."""
+def rewound(
+    instance: memory.mapping.Instance, key: jax.Array
+) -> tuple[memory.mapping.State, memory.mapping.State]:
+    """All states of a random episode, and what its last one rewound to their positions gives;
+    [NUM_ACCESSES, ...].
+    """
 
     def step(state, key):
         legal = state.choices.legal
         action = jnp.argmax(legal * jax.random.uniform(key, (3,))).astype(jnp.int32)
         return rules.apply(state, Settings(), action, legal.any()), state
 
-    final, states = jax.lax.scan(step, rules.init(instance, Settings()), jax.random.split(key, NUM_ACCESSES))
+    final, states = jax.lax.scan(
+        step, rules.init(instance, Settings()), jax.random.split(key, NUM_ACCESSES)
+    )
     return states, jax.vmap(rules.rewind, (None, 0))(final, states.position)
 
 

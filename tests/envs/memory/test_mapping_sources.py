@@ -19,8 +19,13 @@ NUM = 8  # instructions
 
 @functools.partial(jax.jit, static_argnums=1)
 def random_play(key: jax.Array, batch: int) -> dict[str, jax.Array]:
-    """Whole episodes of random legal actions, with what must hold after every step, [batch, A]; and the instances."""
-    env, source = jaxsched.make("MemoryMap-v0", reward="memory_time"), memory.random_programs(NUM, alias_percent=30)
+    """Whole episodes of random legal actions, with what must hold after every step, [batch, A];
+    and the instances.
+    """
+    env, source = (
+        jaxsched.make("MemoryMap-v0", reward="memory_time"),
+        memory.random_programs(NUM, alias_percent=30),
+    )
 
     def episode(key):
         instance = source(key)
@@ -33,19 +38,28 @@ def random_play(key: jax.Array, batch: int) -> dict[str, jax.Array]:
             after, timestep = env.step(key, state, action)
             used = after.begin < after.end
             low, high = after.offset, after.offset + instance.width
-            # Brute force over pairs: no two blocks overlap; all are within the capacity and the program.
-            meet = jnp.maximum(after.begin[:, None], after.begin) < jnp.minimum(after.end[:, None], after.end)
+            # Brute force over pairs: no two blocks overlap; all are within the capacity and the
+            # program.
+            meet = jnp.maximum(after.begin[:, None], after.begin) < jnp.minimum(
+                after.end[:, None], after.end
+            )
             clash = used[:, None] & used & meet & (low[:, None] < high) & (low < high[:, None])
             fast = (after.action != 2) & (jnp.arange(3 * NUM) < after.position)
             cost = jnp.where(fast, instance.fast, instance.slow)
             cost = jnp.where(instance.time == slots[:, None], cost, 0).sum(-1)
             latency = jnp.maximum(instance.compute, cost).sum()
-            grouped = (instance.leader[:, None] == instance.leader) & (jnp.arange(3 * NUM) < after.position)
+            grouped = (instance.leader[:, None] == instance.leader) & (
+                jnp.arange(3 * NUM) < after.position
+            )
             grouped &= grouped.T
-            split = grouped & (fast[:, None] != fast) | (grouped & fast[:, None] & fast & (low[:, None] != low))
+            split = grouped & (fast[:, None] != fast) | (
+                grouped & fast[:, None] & fast & (low[:, None] != low)
+            )
             return after, {
                 "overlap": (clash & ~jnp.eye(3 * NUM, dtype=bool)).any(),
-                "outside": (used & ((high > instance.capacity) | (low < 0) | (after.end > NUM))).any(),
+                "outside": (
+                    used & ((high > instance.capacity) | (low < 0) | (after.end > NUM))
+                ).any(),
                 "supply": (after.supply < 0).any(),
                 "latency": latency != after.latency,
                 "group": split.any(),

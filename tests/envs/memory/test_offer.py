@@ -1,4 +1,6 @@
-"""What the three problems offer: files read, solved, judged, drawn and written in the user's own units."""
+"""What the three problems offer: files read, solved, judged, drawn and written in the user's own
+units.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ IDS = list(FILES)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     graph = memory.attention(np.random.default_rng(0), 1)
-    rows = [*memory.live_ranges(graph), {"id": "pin", "start": 0, "end": 3, "size": 4096, "offset": 2**22}]
+    rows = [
+        *memory.live_ranges(graph),
+        {"id": "pin", "start": 0, "end": 3, "size": 4096, "offset": 2**22},
+    ]
     memory.write_csv(memory.Buffers(rows), "b.csv")
     memory.write_json(memory.Graph.from_dict(graph), "g.json")
     memory.write_json(memory.graph_program(graph, np.random.default_rng(0)), "p.json")
@@ -82,7 +87,9 @@ def test_plans_of_rules_are_judged_in_both_units(id: str):
     offered = offer(env)
     loaded = offered.load(TimeLimit(env, 999), FILES[id], {})
     policy = greedy(env.heuristics[RULES[id]])
-    state = jax.device_get(jax.jit(lambda one: rollout(env, jax.random.key(0), one, policy).state)(loaded.instance))
+    state = jax.device_get(
+        jax.jit(lambda one: rollout(env, jax.random.key(0), one, policy).state)(loaded.instance)
+    )
     solution = env.solution(state)
     for names in (loaded.names, None):
         problem, plan = OFFERS[id].in_own_units(loaded.instance, solution, names)
@@ -105,7 +112,9 @@ def test_buffers_of_an_instance_are_the_same_problem():
         again = allocation.to_instance(buffers)
         for name in ("live", "pinned_live", "beside", "twin"):
             assert np.array_equal(getattr(again, name), getattr(instance, name)), name
-        assert memory.lower_bound(buffers) * memory.Buffers(rows).unit == memory.lower_bound(memory.Buffers(rows))
+        assert memory.lower_bound(buffers) * memory.Buffers(rows).unit == memory.lower_bound(
+            memory.Buffers(rows)
+        )
         padded = allocation.to_buffers(cases.padded(instance))
         assert [*map(str, padded)] == [*map(str, buffers)]
 
@@ -138,8 +147,24 @@ def test_the_command_line_prints_the_units_of_the_file(capsys):
     """Sizes of whole KiB are units of 1,024 bytes inside."""
     pytest.importorskip("ortools", reason="the exact solver is an extra")
     Path("kib.csv").write_text("id,lower,upper,size\na,0,4,4096\nb,2,6,3072\n")
-    assert cli.main(["solve", "kib.csv", "--env", "StaticAllocation-v0", "--time-limit", "5", "--out", "s.json"]) == 0
-    assert "objective   7168\nlower bound 7168 (the optimum is reached)\n" in capsys.readouterr().out
+    assert (
+        cli.main(
+            [
+                "solve",
+                "kib.csv",
+                "--env",
+                "StaticAllocation-v0",
+                "--time-limit",
+                "5",
+                "--out",
+                "s.json",
+            ]
+        )
+        == 0
+    )
+    assert (
+        "objective   7168\nlower bound 7168 (the optimum is reached)\n" in capsys.readouterr().out
+    )
     saved = json.loads(Path("s.json").read_text())
     assert (saved["objective"], saved["unit"]) == (7, 1024)
 
@@ -155,7 +180,9 @@ def test_a_file_of_another_problem_is_refused_with_the_right_environment(id: str
 
 
 def test_a_compiled_program_is_read_as_what_each_environment_solves(monkeypatch):
-    text = jax.jit(lambda x: (x @ x).sum(0) @ x).lower(np.ones((8, 8), np.float32)).compile().as_text()
+    text = (
+        jax.jit(lambda x: (x @ x).sum(0) @ x).lower(np.ones((8, 8), np.float32)).compile().as_text()
+    )
     assert text is not None
     Path("x_after_optimizations.txt").write_text(text)
     for id, kind in zip(IDS, (memory.Buffers, memory.Program, memory.Graph), strict=True):
@@ -166,16 +193,31 @@ def test_a_compiled_program_is_read_as_what_each_environment_solves(monkeypatch)
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("solve b.csv --env StaticAllocation-v0 --read alignment=x", "alignment 'x' is not an amount"),
-        ("solve b.csv --env StaticAllocation-v0 --read alignment=0", "alignment must be at least 1, got 0"),
+        (
+            "solve b.csv --env StaticAllocation-v0 --read alignment=x",
+            "alignment 'x' is not an amount",
+        ),
+        (
+            "solve b.csv --env StaticAllocation-v0 --read alignment=0",
+            "alignment must be at least 1, got 0",
+        ),
         ("solve p.json --env MemoryMap-v0 --read capacity=1XB", "capacity '1XB' is not an amount"),
-        ("solve p.json --env MemoryMap-v0 --read alignment=2", "unknown reading option of MemoryMap-v0 'alignment'"),
-        ("solve g.json --env TensorReplacement-v0 --read capacity=M_X", "capacity 'M_X' is not an amount"),
+        (
+            "solve p.json --env MemoryMap-v0 --read alignment=2",
+            "unknown reading option of MemoryMap-v0 'alignment'",
+        ),
+        (
+            "solve g.json --env TensorReplacement-v0 --read capacity=M_X",
+            "capacity 'M_X' is not an amount",
+        ),
         ("solve g.json --env TensorReplacement-v0 --read capacity=64", "too small for operator"),
         ("solve y.csv --env StaticAllocation-v0", "No such file"),
         ("solve b.csv --env StaticAllocation-v0 --gantt b.xyz", "b.xyz: a picture is written as"),
         ("solve p.json --env MemoryMap-v0 --rule greedy_keep", "no feasible end in 1 episodes"),
-        ("map b.csv --out p.csv --table p.csv", "p.csv: two of --out, --table and --picture name the same file"),
+        (
+            "map b.csv --out p.csv --table p.csv",
+            "p.csv: two of --out, --table and --picture name the same file",
+        ),
         ("map b.csv --picture p.xyz", "p.xyz: a picture is written as"),
         ("map b.csv --picture b.csv/p.svg", ""),
     ],
@@ -195,18 +237,38 @@ def test_a_plan_that_must_fit_fits_or_there_is_none(capsys):
     with pytest.raises(Infeasible, match="no plan fits the capacity of 16"):
         offer(env).exact(env, loaded.instance, time_limit=1.0)
     assert offer(env).summary(env, loaded.instance, loaded.names).faults
-    assert cli.main(["import", "b.csv", "--env", "StaticAllocation-v0", "--check", "--read", "capacity=1KiB"]) == 1
+    assert (
+        cli.main(
+            [
+                "import",
+                "b.csv",
+                "--env",
+                "StaticAllocation-v0",
+                "--check",
+                "--read",
+                "capacity=1KiB",
+            ]
+        )
+        == 1
+    )
     assert "cannot be met: the capacity of 1,024" in capsys.readouterr().out
 
 
 def test_map_keeps_a_plan_that_cannot_be_written(monkeypatch, capsys):
-    """Issue 16, row 15: the picture is written all the same, and the plan is kept in another place."""
+    """Issue 16, row 15: the picture is written all the same, and the plan is kept in another
+    place.
+    """
 
     def full(*args, **options):
         raise OSError("no space left on the disk")
 
     monkeypatch.setattr(memory, "write_plan", full)
-    assert cli.main(["map", "b.csv", "--method", "xla", "--out", "new/p.csv", "--picture", "new/p.svg"]) == 2
+    assert (
+        cli.main(
+            ["map", "b.csv", "--method", "xla", "--out", "new/p.csv", "--picture", "new/p.svg"]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert "p.csv was not written (no space left on the disk); the solution is kept in " in error
     kept = json.loads(Path(error.rpartition(" kept in ")[2].strip()).read_text())
@@ -230,7 +292,9 @@ def test_published_instances_are_known_by_what_they_are(data_dir, monkeypatch):
     Path("minimalloc-A").write_text("id,lower,upper,size\na,0,4,4\n")
     loaded = offered.load(env, "minimalloc-D", {})
     memory.write_csv(loaded.names, "A.csv")
-    assert best_known(env, offered.load(env, "A.csv", {}).instance) == best_known(env, loaded.instance)
+    assert best_known(env, offered.load(env, "A.csv", {}).instance) == best_known(
+        env, loaded.instance
+    )
     assert best_known(env, offered.load(env, "b.csv", {}).instance) is None
     monkeypatch.delenv("JAXSCHED_DATA")
     with pytest.raises(InstanceError, match="minimalloc-B: set JAXSCHED_DATA"):
@@ -240,7 +304,9 @@ def test_published_instances_are_known_by_what_they_are(data_dir, monkeypatch):
 def test_settings_are_records():
     for id, problem in zip(IDS, (allocation, mapping, replacement), strict=True):
         assert isinstance(jaxsched.make(id).settings, problem.Settings)
-    for id, setting in zip(IDS, ({"goal": "pek"}, {"reward": "elapse"}, {"schedule": "freee"}), strict=True):
+    for id, setting in zip(
+        IDS, ({"goal": "pek"}, {"reward": "elapse"}, {"schedule": "freee"}), strict=True
+    ):
         with pytest.raises(UnknownNameError, match="did you mean"):
             jaxsched.make(id, **setting)
         with pytest.raises(ValueError, match="must be of type str, got 3"):

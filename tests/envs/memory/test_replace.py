@@ -1,4 +1,6 @@
-"""`replace`, `Graph` and `verify`: every method against the independent oracle, and what bad input gets."""
+"""`replace`, `Graph` and `verify`: every method against the independent oracle, and what bad
+input gets.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def program(seed: int, least: int, most: int) -> tuple[memory.Graph, int]:
     return graph, memory.capacities(graph).M_H
 
 
-# ------------------------------------------------------------------------------------------------------ heuristics
+# --------------------------------------------------------------------------------------- heuristics
 
 
 @pytest.mark.parametrize(("schedule", "placement"), MODES)
@@ -84,7 +86,9 @@ def min_peak(problem: reference.Problem) -> int:
         left = [op for op in range(len(problem.ops)) if op not in done]
         live = {a for a in touched if any(a in problem.ops[op][0] for op in left)}
         for op in problem.ready(done):
-            extend([*done, op], max(peak, sum(problem.sizes[a] for a in live | {*problem.tensors(op)})))
+            extend(
+                [*done, op], max(peak, sum(problem.sizes[a] for a in live | {*problem.tensors(op)}))
+            )
 
     extend([], 0)
     return best
@@ -96,7 +100,10 @@ def test_belady_in_an_order_with_the_smallest_peak_moves_nothing_at_that_peak():
         limits = memory.capacities(graph)
         assert limits.M_R < limits.M_P <= memory.peak_footprint(graph)
         assert memory.replace(graph, limits.M_P, method="belady_min_peak").traffic == 0
-        assert memory.replace(graph, memory.peak_footprint(graph), "fixed", method="belady").traffic == 0
+        assert (
+            memory.replace(graph, memory.peak_footprint(graph), "fixed", method="belady").traffic
+            == 0
+        )
 
 
 def test_the_beam_finds_orders_too():
@@ -114,7 +121,7 @@ def test_capacities_by_name():
         memory.replace(graph, "M_Q")
 
 
-# ---------------------------------------------------------------------------------------------------------- exact
+# -------------------------------------------------------------------------------------------- exact
 
 
 def test_exact_equals_brute_force():
@@ -133,12 +140,16 @@ def test_exact_equals_brute_force():
 
 
 def test_more_freedom_never_costs_more():
-    """Free order at or below fixed, bytes at or below addresses, every heuristic at or above the optimum."""
+    """Free order at or below fixed, bytes at or below addresses, every heuristic at or above the
+    optimum.
+    """
     rng = random.Random(2)
     for _ in range(12):
         graph = random_graph(rng)
         capacity = random_capacity(rng, graph)
-        plans = {mode: memory.replace(graph, capacity, *mode, "exact", num_workers=1) for mode in MODES}
+        plans = {
+            mode: memory.replace(graph, capacity, *mode, "exact", num_workers=1) for mode in MODES
+        }
         assert all(plan.proved for plan in plans.values())
         for placement in PLACEMENTS:
             assert plans["free", placement].traffic <= plans["fixed", placement].traffic
@@ -170,7 +181,9 @@ def test_what_an_operator_forces_out_is_a_bound():
 
 
 def test_windows_improve_a_plan_step_by_step():
-    """Small windows, so that a small program needs several: no worse than heuristics, and every plan is valid."""
+    """Small windows, so that a small program needs several: no worse than heuristics, and every
+    plan is valid.
+    """
     improved = 0
     for seed, placement in enumerate(PLACEMENTS * 3):
         graph, capacity = program(seed, 12, 24)
@@ -194,11 +207,13 @@ def test_windows_improve_a_plan_step_by_step():
 
 def test_a_graph_beyond_the_model_is_refused_by_exact():
     graph = memory.draw_program(1)
-    with pytest.raises(InstanceError, match=r"225 operators and 279 tensors: too many for one model"):
+    with pytest.raises(
+        InstanceError, match=r"225 operators and 279 tensors: too many for one model"
+    ):
         memory.replace(graph, "M_H", method="exact")
 
 
-# -------------------------------------------------------------------------------------------------------- policies
+# ----------------------------------------------------------------------------------------- policies
 
 
 def test_policies_play_the_same_rules():
@@ -206,17 +221,21 @@ def test_policies_play_the_same_rules():
     graph = random_graph(rng, 7)
     capacity = random_capacity(rng, graph)
     for schedule, placement, rule in (("free", "bytes", "belady"), ("fixed", "address", "greedy")):
-        plan = memory.replace(graph, capacity, schedule, placement, "policy", policy=greedy(SCORES[rule]))
+        plan = memory.replace(
+            graph, capacity, schedule, placement, "policy", policy=greedy(SCORES[rule])
+        )
         other = memory.replace(graph, capacity, schedule, placement, rule)
         assert memory.verify(graph, plan) == []
         assert (plan.traffic, plan.steps) == (other.traffic, other.steps)
 
 
-# ---------------------------------------------------------------------------------------------------------- verify
+# ------------------------------------------------------------------------------------------- verify
 
 
 def moving_case():
-    """8 bytes are live in the second operator, one more than there is room for: `a` has to leave and to come back."""
+    """8 bytes are live in the second operator, one more than there is room for: `a` has to leave
+    and to come back.
+    """
     graph = {
         "tensors": [
             {"id": "w", "size": 2, "backed": True},
@@ -255,26 +274,56 @@ def test_a_plan_by_hand():
 CORRUPTIONS = {
     "operator 'second' never runs": lambda p: p.steps.pop(1),
     "operator 'last' runs 2 times": lambda p: p.steps.append(p.steps[-1]),
-    "the schedule is fixed, but the operators run in another order": lambda p: p.steps.insert(0, p.steps.pop(1)),
-    "step 3, operator 'last': reads 'a', which is not resident": lambda p: p.steps[3]["retrieve"].clear(),
-    "step 3, operator 'last': retrieves 'a', of which there is no copy": lambda p: p.steps[1]["spill"].clear(),
-    "step 1, operator 'second': spills 'w', of which a copy exists": lambda p: p.steps[1]["spill"].append("w"),
-    "step 2, operator 'third': spills 'a', which was not resident": lambda p: p.steps[2]["spill"].append("a"),
-    "step 3, operator 'last': keeps 'a', which was not resident": lambda p: p.steps[3]["keep"].append("a"),
-    "step 3, operator 'last': both keeps and retrieves 'c'": lambda p: p.steps[3]["retrieve"].append("c"),
-    "step 1, operator 'second': 8 bytes are resident, 1 more than the cap": lambda p: p.steps[1]["keep"].append("a"),
-    "step 1, operator 'second': 'a' is resident, but has no address": lambda p: p.steps[1]["keep"].append("a"),
-    "step 3, operator 'last': 'b' has an address, but is not resident": lambda p: p.steps[3]["address"].update(b=4),
-    "step 2, operator 'third': 'b' and 'w' overlap in address": lambda p: p.steps[2]["address"].update(w=2),
-    "step 2, operator 'third': 'w' is kept, but moves from 3 to 2": lambda p: p.steps[2]["address"].update(w=2),
-    "step 2, operator 'third': 'c' at [6, 8) is outside the capacity 7": lambda p: p.steps[2]["address"].update(c=6),
-    "step 0, operator 'first': makes 'a', which was resident already": lambda p: p.steps[0]["keep"].append("a"),
+    "the schedule is fixed, but the operators run in another order": lambda p: p.steps.insert(
+        0, p.steps.pop(1)
+    ),
+    "step 3, operator 'last': reads 'a', which is not resident": lambda p: p.steps[3][
+        "retrieve"
+    ].clear(),
+    "step 3, operator 'last': retrieves 'a', of which there is no copy": lambda p: p.steps[1][
+        "spill"
+    ].clear(),
+    "step 1, operator 'second': spills 'w', of which a copy exists": lambda p: p.steps[1][
+        "spill"
+    ].append("w"),
+    "step 2, operator 'third': spills 'a', which was not resident": lambda p: p.steps[2][
+        "spill"
+    ].append("a"),
+    "step 3, operator 'last': keeps 'a', which was not resident": lambda p: p.steps[3][
+        "keep"
+    ].append("a"),
+    "step 3, operator 'last': both keeps and retrieves 'c'": lambda p: p.steps[3][
+        "retrieve"
+    ].append("c"),
+    "step 1, operator 'second': 8 bytes are resident, 1 more than the cap": lambda p: p.steps[1][
+        "keep"
+    ].append("a"),
+    "step 1, operator 'second': 'a' is resident, but has no address": lambda p: p.steps[1][
+        "keep"
+    ].append("a"),
+    "step 3, operator 'last': 'b' has an address, but is not resident": lambda p: p.steps[3][
+        "address"
+    ].update(b=4),
+    "step 2, operator 'third': 'b' and 'w' overlap in address": lambda p: p.steps[2][
+        "address"
+    ].update(w=2),
+    "step 2, operator 'third': 'w' is kept, but moves from 3 to 2": lambda p: p.steps[2][
+        "address"
+    ].update(w=2),
+    "step 2, operator 'third': 'c' at [6, 8) is outside the capacity 7": lambda p: p.steps[2][
+        "address"
+    ].update(c=6),
+    "step 0, operator 'first': makes 'a', which was resident already": lambda p: p.steps[0][
+        "keep"
+    ].append("a"),
     "step 0: unknown operator 'zero'": lambda p: p.steps[0].update(op="zero"),
     "step 0: keep has the unknown tensor 'z'": lambda p: p.steps[0]["keep"].append("z"),
     "step 0: address is None, not a dict": lambda p: p.steps[0].update(address=None),
     "step 0: the address 1.5 is not an integer": lambda p: p.steps[0]["address"].update(a=1.5),
     "step 1: spill names a tensor twice": lambda p: p.steps[1]["spill"].append("a"),
-    "step 0: expected a dict with op, spill, retrieve, keep, address": lambda p: p.steps[0].pop("keep"),
+    "step 0: expected a dict with op, spill, retrieve, keep, address": lambda p: p.steps[0].pop(
+        "keep"
+    ),
 }
 
 
@@ -295,7 +344,10 @@ def test_a_corrupted_plan_is_found(fault):
         ({"bound": 7}, "the bound 7 is not within 0 and the traffic 6"),
         ({"proved": False}, "proved is False, with a traffic of 6 and a bound of 6"),
         ({"placement": "bites"}, "unknown schedule 'fixed' or placement 'bites'"),
-        ({"capacity": 6}, "step 2, operator 'third': 7 bytes are resident, 1 more than the capacity"),
+        (
+            {"capacity": 6},
+            "step 2, operator 'third': 7 bytes are resident, 1 more than the capacity",
+        ),
     ],
 )
 def test_a_false_claim_is_found(changes, fault):
@@ -319,12 +371,22 @@ def test_random_corruptions_are_found():
     assert changed > 20
 
 
-# --------------------------------------------------------------------------------------------------- fragmentation
+# ------------------------------------------------------------------------------------ fragmentation
 
-# Eight operators keep 5 bytes full; the order in which neighbours die cannot suit both of what comes later.
+# Eight operators keep 5 bytes full; the order in which neighbours die cannot suit both of what
+# comes later.
 GAPS = (
     [3, 2, 1, 1, 1, 1, 1, 1, 2, 3],
-    [([], [0, 1]), ([0], []), ([1], [2, 3, 4]), ([3], [5, 6]), ([4, 6], [7]), ([2, 5, 7], [8]), ([8], [9]), ([9], [])],
+    [
+        ([], [0, 1]),
+        ([0], []),
+        ([1], [2, 3, 4]),
+        ([3], [5, 6]),
+        ([4, 6], [7]),
+        ([2, 5, 7], [8]),
+        ([8], [9]),
+        ([9], []),
+    ],
 )
 
 
@@ -346,7 +408,9 @@ def test_fragmentation_shows_in_address_mode_only(schedule):
 
 
 def test_an_input_is_evicted_where_only_that_makes_room():
-    """Of 5 bytes `a` has one in the middle; it is read beside 3 new ones, which fit in sum, but not beside it."""
+    """Of 5 bytes `a` has one in the middle; it is read beside 3 new ones, which fit in sum, but
+    not beside it.
+    """
     graph = {
         "tensors": [{"id": name, "size": size} for name, size in (("p", 2), ("a", 1), ("b", 3))],
         "ops": [
@@ -365,13 +429,18 @@ def test_an_input_is_evicted_where_only_that_makes_room():
     assert memory.replace(graph, 5, "fixed", "address", "exact", num_workers=1).traffic == 0
 
 
-# ------------------------------------------------------------------------------------------------------- bad input
+# ---------------------------------------------------------------------------------------- bad input
 
 
 def graph_with(tensors=(), ops=()):
     """Two operators in a row, with rows added."""
     return {
-        "tensors": [{"id": "x", "size": 2, "backed": True}, {"id": "y", "size": 2}, {"id": "z", "size": 2}, *tensors],
+        "tensors": [
+            {"id": "x", "size": 2, "backed": True},
+            {"id": "y", "size": 2},
+            {"id": "z", "size": 2},
+            *tensors,
+        ],
         "ops": [
             {"id": 0, "inputs": ["x"], "outputs": ["y"]},
             {"id": 1, "inputs": ["y"], "outputs": ["z"]},
@@ -392,7 +461,9 @@ BAD = {
     "the graph has no operators": {"tensors": [], "ops": []},
     "tensor 7: expected an object with id, size, got 7": graph_with([7]),
     "tensor 'u': 'size' is missing": graph_with([{"id": "u"}]),
-    "tensor 'u': unknown key 'bytes'; known: id, size, backed": graph_with([{"id": "u", "size": 1, "bytes": 1}]),
+    "tensor 'u': unknown key 'bytes'; known: id, size, backed": graph_with(
+        [{"id": "u", "size": 1, "bytes": 1}]
+    ),
     "tensor ([],): the id ([],) is not hashable": graph_with([{"id": ([],), "size": 1}]),
     "operator 2: inputs has the unknown tensor ([],)": graph_with(ops=[op([([],)], [])]),
     "tensor 'x': another one has the same id": graph_with([{"id": "x", "size": 1}]),
@@ -442,7 +513,9 @@ def test_a_graph_survives_the_way_through_a_dict():
 
 def test_traffic_beyond_int32_is_refused_on_the_device_only():
     graph = graph_with([{"id": i, "size": 2**30 + i, "backed": True} for i in range(3)])
-    with pytest.raises(InstanceError, match=r"traffic may reach 3221225\d+ in units of 1, beyond int32: round"):
+    with pytest.raises(
+        InstanceError, match=r"traffic may reach 3221225\d+ in units of 1, beyond int32: round"
+    ):
         memory.replacement.to_instance(graph, 10)
     assert memory.replace(graph, 4, method="belady").traffic == 0
 
@@ -463,7 +536,9 @@ def test_too_little_room_names_the_operator_and_what_is_missing(schedule, placem
 
 
 def test_a_plan_at_the_least_capacity_is_the_plan_of_its_method():
-    """Issue 16, row 14, a sibling: at too small a capacity every method had the best plan of all heuristics."""
+    """Issue 16, row 14, a sibling: at too small a capacity every method had the best plan of all
+    heuristics.
+    """
     rng, different = random.Random(8), 0
     for _ in range(40):
         graph = random_graph(rng)
@@ -482,8 +557,12 @@ def test_a_plan_at_the_least_capacity_is_the_plan_of_its_method():
 
 
 def test_a_plan_of_the_start_has_its_name(monkeypatch):
-    """Issue 16, row 14, a sibling: the plan of a heuristic is not that of `search` where there is no solver."""
-    monkeypatch.setattr(exact, "search", lambda *args, **options: (_ for _ in ()).throw(ImportError("no OR-Tools")))
+    """Issue 16, row 14, a sibling: the plan of a heuristic is not that of `search` where there
+    is no solver.
+    """
+    monkeypatch.setattr(
+        exact, "search", lambda *args, **options: (_ for _ in ()).throw(ImportError("no OR-Tools"))
+    )
     for seed in range(3):
         graph, capacity = program(seed, 12, 24)
         plan = memory.replace(graph, capacity)
@@ -509,7 +588,9 @@ def test_unknown_names_are_refused(settings, message):
 
 
 def test_a_range_without_programs_is_refused():
-    with pytest.raises(ValueError, match="found no program of 1 to 1 operators in which something must move"):
+    with pytest.raises(
+        ValueError, match="found no program of 1 to 1 operators in which something must move"
+    ):
         memory.draw_graph(np.random.default_rng(0), 1, 1)
 
 
@@ -526,29 +607,44 @@ def test_settings_that_contradict_each_other_are_refused():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_the_time_limit_stops_whatever_is_slow(monkeypatch, schedule, placement):
-    """Issue 16, row 13, siblings: heuristics, orders, models and compilation count, and what was left out is said."""
+    """Issue 16, row 13, siblings: heuristics, orders, models and compilation count, and what was
+    left out is said.
+    """
     graph = memory.draw_graph(np.random.default_rng(0), 30, 40)
     looks = iter(range(10**9))
-    monkeypatch.setattr(deadline, "clock", lambda: float(next(looks)))  # a second passes with every look at it
+    monkeypatch.setattr(
+        deadline, "clock", lambda: float(next(looks))
+    )  # a second passes with every look at it
     monkeypatch.setattr(deadline, "probe", lambda: 0.5)
     monkeypatch.setattr(deadline, "_compiled", set())
     for method in ("belady", "greedy", "belady_min_peak", "search", "exact", "policy"):
         if method == "belady_min_peak" and schedule == "fixed":
             continue
-        rule = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement).heuristics["belady"]
+        rule = jaxsched.make(
+            "TensorReplacement-v0", schedule=schedule, placement=placement
+        ).heuristics["belady"]
         options = {"policy": greedy(rule)} if method == "policy" else {}
         plan = memory.replace(graph, "M_H", schedule, placement, method, time_limit=5, **options)
         assert memory.verify(graph, plan) == []
         assert plan.method == "evict_all"
         assert plan.note.startswith(f"{method} ")
-        assert plan.traffic == memory.replace(graph, plan.capacity, schedule, placement, "evict_all").traffic
+        assert (
+            plan.traffic
+            == memory.replace(graph, plan.capacity, schedule, placement, "evict_all").traffic
+        )
 
 
 def test_operators_without_tensors_run():
-    """Issue 16, row 18: they wait for nothing and move nothing, first, between and last, whatever plans them."""
+    """Issue 16, row 18: they wait for nothing and move nothing, first, between and last,
+    whatever plans them.
+    """
     graph = memory.Graph.from_dict(
         {
-            "tensors": [{"id": "w", "size": 3, "backed": True}, {"id": "a", "size": 2}, {"id": "b", "size": 2}],
+            "tensors": [
+                {"id": "w", "size": 3, "backed": True},
+                {"id": "a", "size": 2},
+                {"id": "b", "size": 2},
+            ],
             "ops": [
                 op([], [], 0),
                 op(["w"], ["a"], 1),
@@ -562,12 +658,16 @@ def test_operators_without_tensors_run():
     )
     for schedule in SCHEDULES:
         for placement in PLACEMENTS:
-            rule = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement).heuristics["lean"]
+            rule = jaxsched.make(
+                "TensorReplacement-v0", schedule=schedule, placement=placement
+            ).heuristics["lean"]
             for method in ("belady", "greedy", "evict_all", "search", "exact", "policy"):
                 options = {"policy": greedy(rule)} if method == "policy" else {"time_limit": 9}
                 plan = memory.replace(graph, "M_R", schedule, placement, method, **options)
                 assert memory.verify(graph, plan) == []
                 assert sorted(step["op"] for step in plan.steps) == list(range(7))
                 assert "<svg" in memory.replacement_svg(graph, plan).svg
-    only = memory.Graph.from_dict({"tensors": [{"id": "w", "size": 3, "backed": True}], "ops": [op([], [], 0)]})
+    only = memory.Graph.from_dict(
+        {"tensors": [{"id": "w", "size": 3, "backed": True}], "ops": [op([], [], 0)]}
+    )
     assert memory.replace(only, 0).traffic == 0

@@ -1,4 +1,6 @@
-"""Pictures of plans of `replace`: well-formed, one box per stay, one mark per move, whatever the plan."""
+"""Pictures of plans of `replace`: well-formed, one box per stay, one mark per move, whatever the
+plan.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +31,30 @@ GRAPH = {
 
 
 def plan_of(placement: str) -> memory.replacement.Plan:
-    where: list[dict[str, int] | None] = [{"w": 0, "<a>": 2}, {"w": 0, "b": 2}, {"w": 0, "<a>": 2, "c": 5}]
+    where: list[dict[str, int] | None] = [
+        {"w": 0, "<a>": 2},
+        {"w": 0, "b": 2},
+        {"w": 0, "<a>": 2, "c": 5},
+    ]
     steps = [
         {"op": 0, "spill": [], "retrieve": ["w"], "keep": []},
         {"op": 1, "spill": ["<a>"], "retrieve": [], "keep": ["w"]},
         {"op": 2, "spill": [], "retrieve": ["<a>"], "keep": ["w"]},
     ]
-    steps = [step | {"address": at if placement == "address" else None} for step, at in zip(steps, where, strict=True)]
+    steps = [
+        step | {"address": at if placement == "address" else None}
+        for step, at in zip(steps, where, strict=True)
+    ]
     return memory.replacement.Plan(steps, 6, 0, False, 6, "fixed", placement, 2)
 
 
 def titles(picture, tag: str, kind: str) -> list[str]:
     root = ElementTree.fromstring(picture.svg)
-    return [item.find(f"{SVG}title").text for item in root.iter(f"{SVG}{tag}") if item.get("class") == kind]
+    return [
+        item.find(f"{SVG}title").text
+        for item in root.iter(f"{SVG}{tag}")
+        if item.get("class") == kind
+    ]
 
 
 def test_stays_moves_and_steps():
@@ -88,7 +101,9 @@ def test_bytes_of_the_marks_are_the_traffic(placement):
     rng = random.Random(3)
     for _ in range(40):
         graph = memory.Graph.from_dict(random_graph(rng))
-        plan = memory.replace(graph, random_capacity(rng, graph.to_dict()), "fixed", placement, "belady")
+        plan = memory.replace(
+            graph, random_capacity(rng, graph.to_dict()), "fixed", placement, "belady"
+        )
         moved = {"first load": 0, "retrieve": 0, "spill": 0}
         sizes = {str(id): size for id, size in zip(graph.tensor_ids, graph.size, strict=True)}
         for text in titles(memory.replacement_svg(graph, plan), "path", "move"):

@@ -1,4 +1,6 @@
-"""`TensorReplacement-v0` against the plain-Python simulator: every step, in every placement and schedule."""
+"""`TensorReplacement-v0` against the plain-Python simulator: every step, in every placement and
+schedule.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ STEPS = NUM_OPS + NUM_READS + 3  # some are wasted on actions that are not legal
 MODES = [(schedule, placement) for schedule in SCHEDULES for placement in PLACEMENTS]
 
 
-def play_reference(graph: dict[str, Any], capacity: int, schedule: str, placement: str, rng: random.Random):
+def play_reference(
+    graph: dict[str, Any], capacity: int, schedule: str, placement: str, rng: random.Random
+):
     """Random play: the actions, and what there is to see after every step."""
     sim = reference.Simulator(to_reference(graph, capacity), schedule, placement)
     num_tensors = len(graph["tensors"])
@@ -39,7 +43,11 @@ def play_reference(graph: dict[str, Any], capacity: int, schedule: str, placemen
     for _ in range(STEPS):
         ops, victims = sim.legal()
         legal = [*ops, *(NUM_OPS + a for a in victims)]
-        action = rng.choice(legal) if legal and rng.random() < 0.95 else rng.randrange(-1, NUM_OPS + NUM_TENSORS + 2)
+        action = (
+            rng.choice(legal)
+            if legal and rng.random() < 0.95
+            else rng.randrange(-1, NUM_OPS + NUM_TENSORS + 2)
+        )
         before, illegal = sim.traffic(), action not in legal
         if not illegal:
             if action < NUM_OPS:
@@ -61,14 +69,18 @@ def play_reference(graph: dict[str, Any], capacity: int, schedule: str, placemen
                 "copied": [a in sim.copies for a in range(NUM_TENSORS)],
                 "created": [a in sim.seen for a in range(NUM_TENSORS)],
                 "offset": [sim.resident.get(a, 0) for a in range(NUM_TENSORS)],
-                "left": [len(sim.readers_left(a)) if a < num_tensors else 0 for a in range(NUM_TENSORS)],
+                "left": [
+                    len(sim.readers_left(a)) if a < num_tensors else 0 for a in range(NUM_TENSORS)
+                ],
             }
         )
     return actions, {name: [step[name] for step in trace] for name in trace[0]}
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: jaxsched.Environment, instances: memory.replacement.Instance, actions: jax.Array) -> dict[str, jax.Array]:
+def play(
+    env: jaxsched.Environment, instances: memory.replacement.Instance, actions: jax.Array
+) -> dict[str, jax.Array]:
     """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
     key = jax.random.key(0)
 
@@ -91,7 +103,9 @@ def play(env: jaxsched.Environment, instances: memory.replacement.Instance, acti
             "left": after.left,
         }
 
-    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, actions)
+    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(
+        instances, actions
+    )
 
 
 def check_steps(schedule: str, placement: str, seed: int) -> int:
@@ -110,7 +124,11 @@ def check_steps(schedule: str, placement: str, seed: int) -> int:
     for name, value in actual.items():
         wanted = np.array([trace[name] for trace in expected])
         assert value.shape == wanted.shape
-        scale = units.reshape(-1, *[1] * (value.ndim - 1)) if name in ("objective_delta", "bound", "offset") else 1
+        scale = (
+            units.reshape(-1, *[1] * (value.ndim - 1))
+            if name in ("objective_delta", "bound", "offset")
+            else 1
+        )
         wrong = np.argwhere(value * scale != wanted)
         if wrong.size:
             i, t = wrong[0, :2]
@@ -140,16 +158,19 @@ def test_sources_are_drawn_inside_jit():
     default = jaxsched.make("TensorReplacement-v0").default_source
     for source in (default, memory.replacement.PRESETS["smoke"].source):
         one, other = (
-            jax.jit(lambda key, k=k, source=source: source(key).capacity + k)(jax.random.key(0)) for k in (0, 1)
+            jax.jit(lambda key, k=k, source=source: source(key).capacity + k)(jax.random.key(0))
+            for k in (0, 1)
         )
         assert int(other) == int(one) + 1
 
 
-# ------------------------------------------------------------------------------------------------ invariants
+# --------------------------------------------------------------------------------------- invariants
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def random_play(env: memory.TensorReplacement, instances: memory.replacement.Instance, key: jax.Array):
+def random_play(
+    env: memory.TensorReplacement, instances: memory.replacement.Instance, key: jax.Array
+):
     """Whole episodes of random legal actions, with what must hold after every step, [batch, T]."""
 
     def episode(key, instance):
@@ -162,23 +183,34 @@ def random_play(env: memory.TensorReplacement, instances: memory.replacement.Ins
             after, _ = env.step(key, state, action)
             used = jnp.where(after.resident, size, 0).sum()
             low, high = after.offset, after.offset + size
-            clash = (low[:, None] < high) & (low < high[:, None]) & after.resident[:, None] & after.resident
+            clash = (
+                (low[:, None] < high)
+                & (low < high[:, None])
+                & after.resident[:, None]
+                & after.resident
+            )
             clash &= ~jnp.eye(len(low), dtype=bool) & (env.settings.placement == "address")
             ran = after.ran & ~state.ran
             inputs = (instance.reads & ran[:, None]).any(0)
             entered = after.resident & ~state.resident
             left = state.resident & ~after.resident
-            victim = jnp.arange(len(low)) == action - num_ops  # an input may enter again at once, elsewhere
+            victim = (
+                jnp.arange(len(low)) == action - num_ops
+            )  # an input may enter again at once, elsewhere
             return after, {
                 "overflow": used > instance.capacity,
                 "overlap": clash.any(),
                 "outside": (after.resident & (high > instance.capacity)).any(),
-                "moved": (after.resident & state.resident & ~victim & (after.offset != state.offset)).any(),
+                "moved": (
+                    after.resident & state.resident & ~victim & (after.offset != state.offset)
+                ).any(),
                 "dead": (after.resident & (after.left == 0)).any(),
                 "unmade": (inputs & ~(state.created | instance.backed)).any(),
                 "lost": (inputs & ~state.resident & ~state.copied & ~instance.backed).any(),
                 "early": entered.any() & ~ran.any(),
-                "idle": mask.any() & ~ran.any() & ((action >= num_ops) & ~left.any() | ~after.evicting),
+                "idle": mask.any()
+                & ~ran.any()
+                & ((action >= num_ops) & ~left.any() | ~after.evicting),
                 "cheap": env.bound(after) < env.bound(state),
                 "decision": mask.any(),
                 "several": ran.sum() > 1,
@@ -216,11 +248,13 @@ def test_random_steps_keep_the_invariants_1000000(schedule, placement):
         seed += 1
 
 
-# ------------------------------------------------------------------------------------------------------ scores
+# ------------------------------------------------------------------------------------------- scores
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def play_rules(env: jaxsched.Environment, names: tuple[str, ...], instances: memory.replacement.Instance) -> jax.Array:
+def play_rules(
+    env: jaxsched.Environment, names: tuple[str, ...], instances: memory.replacement.Instance
+) -> jax.Array:
     """Traffic i32[rule, batch] of every rule, played greedily."""
     policies = [greedy(env.heuristics[name]) for name in names]
 
@@ -240,8 +274,14 @@ def test_scores_equal_the_simulator():
     limits = [random_capacity(rng, graph) for graph in graphs]
     pairs = list(zip(graphs, limits, strict=True))
     env = jaxsched.make("TensorReplacement-v0", schedule=schedule, placement=placement)
-    found = jax.device_get(play_rules(env, names, stacked([memory.replacement.to_instance(*pair) for pair in pairs])))
+    found = jax.device_get(
+        play_rules(env, names, stacked([memory.replacement.to_instance(*pair) for pair in pairs]))
+    )
     for r, name in enumerate(names):
         for i, (graph, limit) in enumerate(pairs):
             sim = reference.play(to_reference(graph, limit), schedule, placement, name)
-            assert found[r, i] * memory.Graph.from_dict(graph).unit == sim.traffic(), (name, graph, limit)
+            assert found[r, i] * memory.Graph.from_dict(graph).unit == sim.traffic(), (
+                name,
+                graph,
+                limit,
+            )

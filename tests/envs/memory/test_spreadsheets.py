@@ -27,7 +27,9 @@ def test_separators_and_decimals(separator, number):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_encodings_and_umlauts(encoding):
-    text = table(";", [("Größe", "0", "3", "4")], ("ID", "Lower", "UPPER", "Size")).replace("\n", "\r\n")
+    text = table(";", [("Größe", "0", "3", "4")], ("ID", "Lower", "UPPER", "Size")).replace(
+        "\n", "\r\n"
+    )
     assert parse(text.encode(encoding), "x.csv").ids == ("Größe",)
 
 

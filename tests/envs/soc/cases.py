@@ -1,4 +1,6 @@
-"""Random cases as plain data, one padded shape for all, and what the plain-Python simulator makes of them."""
+"""Random cases as plain data, one padded shape for all, and what the plain-Python simulator
+makes of them.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,16 @@ class Case(NamedTuple):
     gap: list[int]
     redraw: list[int]
     cap: int
-    draws: list[tuple[int, int]]  # which ready task and which of its PEs `drawn` takes, one pair per decision
+    draws: list[
+        tuple[int, int]
+    ]  # which ready task and which of its PEs `drawn` takes, one pair per decision
     horizon: int | None = None
 
 
 def random_case(rng: random.Random, horizon: bool = False) -> Case:
-    """Unrelated PEs, missing and equal times, length 0, several heads and tails, gaps of 0, volumes of 0."""
+    """Unrelated PEs, missing and equal times, length 0, several heads and tails, gaps of 0,
+    volumes of 0.
+    """
     num_pes, longest, heaviest = rng.randint(1, PES), rng.choice([2, 6, 30]), rng.choice([0, 5, 60])
     exec_time: dict[str, Any] = {}
     profiles = []
@@ -51,7 +57,10 @@ def random_case(rng: random.Random, horizon: bool = False) -> Case:
             if rng.random() < density
         ]
         for name in names:
-            row = [rng.choice([None, 0, *[rng.randint(0, longest) for _ in range(4)]]) for _ in range(num_pes)]
+            row = [
+                rng.choice([None, 0, *[rng.randint(0, longest) for _ in range(4)]])
+                for _ in range(num_pes)
+            ]
             row[rng.randrange(num_pes)] = rng.randint(0, longest)
             exec_time[name] = tuple(row)
         profiles.append(platforms.Job(f"profile {p}", tuple(names), tuple(edges)))
@@ -84,7 +93,9 @@ def random_cases(seed: int, count: int, horizon: bool = False) -> list[Case]:
     return [random_case(rng, horizon) for _ in range(count)]
 
 
-def to_instance(case: Case, communication: str = "pe_to_pe", cap_mode: str = "ds3", **more: Any) -> Any:
+def to_instance(
+    case: Case, communication: str = "pe_to_pe", cap_mode: str = "ds3", **more: Any
+) -> Any:
     """The case padded to the common shape, NumPy. In open loop nobody lacks a place."""
     system = instances.make_system(
         case.platform,

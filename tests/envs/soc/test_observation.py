@@ -38,10 +38,18 @@ def play(env, batch):
 
 
 def times(case: cases.Case, factor: int, shift: int) -> cases.Case:
-    """The case in another unit of time, a while later; its bandwidths are 1, so that transfers scale too."""
+    """The case in another unit of time, a while later; its bandwidths are 1, so that transfers
+    scale too.
+    """
     platform, ones = case.platform, np.ones_like(case.platform.bandwidth)
-    exec_time = {k: tuple(None if t is None else t * factor for t in row) for k, row in platform.exec_time.items()}
-    jobs = [dataclasses.replace(job, edges=tuple((a, b, v * factor) for a, b, v in job.edges)) for job in case.profiles]
+    exec_time = {
+        k: tuple(None if t is None else t * factor for t in row)
+        for k, row in platform.exec_time.items()
+    }
+    jobs = [
+        dataclasses.replace(job, edges=tuple((a, b, v * factor) for a, b, v in job.edges))
+        for job in case.profiles
+    ]
     gap = [gap * factor for gap in case.gap]
     return case._replace(
         platform=dataclasses.replace(platform, exec_time=exec_time, bandwidth=ones),
@@ -58,7 +66,9 @@ def test_pairs_know_times_and_estimates():
     unit = batch.system.unit[:, None, None]
     for column, values in ((EXEC, front.exec_time), (FINISH, finish)):
         expected = np.clip(values.reshape(legal.shape) / unit, -10, 10)
-        np.testing.assert_allclose(seen.action_features[..., column][legal], expected[legal], rtol=1e-5)
+        np.testing.assert_allclose(
+            seen.action_features[..., column][legal], expected[legal], rtol=1e-5
+        )
     assert (legal.any(-1) == decides).all()
     assert decides.sum() > 100
     nothing = (front.status != READY).all(-1)
@@ -68,20 +78,28 @@ def test_pairs_know_times_and_estimates():
 
 def test_neither_date_nor_unit_of_time_shows():
     given = [
-        case for case in cases.random_cases(6, 60) if all(t != 0 for r in case.platform.exec_time.values() for t in r)
+        case
+        for case in cases.random_cases(6, 60)
+        if all(t != 0 for r in case.platform.exec_time.values() for t in r)
     ]
     assert len(given) >= 5
     batches = [
-        cases.stack([cases.to_instance(times(case, *change)) for case in given]) for change in ((1, 0), (3, 0), (1, 40))
+        cases.stack([cases.to_instance(times(case, *change)) for case in given])
+        for change in ((1, 0), (3, 0), (1, 40))
     ]
-    (here, decides, *_), (scaled, *_), (shifted, also, *_) = (jax.device_get(play(ENV, batch)) for batch in batches)
+    (here, decides, *_), (scaled, *_), (shifted, also, *_) = (
+        jax.device_get(play(ENV, batch)) for batch in batches
+    )
     for name in ("nodes", "action_features"):
         a, b = getattr(here, name), getattr(scaled, name)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
     for i in range(len(given)):  # the shifted stream idles first: compare decision by decision
         first, second = np.flatnonzero(decides[i]), np.flatnonzero(also[i])
         count = min(len(first), len(second))
-        a, b = (each.action_features[i][steps[:count]] for each, steps in ((here, first), (shifted, second)))
+        a, b = (
+            each.action_features[i][steps[:count]]
+            for each, steps in ((here, first), (shifted, second))
+        )
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
         assert count
     assert jnp.isfinite(here.nodes).all()

@@ -20,7 +20,9 @@ def expected(scheduler: str, **settings) -> reference.Run:
     assert platform.to_memory is not None
     assert platform.from_memory is not None
     speeds = platform.bandwidth.tolist(), platform.to_memory.tolist(), platform.from_memory.tolist()
-    jobs = {name: reference.Job(job.tasks, job.edges) for name in NAMES for job in [soc.load_job(name)]}
+    jobs = {
+        name: reference.Job(job.tasks, job.edges) for name in NAMES for job in [soc.load_job(name)]
+    }
     gaps = [b - a for a, b in zip([0, *ARRIVALS], ARRIVALS, strict=False)]
     return reference.simulate(
         reference.Platform(dict(platform.exec_time), *speeds),
@@ -33,27 +35,40 @@ def expected(scheduler: str, **settings) -> reference.Run:
 
 def test_without_a_cap_jobs_enter_when_they_arrive():
     """More than the places to begin with are needed."""
-    trace = soc.simulate("socrates_top", STREAM, ARRIVALS, scheduler="heft", dispatch_order="insertion")
+    trace = soc.simulate(
+        "socrates_top", STREAM, ARRIVALS, scheduler="heft", dispatch_order="insertion"
+    )
     run = expected("heft", cap_mode="open", dispatch_order="insertion")
     assert (trace.tasks, trace.jobs) == (run.tasks, run.jobs)
     assert [job.arrival for job in trace.jobs] == ARRIVALS
     assert trace.held_back == 0
-    assert max(sum(job.arrival <= t < (job.finish or 0) for job in trace.jobs) for t in range(400)) > 8
+    assert (
+        max(sum(job.arrival <= t < (job.finish or 0) for job in trace.jobs) for t in range(400)) > 8
+    )
 
 
 def test_with_a_cap_gaps_count_from_entries():
     trace = soc.simulate(
-        "socrates_top", STREAM, ARRIVALS, scheduler="etf", max_jobs_in_system=2, communication="shared_memory"
+        "socrates_top",
+        STREAM,
+        ARRIVALS,
+        scheduler="etf",
+        max_jobs_in_system=2,
+        communication="shared_memory",
     )
     run = expected("etf", cap=2, communication="shared_memory")
     assert (trace.tasks, trace.jobs, trace.held_back) == (run.tasks, run.jobs, len(run.held_back))
     assert trace.average_latency == run.mean_latency
-    assert trace.energy == sum((row.finish - row.start) ** 2 for row in trace.tasks)  # its power is its time
+    assert trace.energy == sum(
+        (row.finish - row.start) ** 2 for row in trace.tasks
+    )  # its power is its time
 
 
 def test_noise_and_random_depend_on_the_seed_alone():
     def run(seed):
-        return soc.simulate("socrates_top", STREAM, ARRIVALS, scheduler="random", noise_std=0.3, seed=seed)
+        return soc.simulate(
+            "socrates_top", STREAM, ARRIVALS, scheduler="random", noise_std=0.3, seed=seed
+        )
 
     first, again, other = run(1), run(1), run(2)
     assert first.tasks == again.tasks

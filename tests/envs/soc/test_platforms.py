@@ -1,4 +1,6 @@
-"""Platforms, job profiles and static graphs: what is read, what is refused and how it is named, by file and by dict."""
+"""Platforms, job profiles and static graphs: what is read, what is refused and how it is named,
+by file and by dict.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,12 @@ PLATFORM = {
         {"id": 1, "name": "acc", "num_pes": 1, "exec_time": {"b": 1}, "task_power": {"b": 7}},
         {"id": 2, "name": "memory", "num_pes": 1, "is_memory": True, "exec_time": {}},
     ],
-    "pes": [{"id": 0, "cluster": 0}, {"id": 1, "cluster": 0}, {"id": 2, "cluster": 1}, {"id": 3, "cluster": 2}],
+    "pes": [
+        {"id": 0, "cluster": 0},
+        {"id": 1, "cluster": 0},
+        {"id": 2, "cluster": 1},
+        {"id": 3, "cluster": 2},
+    ],
     "cluster_bandwidth": [[10, 5, 2], [4, 0, 3], [6, 7, 0]],
     "self_bandwidth": 100,
 }
@@ -87,7 +94,7 @@ def refusal(load, value) -> str:
     return "accepted"
 
 
-# --------------------------------------------------------------------------------------------------------- what is read
+# ------------------------------------------------------------------------------------- what is read
 
 
 def test_a_platform_is_flat():
@@ -108,7 +115,10 @@ def test_power_is_that_of_one_busy_pe_at_the_first_frequency_listed_from_the_top
     assert platform.power == {"a": (0.5, 0.5, None), "b": (0.5, 0.5, 7.0)}
     assert platform.energy("b", 2, 3) == 21
     assert platform.energy("a", 2, 3) is None
-    assert load_platform(changed(PLATFORM, ("clusters", 0, "power_profile_w"), GONE)).energy("a", 0, 1) is None
+    assert (
+        load_platform(changed(PLATFORM, ("clusters", 0, "power_profile_w"), GONE)).energy("a", 0, 1)
+        is None
+    )
 
 
 def test_without_a_memory_node_and_with_the_diagonal_as_self_bandwidth():
@@ -138,7 +148,10 @@ def test_names_of_the_package():
     jobs = [load_job(f"socrates_top{i}") for i in range(1, 11)]
     assert all(job.num_tasks == 10 for job in jobs)
     check(platform, jobs)
-    assert (len(load_static("topcuoglu_2002").exec_time), len(load_static("arabnejad_2014").exec_time)) == (10, 10)
+    assert (
+        len(load_static("topcuoglu_2002").exec_time),
+        len(load_static("arabnejad_2014").exec_time),
+    ) == (10, 10)
     assert platform.power is not None
     assert platform.power["task_1"] == (14, 16, 9)
 
@@ -169,7 +182,9 @@ def test_names_of_the_data_folder(data_dir):
 
 def test_lookup_of_names(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXSCHED_DATA", raising=False)
-    with pytest.raises(InstanceError, match=r"no file and no platform named 'small'; .*set JAXSCHED_DATA"):
+    with pytest.raises(
+        InstanceError, match=r"no file and no platform named 'small'; .*set JAXSCHED_DATA"
+    ):
         load_platform("small")
     monkeypatch.setenv("JAXSCHED_DATA", str(tmp_path))
     with pytest.raises(InstanceError, match=r"JAXSCHED_DATA=.* has no soc/soc_\*\.json with it"):
@@ -185,7 +200,7 @@ def test_lookup_of_names(tmp_path, monkeypatch):
         load_job("socrates_top7x")
 
 
-# ------------------------------------------------------------------------------------------------------ what is refused
+# ---------------------------------------------------------------------------------- what is refused
 
 # kind, path, value there, the message after the field's name
 MALFORMED = [
@@ -194,43 +209,168 @@ MALFORMED = [
     ("platform", ("name",), "", "name: '' is not a name"),
     ("platform", ("name",), "a\nb", r"name: 'a\\nb' is not a name"),
     ("platform", ("name",), 7, "name: 7 is not a name"),
-    ("platform", ("schema",), "jaxsched-soc-job/1", "schema: 'jaxsched-soc-job/1' is not a platform"),
+    (
+        "platform",
+        ("schema",),
+        "jaxsched-soc-job/1",
+        "schema: 'jaxsched-soc-job/1' is not a platform",
+    ),
     ("platform", ("schema",), 1, "schema: 1 is not a platform"),
     ("platform", ("cluster",), [], r"unknown key 'cluster'; did you mean clusters\?"),
     ("platform", ("clusters",), {}, r"clusters: expected an array, got {}"),
     ("platform", ("clusters", 0), 3, r"clusters\[0\]: expected an object, got 3"),
-    ("platform", ("clusters", 0, "exec_times"), {}, r"clusters\[0\]: unknown key .*did you mean exec_time"),
+    (
+        "platform",
+        ("clusters", 0, "exec_times"),
+        {},
+        r"clusters\[0\]: unknown key .*did you mean exec_time",
+    ),
     ("platform", ("clusters", 0, "id"), 1, r"clusters\[0\].id: 1, expected 0"),
-    ("platform", ("clusters", 1, "name"), "cpu", r"clusters\[1\].name: 'cpu' is also the name of clusters\[0\]"),
+    (
+        "platform",
+        ("clusters", 1, "name"),
+        "cpu",
+        r"clusters\[1\].name: 'cpu' is also the name of clusters\[0\]",
+    ),
     ("platform", ("clusters", 0, "num_pes"), 3, r"clusters\[0\].num_pes: 3, but `pes` lists 2"),
-    ("platform", ("clusters", 0, "num_pes"), 0, r"clusters\[0\].num_pes: must be at least 1, got 0"),
-    ("platform", ("clusters", 1, "is_memory"), 1, r"clusters\[1\].is_memory: 1 is not true or false"),
-    ("platform", ("clusters", 1, "is_memory"), True, r"clusters\[1\].exec_time: the memory node runs no tasks"),
-    ("platform", ("clusters", 2, "exec_time"), {"a": 1}, r"clusters\[2\].exec_time: the memory node runs no tasks"),
-    ("platform", ("clusters", 0, "exec_time", "a"), -4, r"clusters\[0\].exec_time.a: -4 is negative"),
-    ("platform", ("clusters", 0, "exec_time", "a"), 1.5, r"clusters\[0\].exec_time.a: 1.5 is not an integer"),
-    ("platform", ("clusters", 0, "exec_time", "a"), "4", r"clusters\[0\].exec_time.a: '4' is not an integer"),
-    ("platform", ("clusters", 0, "exec_time", "a"), True, r"clusters\[0\].exec_time.a: True is not an integer"),
-    ("platform", ("clusters", 0, "exec_time", "a"), None, r"clusters\[0\].exec_time.a: None is not an integer"),
-    ("platform", ("clusters", 0, "exec_time", "a"), 2**31, r"clusters\[0\].exec_time.a: 2147483648 does not fit int32"),
+    (
+        "platform",
+        ("clusters", 0, "num_pes"),
+        0,
+        r"clusters\[0\].num_pes: must be at least 1, got 0",
+    ),
+    (
+        "platform",
+        ("clusters", 1, "is_memory"),
+        1,
+        r"clusters\[1\].is_memory: 1 is not true or false",
+    ),
+    (
+        "platform",
+        ("clusters", 1, "is_memory"),
+        True,
+        r"clusters\[1\].exec_time: the memory node runs no tasks",
+    ),
+    (
+        "platform",
+        ("clusters", 2, "exec_time"),
+        {"a": 1},
+        r"clusters\[2\].exec_time: the memory node runs no tasks",
+    ),
+    (
+        "platform",
+        ("clusters", 0, "exec_time", "a"),
+        -4,
+        r"clusters\[0\].exec_time.a: -4 is negative",
+    ),
+    (
+        "platform",
+        ("clusters", 0, "exec_time", "a"),
+        1.5,
+        r"clusters\[0\].exec_time.a: 1.5 is not an integer",
+    ),
+    (
+        "platform",
+        ("clusters", 0, "exec_time", "a"),
+        "4",
+        r"clusters\[0\].exec_time.a: '4' is not an integer",
+    ),
+    (
+        "platform",
+        ("clusters", 0, "exec_time", "a"),
+        True,
+        r"clusters\[0\].exec_time.a: True is not an integer",
+    ),
+    (
+        "platform",
+        ("clusters", 0, "exec_time", "a"),
+        None,
+        r"clusters\[0\].exec_time.a: None is not an integer",
+    ),
+    (
+        "platform",
+        ("clusters", 0, "exec_time", "a"),
+        2**31,
+        r"clusters\[0\].exec_time.a: 2147483648 does not fit int32",
+    ),
     ("platform", ("clusters", 0, "exec_time", ""), 2, "exec_time: '' is not a name"),
     ("platform", ("clusters", 0, "exec_time"), [], r"clusters\[0\].exec_time: expected an object"),
-    ("platform", ("clusters", 1, "task_power", "b"), -1, r"clusters\[1\].task_power.b: -1 is not a number from 0"),
-    ("platform", ("clusters", 1, "task_power", "b"), "1", r"clusters\[1\].task_power.b: '1' is not a number"),
-    ("platform", ("clusters", 1, "task_power", "b"), float("nan"), r"clusters\[1\].task_power.b: nan is not a number"),
-    ("platform", ("clusters", 0, "power_profile_w", "x"), [1], r"power_profile_w.x: 'x' is not a frequency in MHz"),
+    (
+        "platform",
+        ("clusters", 1, "task_power", "b"),
+        -1,
+        r"clusters\[1\].task_power.b: -1 is not a number from 0",
+    ),
+    (
+        "platform",
+        ("clusters", 1, "task_power", "b"),
+        "1",
+        r"clusters\[1\].task_power.b: '1' is not a number",
+    ),
+    (
+        "platform",
+        ("clusters", 1, "task_power", "b"),
+        float("nan"),
+        r"clusters\[1\].task_power.b: nan is not a number",
+    ),
+    (
+        "platform",
+        ("clusters", 0, "power_profile_w", "x"),
+        [1],
+        r"power_profile_w.x: 'x' is not a frequency in MHz",
+    ),
     ("platform", ("clusters", 0, "power_profile_w", "1000"), [], r"power_profile_w.1000: is empty"),
-    ("platform", ("clusters", 0, "power_profile_w", "1000"), GONE, "power_profile_w: no frequency of at least 900 MHz"),
-    ("platform", ("pes", 1, "cluster"), 3, r"pes\[1\].cluster: 3 is out of range, there are 3 clusters"),
+    (
+        "platform",
+        ("clusters", 0, "power_profile_w", "1000"),
+        GONE,
+        "power_profile_w: no frequency of at least 900 MHz",
+    ),
+    (
+        "platform",
+        ("pes", 1, "cluster"),
+        3,
+        r"pes\[1\].cluster: 3 is out of range, there are 3 clusters",
+    ),
     ("platform", ("pes", 1, "cluster"), -1, r"pes\[1\].cluster: -1 is negative"),
     ("platform", ("pes", 1, "id"), 0, r"pes\[1\].id: 0, expected 1"),
     ("platform", ("pes", 4), {"cluster": 2}, r"clusters\[2\].num_pes: 1, but `pes` lists 2"),
-    ("platform", ("cluster_bandwidth", 0, 1), 0, r"cluster_bandwidth\[0\]\[1\]: must be at least 1, got 0"),
-    ("platform", ("cluster_bandwidth", 0, 2), 0, r"cluster_bandwidth\[0\]\[2\]: must be at least 1, got 0"),
-    ("platform", ("cluster_bandwidth", 0, 0), 0, r"cluster_bandwidth\[0\]\[0\]: must be at least 1, got 0"),
-    ("platform", ("cluster_bandwidth", 1, 0), -3, r"cluster_bandwidth\[1\]\[0\]: must be at least 1, got -3"),
-    ("platform", ("cluster_bandwidth", 1, 0), None, r"cluster_bandwidth\[1\]\[0\]: None is not an integer"),
-    ("platform", ("cluster_bandwidth", 1), [1, 2], r"cluster_bandwidth\[1\]: 2 entries, expected 3"),
+    (
+        "platform",
+        ("cluster_bandwidth", 0, 1),
+        0,
+        r"cluster_bandwidth\[0\]\[1\]: must be at least 1, got 0",
+    ),
+    (
+        "platform",
+        ("cluster_bandwidth", 0, 2),
+        0,
+        r"cluster_bandwidth\[0\]\[2\]: must be at least 1, got 0",
+    ),
+    (
+        "platform",
+        ("cluster_bandwidth", 0, 0),
+        0,
+        r"cluster_bandwidth\[0\]\[0\]: must be at least 1, got 0",
+    ),
+    (
+        "platform",
+        ("cluster_bandwidth", 1, 0),
+        -3,
+        r"cluster_bandwidth\[1\]\[0\]: must be at least 1, got -3",
+    ),
+    (
+        "platform",
+        ("cluster_bandwidth", 1, 0),
+        None,
+        r"cluster_bandwidth\[1\]\[0\]: None is not an integer",
+    ),
+    (
+        "platform",
+        ("cluster_bandwidth", 1),
+        [1, 2],
+        r"cluster_bandwidth\[1\]: 2 entries, expected 3",
+    ),
     ("platform", ("cluster_bandwidth", 3), [1, 2, 3], "cluster_bandwidth: 4 rows, expected 3"),
     ("platform", ("self_bandwidth",), 0, "self_bandwidth: must be at least 1, got 0"),
     ("job", ("tasks",), [], "tasks: 0 tasks, expected 1"),
@@ -239,7 +379,12 @@ MALFORMED = [
     ("job", ("tasks", 1, "name"), GONE, r"tasks\[1\]: 'name' is missing"),
     ("job", ("tasks", 1, "id"), 2, r"tasks\[1\].id: 2, expected 1"),
     ("job", ("tasks", 1, "deadline"), -1, r"tasks\[1\].deadline: -1 is negative"),
-    ("job", ("tasks", 1, "predecessors"), [2], r"tasks\[1\].predecessors: \[2\], but the edges say \[0\]"),
+    (
+        "job",
+        ("tasks", 1, "predecessors"),
+        [2],
+        r"tasks\[1\].predecessors: \[2\], but the edges say \[0\]",
+    ),
     ("job", ("num_tasks",), 4, "num_tasks: 4, but there are 3 tasks"),
     ("job", ("head",), [1], r"head: \[1\], but the edges say \[0\]"),
     ("job", ("tail",), [], r"tail: \[\], but the edges say \[1, 2\]"),
@@ -251,7 +396,12 @@ MALFORMED = [
     ("job", ("edges", 0, "data"), 1, r"edges\[0\]: unknown key 'data'; known: src, dst, volume"),
     ("job", ("edges", 0, "src"), 1, r"edges\[0\]: task 1 cannot precede itself"),
     ("job", ("edges", 1, "dst"), 1, r"edges\[1\]: a second edge from task 0 to task 1"),
-    ("job", ("edges", 2), {"src": 1, "dst": 0, "volume": 1}, "edges: the tasks (0 -> 1 -> 0|1 -> 0 -> 1) are a cycle"),
+    (
+        "job",
+        ("edges", 2),
+        {"src": 1, "dst": 0, "volume": 1},
+        "edges: the tasks (0 -> 1 -> 0|1 -> 0 -> 1) are a cycle",
+    ),
     ("static", ("exec_time",), [], "exec_time: 0 tasks"),
     ("static", ("exec_time", 0), [], r"exec_time\[0\]: 0 PEs"),
     ("static", ("exec_time", 1), [1], r"exec_time\[1\]: 1 times for 2 PEs"),
@@ -521,7 +671,7 @@ def test_no_damaged_byte_crashes_a_loader(tmp_path_factory, position, byte, cut)
     assert refusal(load_platform, file).startswith((str(file), "accepted"))
 
 
-# ------------------------------------------------------------------------------------------- objects, both together
+# --------------------------------------------------------------------------- objects, both together
 
 
 def test_objects_check_themselves():
@@ -551,7 +701,10 @@ def test_long_cycles_are_cut_short():
 
 
 def test_a_task_that_no_pe_can_run():
-    with pytest.raises(InstanceError, match=r"job 'pair': tasks\[2\].name 'c': no PE of platform 'small' can run it"):
+    with pytest.raises(
+        InstanceError,
+        match=r"job 'pair': tasks\[2\].name 'c': no PE of platform 'small' can run it",
+    ):
         check(load_platform(PLATFORM), [load_job(JOB)])
     nowhere = Platform("p", ("x",), {"a": (None,)}, np.ones((1, 1), int))
     with pytest.raises(InstanceError, match=r"tasks\[0\].name 'a': no PE"):

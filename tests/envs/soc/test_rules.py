@@ -1,4 +1,6 @@
-"""The rules against the plain-Python simulator: PE, start and finish of every task, under every scheduler and mode."""
+"""The rules against the plain-Python simulator: PE, start and finish of every task, under every
+scheduler and mode.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ CI = [
 
 
 def drawn(state: State, draws: jax.Array) -> jax.Array:
-    """i32[F * Q]: 1 for the ready task and PE that the draw for this decision means, as `cases.drawn`."""
+    """i32[F * Q]: 1 for the ready task and PE that the draw for this decision means, as
+    `cases.drawn`.
+    """
     front, ready = state.frontier, decisions.ready(state)
     which, pe = draws[jnp.minimum(state.num_dispatched, draws.shape[0] - 1)]
     order = jnp.argsort(jnp.where(ready, front.ready_seq, LATEST))
@@ -54,7 +58,10 @@ def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.A
     def episode(scheduler, instance, draws):
         def step(state, _):
             mask = env.action_mask(state)
-            scores = [drawn(state, draws) if name == "drawn" else env.heuristics[name](state) for name in schedulers]
+            scores = [
+                drawn(state, draws) if name == "drawn" else env.heuristics[name](state)
+                for name in schedulers
+            ]
             action = jnp.stack([masked_argmax(each, mask) for each in scores])[scheduler]
             return env.apply(jax.random.key(0), state, action, take(mask, action)), None
 
@@ -65,21 +72,36 @@ def play(env: soc_env.SoC, schedulers: tuple[str, ...], batch: Any, draws: jax.A
     return jax.vmap(over_cases, (0, None, None))(jnp.arange(len(schedulers)), batch, draws)
 
 
-def make(communication: str, cap_mode: str, order: str, rule: str | None, **more: Any) -> soc_env.SoC:
+def make(
+    communication: str, cap_mode: str, order: str, rule: str | None, **more: Any
+) -> soc_env.SoC:
     given = {"communication": communication, "cap_mode": cap_mode, "dispatch_order": order}
     return soc_env.SoC(Settings(**given, rule=rule, **more))
 
 
-def check(env: soc_env.SoC, schedulers: tuple[str, ...], given: Sequence[cases.Case], expect: Any = None, **noise: Any):
+def check(
+    env: soc_env.SoC,
+    schedulers: tuple[str, ...],
+    given: Sequence[cases.Case],
+    expect: Any = None,
+    **noise: Any,
+):
     """`expect` says under which scheduler of the simulator; the same one unless stated."""
     settings = env.settings
-    each = [cases.to_instance(case, settings.communication, settings.cap_mode, **noise) for case in given]
+    each = [
+        cases.to_instance(case, settings.communication, settings.cap_mode, **noise)
+        for case in given
+    ]
     states = jax.device_get(
         play(env, schedulers, cases.stack(each), np.array([case.draws for case in given], np.int32))
     )
     for (s, scheduler), (i, case) in itertools.product(enumerate(schedulers), enumerate(given)):
         state = jax.tree.map(lambda leaf, s=s, i=i: leaf[s, i], states)
-        times = np.asarray(objectives.drawn_times(jax.tree.map(jnp.asarray, each[i]))) if noise else None
+        times = (
+            np.asarray(objectives.drawn_times(jax.tree.map(jnp.asarray, each[i])))
+            if noise
+            else None
+        )
         expected = cases.simulate(
             case,
             expect or scheduler,
@@ -112,7 +134,10 @@ def test_streams_equal_the_simulator_2000(setting):
 
 def longer(case: cases.Case) -> cases.Case:
     """Without tasks of length 0."""
-    times = {name: tuple(1 if time == 0 else time for time in row) for name, row in case.platform.exec_time.items()}
+    times = {
+        name: tuple(1 if time == 0 else time for time in row)
+        for name, row in case.platform.exec_time.items()
+    }
     return case._replace(platform=dataclasses.replace(case.platform, exec_time=times))
 
 
@@ -122,7 +147,10 @@ RELEASED = ("heft_rt_released", ("heft_rt_released",))
 def test_released_heft_rt_equals_the_simulator():
     given = list(map(longer, cases.random_cases(6, 100)))
     check(make("pe_to_pe", "socrates", "insertion", RELEASED[0]), RELEASED[1], given)
-    differ = [cases.simulate(case, "heft_rt").tasks != cases.simulate(case, "heft_rt_released").tasks for case in given]
+    differ = [
+        cases.simulate(case, "heft_rt").tasks != cases.simulate(case, "heft_rt_released").tasks
+        for case in given
+    ]
     assert sum(differ) > 5
 
 
@@ -130,11 +158,19 @@ def test_released_heft_rt_equals_the_simulator():
 @pytest.mark.parametrize("setting", EVERYTHING, ids="-".join)
 def test_released_heft_rt_equals_the_simulator_2000(setting):
     for seed in range(21, 41):
-        check(make(*setting, RELEASED[0]), RELEASED[1], list(map(longer, cases.random_cases(seed, 100))))
+        check(
+            make(*setting, RELEASED[0]),
+            RELEASED[1],
+            list(map(longer, cases.random_cases(seed, 100))),
+        )
 
 
 def test_a_horizon_cuts_the_stream_off():
-    check(make("pe_to_pe", "ds3", "job_id", "etf_lb"), SIMPLE[1], cases.random_cases(1, 100, horizon=True))
+    check(
+        make("pe_to_pe", "ds3", "job_id", "etf_lb"),
+        SIMPLE[1],
+        cases.random_cases(1, 100, horizon=True),
+    )
 
 
 def test_noise_changes_times_and_not_what_schedulers_know():
@@ -147,7 +183,9 @@ def test_noise_changes_times_and_not_what_schedulers_know():
 def test_noise_and_plans():
     noise = {"noise_std": 0.4, "noise_key": jax.random.key(5)}
     for rule, schedulers in (HEFT_RT, HEFT):
-        check(make("pe_to_pe", "ds3", "job_id", rule), schedulers, cases.random_cases(3, 100), **noise)
+        check(
+            make("pe_to_pe", "ds3", "job_id", rule), schedulers, cases.random_cases(3, 100), **noise
+        )
 
 
 def test_views_reach_the_schedules_of_the_rules_they_are_made_of():
@@ -158,7 +196,7 @@ def test_views_reach_the_schedules_of_the_rules_they_are_made_of():
     check(env, ("eft", "etf"), given[:20])
 
 
-# ------------------------------------------------------------------------------------------------- published numbers
+# -------------------------------------------------------------------------------- published numbers
 
 ALONE = {  # job alone on the platform of DS3, us
     "ds3_wifi_tx": {"met": 71, "eft": 71, "etf": 71, "stf": 165},
@@ -174,7 +212,9 @@ def test_single_jobs_on_the_platform_of_ds3(data_dir):
     jobs = [io.load_job(folder / f"job_{name}.json") for name in ALONE]
     system = instances.make_system(platform, jobs)
     widest = max(map(instances.width, jobs))
-    batch = [instances.make_instance(system, [i], [0], cap=1, width=widest) for i in range(len(jobs))]
+    batch = [
+        instances.make_instance(system, [i], [0], cap=1, width=widest) for i in range(len(jobs))
+    ]
     schedulers = ("met", "eft", "etf", "stf")
     draws = np.zeros((len(jobs), 1, 2), np.int32)
     states = play(make("pe_to_pe", "ds3", "job_id", None), schedulers, cases.stack(batch), draws)
@@ -183,14 +223,19 @@ def test_single_jobs_on_the_platform_of_ds3(data_dir):
         assert found | published == found, name
 
 
-# ------------------------------------------------------------------------------------------------------ open loop
+# ---------------------------------------------------------------------------------------- open loop
 
 
 def test_a_place_that_is_missing_in_open_loop_counts_as_latency():
     env = make("pe_to_pe", "open", "job_id", None)
     source = sources.streams(num_jobs=6, scale=5, cap=2, steady=False)
     instance = jax.device_get(source(jax.random.key(0)))
-    state = play(env, ("etf",), jax.tree.map(lambda leaf: leaf[None], instance), np.zeros((1, 1, 2), np.int32))
+    state = play(
+        env,
+        ("etf",),
+        jax.tree.map(lambda leaf: leaf[None], instance),
+        np.zeros((1, 1, 2), np.int32),
+    )
     state = jax.tree.map(lambda leaf: leaf[0, 0], jax.device_get(state)).replace(instance=instance)
     trace = soc_env.make_trace(state)
     assert state.held_back > 0
@@ -202,13 +247,22 @@ def test_a_place_that_is_missing_in_open_loop_counts_as_latency():
 
 
 def test_what_is_compared_can_differ():
-    """The simulator tells schedulers and modes apart on these cases, so that equality means something."""
+    """The simulator tells schedulers and modes apart on these cases, so that equality means
+    something.
+    """
     given = cases.random_cases(0, 100)
-    runs = [[cases.simulate(case, name, cap_mode="ds3").tasks for case in given] for name in SIMPLE[1]]
+    runs = [
+        [cases.simulate(case, name, cap_mode="ds3").tasks for case in given] for name in SIMPLE[1]
+    ]
     assert all(a != b for a, b in itertools.combinations(runs, 2))
-    for setting in ({"cap_mode": "open"}, {"cap_mode": "socrates"}, {"dispatch_order": "insertion"}):
+    for setting in (
+        {"cap_mode": "open"},
+        {"cap_mode": "socrates"},
+        {"dispatch_order": "insertion"},
+    ):
         assert any(
-            cases.simulate(case, "met", **setting).tasks != run for case, run in zip(given, runs[1], strict=True)
+            cases.simulate(case, "met", **setting).tasks != run
+            for case, run in zip(given, runs[1], strict=True)
         )
     assert any(
         cases.simulate(case, "met", communication="shared_memory").tasks != run

@@ -30,13 +30,17 @@ def test_gaps_profiles_and_the_steady_start():
     filled = np.arange(40) < caps[:, None]
     assert (batch.gap[filled] == 0).all()
     later = batch.gap[~filled]
-    assert abs(later.mean() - 20 + 0.5) < 4 * 20 / len(later) ** 0.5  # the floor of an exponential: half a us less
+    assert (
+        abs(later.mean() - 20 + 0.5) < 4 * 20 / len(later) ** 0.5
+    )  # the floor of an exponential: half a us less
     assert abs(batch.redraw.mean() - 19.5) < 4 * 20 / batch.redraw.size**0.5
     assert set(np.unique(batch.profile)) == {0, 1}
     assert abs((batch.profile == 0).mean() - 0.6) < 0.03
     assert (batch.horizon == LATEST).all()
     assert batch.noise is None
-    assert batch.entry_mask.shape[1] == 4 * max(soc.width(soc.load_job(f"socrates_top{i}")) for i in range(1, 6))
+    assert batch.entry_mask.shape[1] == 4 * max(
+        soc.width(soc.load_job(f"socrates_top{i}")) for i in range(1, 6)
+    )
 
 
 def test_a_longer_stream_begins_like_a_shorter_one():
@@ -51,7 +55,8 @@ def test_fixed_gaps_and_a_horizon():
     instance = source(jax.random.key(0))
     assert (np.asarray(instance.gap) == 10).all()
     assert (int(instance.horizon), int(instance.warm_up)) == (500, 7)
-    # As many as can be done: three places, and no job takes less than the shortest critical path of a profile.
+    # As many as can be done: three places, and no job takes less than the shortest critical path of
+    # a profile.
     assert min(int(each) for each in objectives.shortest_latency(instance)) >= 41
     assert instance.num_jobs == 3 + 3 * -(-500 // 41)
 

@@ -1,4 +1,6 @@
-"""Static list scheduling and exact schedules: published values, the plain-Python planner, brute force."""
+"""Static list scheduling and exact schedules: published values, the plain-Python planner, brute
+force.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ ONE_PE = Platform("one", ("x",), {"a": (3,), "b": (2,), "z": (0,)}, np.ones((1, 
 
 
 def assert_schedule(dag, schedule):
-    """Times, transfers and exclusive PEs of a static schedule, from the published form of the graph."""
+    """Times, transfers and exclusive PEs of a static schedule, from the published form of the
+    graph.
+    """
     pe, start, finish, makespan = schedule
     assert pe.dtype == start.dtype == finish.dtype == np.int32
     for k, row in enumerate(dag["exec_time"]):
@@ -52,7 +56,9 @@ def random_dag(rng: random.Random, num_tasks: int) -> dict:
         for i in range(k)
         if rng.random() < 0.5
     ]
-    bandwidth = [[0 if p == q else rng.randint(1, 3) for q in range(num_pes)] for p in range(num_pes)]
+    bandwidth = [
+        [0 if p == q else rng.randint(1, 3) for q in range(num_pes)] for p in range(num_pes)
+    ]
     return {"name": "random", "exec_time": times, "edges": edges, "bandwidth": bandwidth}
 
 
@@ -107,7 +113,9 @@ def test_exact_is_the_best_of_all_orders_and_assignments(seed):
                 for e in dag["edges"]:
                     if e["dst"] == k:
                         p, q = pes[e["src"]], pes[k]
-                        arrive = finish[e["src"]] + (0 if p == q else e["volume"] // dag["bandwidth"][p][q])
+                        arrive = finish[e["src"]] + (
+                            0 if p == q else e["volume"] // dag["bandwidth"][p][q]
+                        )
                         begin = max(begin, arrive)
                 finish[k] = free[pes[k]] = begin + dag["exec_time"][k][pes[k]]
             best = min(best, max(finish))
@@ -122,13 +130,18 @@ def test_plans_are_those_of_the_reference(seed):
     platform, _ = cases.to_reference(case)
     for communication in ("pe_to_pe", "shared_memory"):
         for job in case.profiles:
-            profile = reference.Profile(platform, reference.Job(job.tasks, job.edges), communication)
+            profile = reference.Profile(
+                platform, reference.Job(job.tasks, job.edges), communication
+            )
             for method in ("heft", "peft"):
                 expected = profile.plan(method)
-                assert plan(case.platform, job, method, communication) == (expected.pe, expected.before)
+                assert plan(case.platform, job, method, communication) == (
+                    expected.pe,
+                    expected.before,
+                )
 
 
-# ---------------------------------------------------------------------------------------------------------- streams
+# ------------------------------------------------------------------------------------------ streams
 
 
 def settings_of(case: cases.Case, communication: str, cap_mode: str) -> dict:
@@ -144,13 +157,22 @@ def small_case(seed: int) -> tuple[cases.Case, list[Job], list[int], dict]:
     rng = random.Random(seed)
     case = cases.random_case(rng)
     case = case._replace(profile=case.profile[:4], gap=case.gap[:4], redraw=case.redraw[:4])
-    settings = settings_of(case, rng.choice(["pe_to_pe", "shared_memory"]), rng.choice(["ds3", "socrates", "open"]))
-    return case, [case.profiles[p] for p in case.profile], list(itertools.accumulate(case.gap)), settings
+    settings = settings_of(
+        case, rng.choice(["pe_to_pe", "shared_memory"]), rng.choice(["ds3", "socrates", "open"])
+    )
+    return (
+        case,
+        [case.profiles[p] for p in case.profile],
+        list(itertools.accumulate(case.gap)),
+        settings,
+    )
 
 
 @pytest.mark.parametrize("seed", range(16))
 def test_exact_streams_bound_every_scheduler(seed):
-    """The result is a valid trace that meets the same requests; no rule and no random play beats its bound."""
+    """The result is a valid trace that meets the same requests; no rule and no random play beats
+    its bound.
+    """
     case, jobs, arrivals, settings = small_case(seed)
     result = solve_stream(case.platform, jobs, arrivals, time_limit=5, num_workers=1, **settings)
     assert result.schedule.unfinished == []
@@ -160,7 +182,9 @@ def test_exact_streams_bound_every_scheduler(seed):
     assert result.proved == (result.bound == result.objective)
     rng = random.Random(seed)
     for rule in [*cases.RULES, "heft", "heft_rt", "peft", *["drawn"] * 60]:
-        drawn = case._replace(draws=[(rng.randrange(1000), rng.randrange(1000)) for _ in case.draws])
+        drawn = case._replace(
+            draws=[(rng.randrange(1000), rng.randrange(1000)) for _ in case.draws]
+        )
         run = cases.simulate(
             drawn,
             rule,
@@ -173,11 +197,16 @@ def test_exact_streams_bound_every_scheduler(seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_exact_streams_without_a_cap_are_the_best_of_all_orders(seed):
-    """The sum of latencies is regular there: starting each task as soon as possible in some order is optimal."""
+    """The sum of latencies is regular there: starting each task as soon as possible in some
+    order is optimal.
+    """
     rng = random.Random(seed)
     times = {name: (rng.randint(0, 6), rng.choice([None, rng.randint(0, 6)])) for name in "abcd"}
     platform = Platform("p", ("x", "y"), times, np.array([[5, 1], [2, 5]]))
-    jobs = [Job("one", ("a", "b"), ((0, 1, rng.randint(0, 6)),)), Job("two", ("c", "d"), ((0, 1, rng.randint(0, 9)),))]
+    jobs = [
+        Job("one", ("a", "b"), ((0, 1, rng.randint(0, 6)),)),
+        Job("two", ("c", "d"), ((0, 1, rng.randint(0, 9)),)),
+    ]
     arrivals = [rng.randint(0, 3), rng.randint(3, 6)]
     tasks = [(0, 0), (0, 1), (1, 0), (1, 1)]
     best = 10**9
@@ -211,7 +240,13 @@ def test_a_job_that_is_held_back_enters_when_one_leaves():
         ("open", None, [0, 1, 2]),
     ):
         result = solve_stream(
-            ONE_PE, jobs, [0, 1, 2], max_jobs_in_system=1, cap_mode=cap_mode, redraw=redraw, num_workers=1
+            ONE_PE,
+            jobs,
+            [0, 1, 2],
+            max_jobs_in_system=1,
+            cap_mode=cap_mode,
+            redraw=redraw,
+            num_workers=1,
         )
         assert [job.arrival for job in result.schedule.jobs] == arrival
         assert (result.proved, result.objective) == (True, 18 - 3 if cap_mode == "open" else 9)
@@ -231,7 +266,9 @@ def test_a_hint_is_never_made_worse():
     assert result.bound <= result.objective <= value
     better = solve_stream(platform, jobs, [0, 20, 40], hint=hint, time_limit=2, num_workers=2)
     assert better.objective < value  # ETF is not optimal here
-    with pytest.raises(ValueError, match="the hint is not a complete trace of this stream: job 1 arrives at 20"):
+    with pytest.raises(
+        ValueError, match="the hint is not a complete trace of this stream: job 1 arrives at 20"
+    ):
         solve_stream(platform, jobs, [0, 21, 40], hint=hint)
 
 
@@ -244,7 +281,9 @@ def test_bad_arguments():
     ):
         with pytest.raises(InstanceError, match=message):
             solve_stream(ONE_PE, [job, job], arrivals)
-    with pytest.raises(InstanceError, match="streams of 1 to 16 jobs, this one has 17: play a rule"):
+    with pytest.raises(
+        InstanceError, match="streams of 1 to 16 jobs, this one has 17: play a rule"
+    ):
         solve_stream(ONE_PE, [job] * 17, [0] * 17)
     with pytest.raises(InstanceError, match="needs one `redraw` per job"):
         solve_stream(ONE_PE, [job], [0], cap_mode="socrates")

@@ -77,7 +77,9 @@ def test_csv(trace, tmp_path):
 
 
 def test_chrome_trace(trace, tmp_path):
-    """The fields of the Trace Event Format: complete events per task, one asynchronous pair per job, in us."""
+    """The fields of the Trace Event Format: complete events per task, one asynchronous pair per
+    job, in us.
+    """
     path = tmp_path / "trace.json"
     trace.to_chrome(path)
     events = json.loads(path.read_text())["traceEvents"]
@@ -110,14 +112,20 @@ def test_chart(trace, tmp_path):
     """One bar per task at its place, one mark per job, names escaped."""
     picture = gantt_svg(trace, title="<b>")
     tree = ElementTree.fromstring(picture.svg)
-    assert tree.findtext(f"{SVG}title") == "<b> (average latency 4.0 us, 2 jobs completed, 2 unfinished)"
+    assert (
+        tree.findtext(f"{SVG}title")
+        == "<b> (average latency 4.0 us, 2 jobs completed, 2 unfinished)"
+    )
     groups = tree.findall(f"{SVG}g[@class='task']")
     assert [group.findtext(f"{SVG}title") for group in groups][:2] == [
         'job 0 (a "pair"), task 0 fft, big, fast: 0 to 3 (3 us)',
         'job 0 (a "pair"), task 1 end, big, fast: 3 to 3 (0 us)',
     ]
     x, y, width = np.array(
-        [[float(rect.attrib[name]) for name in ("x", "y", "width")] for rect in tree.findall(f"{SVG}g/{SVG}rect")]
+        [
+            [float(rect.attrib[name]) for name in ("x", "y", "width")]
+            for rect in tree.findall(f"{SVG}g/{SVG}rect")
+        ]
     ).T
     scale = width[0] / 3
     np.testing.assert_allclose(x - x[0], scale * np.array([0, 3, 4, 5]), atol=0.02)
@@ -125,7 +133,10 @@ def test_chart(trace, tmp_path):
     assert 0 < width[1] < scale / 2  # length 0 is visible, but a hairline
     assert y[0] == y[1] == y[2] < y[3]
     marks = [mark.findtext(f"{SVG}title") for mark in tree.findall(f"{SVG}path[@class='mark']")]
-    assert marks[1:3] == ["job 1 (one) enters at 2, finishes at 7, latency 5 us", "job 2 (one) enters at 5, unfinished"]
+    assert marks[1:3] == [
+        "job 1 (one) enters at 2, finishes at 7, latency 5 us",
+        "job 2 (one) enters at 5, unfinished",
+    ]
     assert picture._repr_html_().startswith("<div")
     picture.save(tmp_path / "chart.svg")
     with pytest.raises(FileExistsError):
@@ -145,7 +156,9 @@ def test_any_trace_is_drawn_inside_its_picture(seed):
     case = cases.random_case(random.Random(seed), horizon=bool(seed % 2))
     run = cases.simulate(case, "etf")
     profiles = [case.profiles[p] for p in case.profile[: len(run.jobs)]]
-    tree = ElementTree.fromstring(gantt_svg(Trace(run.tasks, run.jobs, case.platform, profiles, run.end)).svg)
+    tree = ElementTree.fromstring(
+        gantt_svg(Trace(run.tasks, run.jobs, case.platform, profiles, run.end)).svg
+    )
     rects = tree.findall(f"{SVG}g/{SVG}rect")
     assert len(rects) == len(run.tasks)
     for rect in rects:
@@ -171,7 +184,11 @@ def test_the_host_side_is_light():
     """Reading data, judging and drawing SVG start no JAX backend and import no optional package."""
     modules = ("platforms", "trace", "validate", "static", "exact", "draw")
     statement = "".join(f"import jaxsched.envs.soc.{name}\n" for name in modules)
-    script = f"{statement}import sys, jax\nprint('matplotlib' in sys.modules, 'ortools' in sys.modules)"
+    script = (
+        f"{statement}import sys, jax\nprint('matplotlib' in sys.modules, 'ortools' in sys.modules)"
+    )
     script += "\njax.config.update('jax_num_cpu_devices', 2)\nprint(jax.device_count())"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.stdout.split() == ["False", "False", "2"], done.stderr

@@ -85,7 +85,11 @@ def test_damage_is_named(damage, message):
     profiles = JOBS if len(damage.get("jobs", ENDS)) <= 3 else [*JOBS, SINGLE]
     settings = {"tasks": TASKS, "jobs": ENDS, "end": 17, **damage}
     trace = Trace(
-        settings.pop("tasks"), settings["jobs"], PLATFORM, profiles[: len(settings.pop("jobs"))], settings.pop("end")
+        settings.pop("tasks"),
+        settings["jobs"],
+        PLATFORM,
+        profiles[: len(settings.pop("jobs"))],
+        settings.pop("end"),
     )
     settings = {"max_jobs_in_system": 2, "arrivals": ARRIVALS, **settings}
     assert any(message in fault for fault in validate(PLATFORM, JOBS, trace, **settings))
@@ -103,7 +107,10 @@ def test_a_task_of_length_0_holds_its_pe_and_its_job_for_1_us():
     good = Trace([(0, 0, 0, 0, 0), (0, 1, 0, 1, 5)], [(0, 5, 5)], PLATFORM, [job], 5)
     assert validate(PLATFORM, [job], good) == []
     early = Trace([(0, 0, 0, 0, 0), (0, 1, 0, 0, 4)], [(0, 4, 4)], PLATFORM, [job], 4)
-    assert [fault.split(":")[0].split(",")[0] for fault in validate(PLATFORM, [job], early)] == ["PE 0", "job 0"]
+    assert [fault.split(":")[0].split(",")[0] for fault in validate(PLATFORM, [job], early)] == [
+        "PE 0",
+        "job 0",
+    ]
 
 
 def test_only_so_many_faults_are_listed():
@@ -117,20 +124,34 @@ def test_simulated_traces_are_valid(seed):
     """Every rule, mode and order of the reference, complete or cut off, with and without noise."""
     rng = random.Random(seed)
     case = cases.random_case(rng, horizon=bool(seed % 3 == 0))
-    communication, cap_mode = rng.choice(["pe_to_pe", "shared_memory"]), rng.choice(["ds3", "socrates", "open"])
+    communication, cap_mode = (
+        rng.choice(["pe_to_pe", "shared_memory"]),
+        rng.choice(["ds3", "socrates", "open"]),
+    )
     noise = (lambda job, task, pe: (7 * job + 3 * task + pe) % 9) if seed % 2 else None
     rule = rng.choice([*cases.RULES, "heft", "heft_rt", "peft", "drawn"])
     order = rng.choice(["job_id", "insertion"])
     run = cases.simulate(
-        case, rule, communication=communication, cap_mode=cap_mode, dispatch_order=order, realised=noise
+        case,
+        rule,
+        communication=communication,
+        cap_mode=cap_mode,
+        dispatch_order=order,
+        realised=noise,
     )
     jobs = [case.profiles[p] for p in case.profile]
     trace = Trace(run.tasks, run.jobs, case.platform, jobs[: len(run.jobs)], run.end)
-    settings = {"communication": communication, "cap_mode": cap_mode, "redraw": case.redraw, "duration": noise}
+    settings = {
+        "communication": communication,
+        "cap_mode": cap_mode,
+        "redraw": case.redraw,
+        "duration": noise,
+    }
     settings |= {"arrivals": list(itertools.accumulate(case.gap)), "max_jobs_in_system": case.cap}
     assert validate(case.platform, jobs, trace, **settings) == []
 
-    # A task that starts earlier cannot have, unless the simulator had let it wait: for its turn, its plan, a decision.
+    # A task that starts earlier cannot have, unless the simulator had let it wait: for its turn,
+    # its plan, a decision.
     if rule in ("met", "eft") and communication == "pe_to_pe" and run.tasks and noise is None:
         i = rng.randrange(len(run.tasks))
         job, task, pe, start, finish = run.tasks[i]
@@ -163,8 +184,21 @@ def test_the_judge_agrees_with_the_reference_on_who_may_enter():
                     continue
                 ends = [*run.jobs[:last], (arrival + by, finish, finish - arrival - by)]
                 trace = Trace(run.tasks, ends, case.platform, jobs, run.end)
-                settings = {"cap_mode": cap_mode, "redraw": case.redraw, "max_jobs_in_system": case.cap}
-                faults = validate(case.platform, jobs, trace, arrivals=list(itertools.accumulate(case.gap)), **settings)
-                assert any(f"job {last} arrives at {arrival + by}, expected at {arrival}" in fault for fault in faults)
+                settings = {
+                    "cap_mode": cap_mode,
+                    "redraw": case.redraw,
+                    "max_jobs_in_system": case.cap,
+                }
+                faults = validate(
+                    case.platform,
+                    jobs,
+                    trace,
+                    arrivals=list(itertools.accumulate(case.gap)),
+                    **settings,
+                )
+                assert any(
+                    f"job {last} arrives at {arrival + by}, expected at {arrival}" in fault
+                    for fault in faults
+                )
                 moved += 1
     assert moved > 300

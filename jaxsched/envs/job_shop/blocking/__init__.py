@@ -1,4 +1,6 @@
-"""`BlockingJobShop-v0`, the job shop without buffers, with swaps and machines that fail; see the README here."""
+"""`BlockingJobShop-v0`, the job shop without buffers, with swaps and machines that fail; see the
+README here.
+"""
 
 from jaxsched.envs.job_shop.blocking.draw import gantt, gantt_svg
 from jaxsched.envs.job_shop.blocking.env import BlockingJobShop
@@ -9,7 +11,14 @@ from jaxsched.envs.job_shop.blocking.preset import PRESETS
 from jaxsched.envs.job_shop.blocking.sequences import earliest_starts, sequence_deadlock
 from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.sources import interrupt, interrupted, unbuffered
-from jaxsched.envs.job_shop.blocking.types import Failures, Instance, Interruptions, Schedule, State, Windows
+from jaxsched.envs.job_shop.blocking.types import (
+    Failures,
+    Instance,
+    Interruptions,
+    Schedule,
+    State,
+    Windows,
+)
 from jaxsched.envs.job_shop.blocking.validate import measure, validate
 from jaxsched.envs.job_shop.io import expand, instance_sets
 

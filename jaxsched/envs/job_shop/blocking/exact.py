@@ -1,4 +1,6 @@
-"""Exact solution without interruptions, with the constraint solver CP-SAT of OR-Tools (imported when called)."""
+"""Exact solution without interruptions, with the constraint solver CP-SAT of OR-Tools (imported
+when called).
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,20 @@ def solve_exact(
 ) -> Result:
     """The best schedule CP-SAT finds in `time_limit` seconds, with the bound it proves.
 
-    An operation takes its machine from its start until the job begins its next one, and these spans do not overlap;
-    where jobs exchange machines at one moment, they touch. With operations of duration 0, or without `swap`, time is
-    counted in instants, of which a tick has more than can follow each other within a moment: an operation of duration
-    0 takes one, and without `swap` so does every move. The result is never worse than `hint`, and there always is one.
-    `time_limit` covers the whole call, the building of the model included. `num_workers`: threads,
-    by default all cores; with one and enough time the result depends on `seed` only.
+    An operation takes its machine from its start until the job begins its next one, and these spans
+    do not overlap; where jobs exchange machines at one moment, they touch. With operations of
+    duration 0, or without `swap`, time is counted in instants, of which a tick has more than can
+    follow each other within a moment: an operation of duration 0 takes one, and without `swap` so
+    does every move. The result is never worse than `hint`, and there always is one. `time_limit`
+    covers the whole call, the building of the model included. `num_workers`: threads, by default
+    all cores; with one and enough time the result depends on `seed` only.
 
     The `method` of the result is `cp_sat` where that improved the start. Otherwise it is the
     start: `hint`, or `one_by_one`, each job after the one before it has left the shop; and `...,
     proved by cp_sat` where CP-SAT proved it optimal.
 
-    Raises `InstanceError` for a shop that is interrupted, `ValueError` for an invalid hint or a negative limit,
-    `ImportError` without OR-Tools.
+    Raises `InstanceError` for a shop that is interrupted, `ValueError` for an invalid hint or a
+    negative limit, `ImportError` without OR-Tools.
     """
     solver = Solver("solve_exact", time_limit, num_workers, seed)
     refuse_interruptions(instance)
@@ -61,7 +64,9 @@ def solve_exact(
             model = _Model(solver, jobs, release, machines, hint, bound, swap)
             bound = solver.solve(model.cp, bound, ceiling)
             if solver.found:
-                starts = [[solver.value(each) // model.tick for each in row] for row in model.starts]
+                starts = [
+                    [solver.value(each) // model.tick for each in row] for row in model.starts
+                ]
                 found = _schedule(jobs, starts, machines)
                 if found.makespan < ceiling:
                     schedule = found
@@ -106,7 +111,10 @@ class _Model:
         for j, job in enumerate(jobs):
             solver.deadline.check()
             length = [route(jobs, j, k, tick) if fine else job[k][1] for k in range(len(job))]
-            row = [model.new_int_var(tick * release[j], horizon, f"start_{j}_{k}") for k in range(len(job))]
+            row = [
+                model.new_int_var(tick * release[j], horizon, f"start_{j}_{k}")
+                for k in range(len(job))
+            ]
             for k, (machine, _) in enumerate(job):
                 model.add_hint(row[k], tick * int(hint.start[j][k]))
                 if k + 1 == len(job):

@@ -1,6 +1,7 @@
 """Failures of machines, drawn by address: the same for a machine and an ordinal under every policy.
 
-Integers throughout but for the logarithm of the repair time, so that results are equal with x64 on and off.
+Integers throughout but for the logarithm of the repair time, so that results are equal with x64 on
+and off.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def draw_failure(failures: Failures, machine: Array, ordinal: Array) -> FailureD
 
 
 def work_before_failure(share: Array, duration: Array) -> Array:
-    """i32[]: duration * share // 2**32 for duration i32 >= 0, without 64 bits: uniform in [0, duration)."""
+    """i32[]: duration * share // 2**32 for duration i32 >= 0, without 64 bits: uniform in [0,
+    duration).
+    """
     half = jnp.uint32(0xFFFF)
     a, b = share >> 16, share & half
     c, d = duration.astype(jnp.uint32) >> 16, duration.astype(jnp.uint32) & half

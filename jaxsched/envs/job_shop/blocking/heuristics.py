@@ -1,8 +1,8 @@
 """Priority rules as scores of a state, the highest legal score first, ties to the lowest job.
 
-The twelve rules that the literature on job shops with a machine that is served compares (Park et al., IJPR 2021), by
-their usual names; work and operations remaining include the candidate. With `wait`, the no-op scores one less than the
-lowest job, so that only a sampled rule ever waits.
+The twelve rules that the literature on job shops with a machine that is served compares (Park et
+al., IJPR 2021), by their usual names; work and operations remaining include the candidate. With
+`wait`, the no-op scores one less than the lowest job, so that only a sampled rule ever waits.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def lor(state: State) -> Array:
 
 
 def sqno(state: State) -> Array:
-    """Shortest queue at the next operation: jobs that wait for the machine of the operation after this one. i32[J]."""
+    """Shortest queue at the next operation: jobs that wait for the machine of the operation
+    after this one. i32[J].
+    """
     return -queue_after(state)
 
 
@@ -84,10 +86,14 @@ def random(state: State) -> Array:
 
 
 def queue_after(state: State) -> Array:
-    """i32[J]: jobs that wait now for the machine of the operation after the next one; 0 where there is none."""
+    """i32[J]: jobs that wait now for the machine of the operation after the next one; 0 where
+    there is none.
+    """
     instance, front = state.instance, upcoming(state)
     has_second = state.ops_left > 1
-    second = take_column(instance.machine, jnp.where(has_second, state.next_op + 1, instance.num_ops))
+    second = take_column(
+        instance.machine, jnp.where(has_second, state.next_op + 1, instance.num_ops)
+    )
     waits = front.mask & (state.ready <= state.time) & (front.machine != state.at)
     here = has_second[:, None] & waits[None] & (second[:, None] == front.machine[None])
     return here.sum(1, dtype=jnp.int32)

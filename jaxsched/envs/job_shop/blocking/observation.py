@@ -1,10 +1,11 @@
 """What a policy sees of a blocking shop: jobs, machines, and who stands in whose way.
 
-Nodes are the J jobs, then the M machines, with `wait` one more, the clock. Times are relative to the clock, durations
-in units of the mean remaining duration, longer spans in units of (makespan bound - clock), so two states with the same
-remaining problem look the same, whatever the date, their time unit and their padding. What is not known yet does not
-show: a machine that will fail looks like any other, and a repair under way looks as if it took its mean from now on.
-The README of this folder lists the features.
+Nodes are the J jobs, then the M machines, with `wait` one more, the clock. Times are relative to
+the clock, durations in units of the mean remaining duration, longer spans in units of (makespan
+bound - clock), so two states with the same remaining problem look the same, whatever the date,
+their time unit and their padding. What is not known yet does not show: a machine that will fail
+looks like any other, and a repair under way looks as if it took its mean from now on. The README of
+this folder lists the features.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ OTHER_JOB, COMPETES, WAITS_FOR, IN_THE_WAY = range(4)  # edge kinds
 
 
 def frontier_observation(state: State, settings: Settings, mask: Array) -> GraphObservation:
-    """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; with `wait` one more node, the
-    clock, and one more action, the no-op.
+    """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; with `wait`
+    one more node, the clock, and one more action, the no-op.
     """
     instance, front = state.instance, rules.upcoming(state)
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
@@ -43,7 +44,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
 
     left = jnp.maximum(end - now, 0)  # until it could move
     waits = front.mask & (end <= now)
-    holds = front.mask[:, None] & (front.machine[:, None] == state.at[None])  # [j, k]: k has the machine that j wants
+    holds = front.mask[:, None] & (
+        front.machine[:, None] == state.at[None]
+    )  # [j, k]: k has the machine that j wants
     taken = holds.any(1)
     holder_left = jnp.where(holds, left, 0).max(1)
     holder_last = (holds & (~front.mask)[None]).any(1)
@@ -70,7 +73,8 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
 
     load = lookup(state.load_left, front.machine)
     tail = state.work_left - front.duration
-    # Whether the job after its move could go on: the machine it needs then is taken, and by whom that waits for it.
+    # Whether the job after its move could go on: the machine it needs then is taken, and by whom
+    # that waits for it.
     second_taken = lookup(is_taken.astype(jnp.int32), second_machine)
     on_circle = (holds & (second_machine[:, None] == state.at[None]).T).any(1)
     served = jnp.where(state.competes, front.machine, num_machines).min()
@@ -81,13 +85,15 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         jnp.where(waits, now - state.ready, 0).astype(jnp.float32) * unit,
         state.work_left.astype(jnp.float32) * span,
         tail.astype(jnp.float32) * span,
-        state.ops_left.astype(jnp.float32) * (num_alive / jnp.maximum(ops_left, 1).astype(jnp.float32)),
+        state.ops_left.astype(jnp.float32)
+        * (num_alive / jnp.maximum(ops_left, 1).astype(jnp.float32)),
         load.astype(jnp.float32) * span,
         jnp.where(num_rivals > 0, (rival_tail - state.work_left).astype(jnp.float32) * span, 0),
         num_rivals.astype(jnp.float32) / num_alive,
         num_behind.astype(jnp.float32) / num_alive,
         second_duration.astype(jnp.float32) * unit,
-        jnp.where(has_second, lookup(state.load_left, second_machine), 0).astype(jnp.float32) * span,
+        jnp.where(has_second, lookup(state.load_left, second_machine), 0).astype(jnp.float32)
+        * span,
         lookup(machine_left, second_machine).astype(jnp.float32) * unit,
         second_taken,
         lookup(num_waiting, second_machine).astype(jnp.float32) / num_alive,
@@ -100,7 +106,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         state.competes,
         front.mask & (front.machine == served),
         jnp.broadcast_to(
-            num_alive / (num_alive + instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)), (num_jobs,)
+            num_alive
+            / (num_alive + instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)),
+            (num_jobs,),
         ),
     ]
     of_machines = [
@@ -115,12 +123,22 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
         down,
         jnp.zeros(num_machines) if instance.windows is None else _next_window(state) * unit,
     ]
-    shown = instance.machine_mask & ((state.load_left > 0) | is_taken | wants_machine.any(1)) & ~state.done
+    shown = (
+        instance.machine_mask
+        & ((state.load_left > 0) | is_taken | wants_machine.any(1))
+        & ~state.done
+    )
     padding = ((0, len(jobs) - len(of_machines)), (0, 0))
-    nodes = jnp.concatenate([_stack(jobs, alive), jnp.pad(_stack(of_machines, shown), padding)], 1).T
+    nodes = jnp.concatenate(
+        [_stack(jobs, alive), jnp.pad(_stack(of_machines, shown), padding)], 1
+    ).T
 
     pair = jnp.stack(
-        [front.duration.astype(jnp.float32) * unit, (front.duration + tail).astype(jnp.float32) * span], -1
+        [
+            front.duration.astype(jnp.float32) * unit,
+            (front.duration + tail).astype(jnp.float32) * span,
+        ],
+        -1,
     )
     receivers, senders = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
     kind = jnp.where(rivals, COMPETES, OTHER_JOB)
@@ -128,7 +146,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     observation = GraphObservation(
         graph=make_graph(nodes, senders, receivers),
         node_mask=jnp.concatenate([alive, shown]),
-        node_kind=jnp.asarray(np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])),
+        node_kind=jnp.asarray(
+            np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])
+        ),
         edge_mask=jnp.asarray(~np.eye(num_jobs, dtype=bool).ravel()),
         edge_kind=kind.astype(jnp.int32).ravel(),
         action_node=jnp.arange(num_jobs, dtype=jnp.int32),
@@ -145,7 +165,9 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
     until = jnp.where(rules.to_come(state) == rules.LATEST, 0, until)
     share = state.competes.sum(dtype=jnp.int32).astype(jnp.float32) / num_alive
     observation = with_clock(
-        observation, jnp.stack([until.astype(jnp.float32) * unit, until.astype(jnp.float32) * span, share]), ~state.done
+        observation,
+        jnp.stack([until.astype(jnp.float32) * unit, until.astype(jnp.float32) * span, share]),
+        ~state.done,
     )
     return observation.replace(action_mask=mask)
 
@@ -159,7 +181,8 @@ def expected_end(state: State) -> tuple[Array, Array]:
     if state.record is None or instance.failures is None:
         return state.ready, down
     record, now = state.record, state.time
-    # Repair times are geometric and forget: one that is under way takes its mean from now on, whatever came before.
+    # Repair times are geometric and forget: one that is under way takes its mean from now on,
+    # whatever came before.
     failed = (record.fails <= now) & (now < state.ready)
     repair = state.ready - record.planned  # with what maintenance adds or takes
     mending = failed & (now < record.fails + repair)
@@ -174,7 +197,9 @@ def _next_window(state: State) -> Array:
     """i32[M]: ticks until the next maintenance begins, 0 where none will."""
     windows = state.instance.windows
     assert windows is not None
-    start = jnp.where((windows.start > state.time) & (windows.end > windows.start), windows.start, rules.LATEST).min(1)
+    start = jnp.where(
+        (windows.start > state.time) & (windows.end > windows.start), windows.start, rules.LATEST
+    ).min(1)
     return jnp.where(start < rules.LATEST, start - state.time, 0)
 
 

@@ -1,4 +1,6 @@
-"""What `BlockingJobShop-v0` offers beside its rules: the instances of the classic shop, without buffers."""
+"""What `BlockingJobShop-v0` offers beside its rules: the instances of the classic shop, without
+buffers.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def load_shop(env: Environment, name: str, options: Mapping[str, str], /) -> Loa
 
 
 def published_bounds(env: Environment, instance: Instance) -> Bounds | None:
-    """Best known bounds where swaps are allowed and no machine fails; none are published for the others."""
+    """Best known bounds where swaps are allowed and no machine fails; none are published for the
+    others.
+    """
     if not env.settings["swap"] or instance.failures is not None or instance.windows is not None:
         return None
     return io.published_bounds(instance)
@@ -46,7 +50,13 @@ def solve_shop(
 
 
 def draw_shop(
-    env: Environment, instance: Instance, solution: Schedule, /, *, names: Any = None, title: str = ""
+    env: Environment,
+    instance: Instance,
+    solution: Schedule,
+    /,
+    *,
+    names: Any = None,
+    title: str = "",
 ) -> Picture:
     """The Gantt chart, with blocked machines hatched."""
     return gantt_svg(instance, solution, title=title)

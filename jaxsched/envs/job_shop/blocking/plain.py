@@ -25,11 +25,12 @@ def dispatch(
     *,
     lookahead: bool = False,
 ) -> Schedule:
-    """The schedule of a priority rule, ties to the lowest job; a job that competes alone moves at once.
+    """The schedule of a priority rule, ties to the lowest job; a job that competes alone moves at
+    once.
 
-    `interruptions` take the place of those of the instance and are drawn with `seed`, as is the rule `random`. Every
-    rule meets the same world for a seed. Raises `Infeasible` for a deadlock, naming its jobs and machines; without
-    `swap`, a `lookahead` avoids it.
+    `interruptions` take the place of those of the instance and are drawn with `seed`, as is the
+    rule `random`. Every rule meets the same world for a seed. Raises `Infeasible` for a deadlock,
+    naming its jobs and machines; without `swap`, a `lookahead` avoids it.
     """
     if rule not in RULES:
         raise UnknownNameError("rule", rule, RULES)

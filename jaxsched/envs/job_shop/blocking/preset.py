@@ -1,4 +1,6 @@
-"""Training settings of `BlockingJobShop-v0`: small random shops, half of them with machines that fail."""
+"""Training settings of `BlockingJobShop-v0`: small random shops, half of them with machines that
+fail.
+"""
 
 from jaxsched.core.offer import Preset
 from jaxsched.envs.job_shop.blocking.sources import interrupted

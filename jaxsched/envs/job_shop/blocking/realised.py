@@ -1,4 +1,6 @@
-"""When machines were down: from the starts of a schedule and the draws of its instance, on the host."""
+"""When machines were down: from the starts of a schedule and the draws of its instance, on the
+host.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ Spans = list[tuple[int, int]]
 
 
 def downtimes(instance: Instance, start: Sequence[Sequence[int]]) -> list[Spans]:
-    """For each machine, the spans in which it was down, rising: failures and maintenance, those that touch joined."""
+    """For each machine, the spans in which it was down, rising: failures and maintenance, those
+    that touch joined.
+    """
     jobs = [job for job in to_jobs(instance) if job]
     down = planned(instance)
     if instance.failures is None:
@@ -37,7 +41,9 @@ def downtimes(instance: Instance, start: Sequence[Sequence[int]]) -> list[Spans]
 
 def planned(instance: Instance) -> list[Spans]:
     """The maintenance windows of each machine."""
-    down: list[Spans] = [[] for _ in range(int(np.flatnonzero(instance.machine_mask).max(initial=-1)) + 1)]
+    down: list[Spans] = [
+        [] for _ in range(int(np.flatnonzero(instance.machine_mask).max(initial=-1)) + 1)
+    ]
     if instance.windows is not None:
         spans = np.stack([instance.windows.start, instance.windows.end], -1).tolist()
         for machine, row in enumerate(spans[: len(down)]):
@@ -46,7 +52,9 @@ def planned(instance: Instance) -> list[Spans]:
 
 
 def failure_draws(instance: Instance, count: int) -> Callable[[int, int], tuple[bool, int, int]]:
-    """`(machine, ordinal) -> (fails, share, repair)` for the first `count` operations of each machine."""
+    """`(machine, ordinal) -> (fails, share, repair)` for the first `count` operations of each
+    machine.
+    """
     assert instance.failures is not None
     size = 1 << max(count - 1, 0).bit_length()  # few programs
     ids = np.arange(instance.num_machines, dtype=np.int32), np.arange(size, dtype=np.int32)

@@ -1,17 +1,21 @@
-"""Rules of the blocking job shop as pure functions of one state: no buffers, so a job keeps its machine until it moves.
+"""Rules of the blocking job shop as pure functions of one state: no buffers, so a job keeps its
+machine until it moves.
 
-At each moment the lowest-numbered machine that is free, up and wanted by a job is served; one competitor moves without
-a decision, of several the decision picks one. The machine it leaves is free at once, and the machines are looked
-through again. When none is served, jobs whose next operation is on the machine they hold go on there, and jobs that
-wait for each other in a circle swap, if their machines are up. When nothing moves, time goes to the next moment at
-which something does (`settle`), so every step begins at least one operation.
+At each moment the lowest-numbered machine that is free, up and wanted by a job is served; one
+competitor moves without a decision, of several the decision picks one. The machine it leaves is
+free at once, and the machines are looked through again. When none is served, jobs whose next
+operation is on the machine they hold go on there, and jobs that wait for each other in a circle
+swap, if their machines are up. When nothing moves, time goes to the next moment at which something
+does (`settle`), so every step begins at least one operation.
 
-`wait`: a decision may also decline, and the machine stays free until the next event or competitor; a single competitor
-is a decision too. Only while some operation, repair or release is still to come. Without `swap` a circle of jobs is a
-deadlock and ends the episode. `lookahead` (without `swap`) excludes moves after which no order is left in which the
-jobs could leave one after the other (the banker's algorithm, Dijkstra 1965): such a shop cannot deadlock.
+`wait`: a decision may also decline, and the machine stays free until the next event or competitor;
+a single competitor is a decision too. Only while some operation, repair or release is still to
+come. Without `swap` a circle of jobs is a deadlock and ends the episode. `lookahead` (without
+`swap`) excludes moves after which no order is left in which the jobs could leave one after the
+other (the banker's algorithm, Dijkstra 1965): such a shop cannot deadlock.
 
-A machine that is down takes no job; one may leave it. The running operation resumes when it is up again.
+A machine that is down takes no job; one may leave it. The running operation resumes when it is up
+again.
 """
 
 from __future__ import annotations
@@ -77,7 +81,9 @@ def upcoming(state: State) -> Next:
 
 
 def to_come(state: State) -> Array:
-    """i32[]: the next end of an operation, release, or end of a running maintenance; LATEST where there is none."""
+    """i32[]: the next end of an operation, release, or end of a running maintenance; LATEST
+    where there is none.
+    """
     when = jnp.where(state.ready > state.time, state.ready, LATEST).min()
     windows = state.instance.windows
     if windows is not None:
@@ -95,24 +101,33 @@ def may_wait(state: State, settings: Settings) -> Array:
 
 def decides(state: State, settings: Settings) -> Array:
     """bool[]: there is something to choose."""
-    return (state.competes.sum(dtype=jnp.int32) + may_wait(state, settings).astype(jnp.int32) > 1) & ~state.done
+    return (
+        state.competes.sum(dtype=jnp.int32) + may_wait(state, settings).astype(jnp.int32) > 1
+    ) & ~state.done
 
 
 def legal(state: State, settings: Settings) -> Array:
-    """bool[J], with `wait` bool[J + 1]: who may move, then the no-op; all false where there is nothing to choose."""
+    """bool[J], with `wait` bool[J + 1]: who may move, then the no-op; all false where there is
+    nothing to choose.
+    """
     ask = decides(state, settings)
     jobs = state.competes & ask
     return jnp.append(jobs, may_wait(state, settings) & ask) if settings.wait else jobs
 
 
 def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
-    """One step: the decision, or the only competitor, or the jobs that swap; then time goes on if nothing moves now.
+    """One step: the decision, or the only competitor, or the jobs that swap; then time goes on if
+    nothing moves now.
 
-    `action` i32[] counts only where something is to be decided and it is `legal`, otherwise the state is unchanged.
+    `action` i32[] counts only where something is to be decided and it is `legal`, otherwise the
+    state is unchanged.
     """
     instance, front = state.instance, upcoming(state)
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
-    jobs, machines = jnp.arange(num_jobs, dtype=jnp.int32), jnp.arange(num_machines, dtype=jnp.int32)
+    jobs, machines = (
+        jnp.arange(num_jobs, dtype=jnp.int32),
+        jnp.arange(num_machines, dtype=jnp.int32),
+    )
     ask = decides(state, settings)
     go = (legal | ~ask) & ~state.done
     chosen = (state.competes & (~ask | (jobs == action))) | state.swaps
@@ -128,7 +143,8 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
         work_left=state.work_left - jnp.where(moves, front.duration, 0),
         load_left=state.load_left - jnp.where(enters, front.duration, 0).sum(1, dtype=jnp.int32),
         start=jnp.where(
-            moves[:, None] & (jnp.arange(instance.num_ops, dtype=jnp.int32)[None] == state.next_op[:, None]),
+            moves[:, None]
+            & (jnp.arange(instance.num_ops, dtype=jnp.int32)[None] == state.next_op[:, None]),
             state.time,
             state.start,
         ),
@@ -137,15 +153,23 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
     if state.declined is not None:
         served = (state.competes[None] & (front.machine[None] == machines[:, None])).any(1)
         after = upcoming(state)
-        arrives = (moves & (state.ready <= state.time))[None] & (after.machine[None] == machines[:, None])
+        arrives = (moves & (state.ready <= state.time))[None] & (
+            after.machine[None] == machines[:, None]
+        )
         waits = go & ask & (action == num_jobs)
         state = state.replace(declined=(state.declined | (served & waits)) & ~arrives.any(1))
     return settle(state, settings)
 
 
 def _work(state: State, front: Next, moves: Array, begins: Array) -> tuple[Array, Record | None]:
-    """i32[J]: when the next operation of each job ends if it begins now; and the record with those that do."""
-    instance, record, began = state.instance, state.record, jnp.broadcast_to(state.time, front.machine.shape)
+    """i32[J]: when the next operation of each job ends if it begins now; and the record with
+    those that do.
+    """
+    instance, record, began = (
+        state.instance,
+        state.record,
+        jnp.broadcast_to(state.time, front.machine.shape),
+    )
     planned = _pause(instance.windows, front.machine, began, front.duration)
     if instance.failures is None or record is None:
         return planned, None
@@ -163,8 +187,11 @@ def _work(state: State, front: Next, moves: Array, begins: Array) -> tuple[Array
     return jnp.where(fails, end, planned), record
 
 
-def _pause(windows: Windows | None, machine: Array, began: Array, work: Array, through: bool = False) -> Array:
-    """i32[J]: when `work` ticks on `machine` are done that begin at `began`, with pauses for maintenance.
+def _pause(
+    windows: Windows | None, machine: Array, began: Array, work: Array, through: bool = False
+) -> Array:
+    """i32[J]: when `work` ticks on `machine` are done that begin at `began`, with pauses for
+    maintenance.
 
     `through`: when the tick after them begins.
     """
@@ -201,11 +228,16 @@ def settle(state: State, settings: Settings) -> State:
     instance, front = state.instance, upcoming(state)
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
     windows, jobs = instance.windows, jnp.arange(num_jobs, dtype=jnp.int32)
-    holds = front.mask[:, None] & (front.machine[:, None] == state.at[None])  # [j, k]: k has the machine that j wants
-    # A job that has begun its last operation leaves when it ends; others only by moving on themselves.
+    holds = front.mask[:, None] & (
+        front.machine[:, None] == state.at[None]
+    )  # [j, k]: k has the machine that j wants
+    # A job that has begun its last operation leaves when it ends; others only by moving on
+    # themselves.
     leaves = jnp.where(front.mask, LATEST, state.ready)
     free = jnp.where(holds, leaves, 0).max(1)
-    ahead = jnp.where(holds & front.mask[None], jobs, num_jobs).min(1)  # whom each job waits for; J: nobody
+    ahead = jnp.where(holds & front.mask[None], jobs, num_jobs).min(
+        1
+    )  # whom each job waits for; J: nobody
     here = ahead == jobs
     own = jnp.maximum(state.time, state.ready)  # when it could move, if it could
     when = _up(windows, front.machine, jnp.maximum(own, free))
@@ -218,7 +250,9 @@ def settle(state: State, settings: Settings) -> State:
         later = jnp.broadcast_to(to_come(state), when.shape)
         when = jnp.where(passed, _up(windows, front.machine, later), when)
 
-    ahead = jnp.where(state.at < num_machines, ahead, num_jobs)  # only who holds a machine can be waited for
+    ahead = jnp.where(
+        state.at < num_machines, ahead, num_jobs
+    )  # only who holds a machine can be waited for
     turn = jnp.where(here, own, _up(windows, front.machine, own))
     on_circle, together = circles(ahead, turn, min(num_jobs, num_machines))
     dead = jnp.zeros((), jnp.bool_)
@@ -229,13 +263,21 @@ def settle(state: State, settings: Settings) -> State:
     following = jnp.minimum(when, together).min()
     over = ~front.mask.any()
     dead = state.dead | dead | (~over & (following == LATEST))
-    time = jnp.where(dead, state.time, jnp.where(over, jnp.maximum(state.time, state.ready.max()), following))
+    time = jnp.where(
+        dead, state.time, jnp.where(over, jnp.maximum(state.time, state.ready.max()), following)
+    )
 
     wanted = (when <= time) & ~over & ~dead
     served = jnp.where(wanted, front.machine, num_machines).min()
     swaps = (together <= time) & ~over & ~dead & ~wanted.any()
-    if windows is not None:  # those that went to `time` may still have to wait for another machine of their circle
-        down = jnp.where(~here & (_up(windows, front.machine, jnp.broadcast_to(time, own.shape)) > time), LATEST, 0)
+    if (
+        windows is not None
+    ):  # those that went to `time` may still have to wait for another machine of their circle
+        down = jnp.where(
+            ~here & (_up(windows, front.machine, jnp.broadcast_to(time, own.shape)) > time),
+            LATEST,
+            0,
+        )
         swaps &= circles(ahead, down, min(num_jobs, num_machines))[1] == 0
     return state.replace(
         time=time,
@@ -248,10 +290,11 @@ def settle(state: State, settings: Settings) -> State:
 
 
 def circles(ahead: Array, value: Array, longest: int) -> tuple[Array, Array]:
-    """bool[J], i32[J]: which jobs lie on a circle of `ahead` (i32[J], J: nobody), the largest `value` around it.
+    """bool[J], i32[J]: which jobs lie on a circle of `ahead` (i32[J], J: nobody), the largest
+    `value` around it.
 
-    Pointer jumping: after log2(longest) doublings every path of `longest` jobs has been walked, and ends on a circle
-    or with nobody.
+    Pointer jumping: after log2(longest) doublings every path of `longest` jobs has been walked, and
+    ends on a circle or with nobody.
     """
     num_jobs = ahead.shape[0]
     for _ in range(max(longest - 1, 1).bit_length()):
@@ -262,11 +305,18 @@ def circles(ahead: Array, value: Array, longest: int) -> tuple[Array, Array]:
 
 
 def _safe(state: State, front: Next) -> Array:
-    """bool[J]: after the move of each job, the jobs in the shop could still leave it one after the other."""
+    """bool[J]: after the move of each job, the jobs in the shop could still leave it one after
+    the other.
+    """
     instance = state.instance
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
-    machines, ops = jnp.arange(num_machines, dtype=jnp.int32), jnp.arange(instance.num_ops, dtype=jnp.int32)
-    uses = instance.op_mask[..., None] & (instance.machine[..., None] == machines[None, None])  # [J, K, M]
+    machines, ops = (
+        jnp.arange(num_machines, dtype=jnp.int32),
+        jnp.arange(instance.num_ops, dtype=jnp.int32),
+    )
+    uses = instance.op_mask[..., None] & (
+        instance.machine[..., None] == machines[None, None]
+    )  # [J, K, M]
 
     def needs(first: Array) -> Array:
         return (uses & (ops[None] >= first[:, None])[..., None]).any(1)  # [J, M]
@@ -292,7 +342,9 @@ def _safe(state: State, front: Next) -> Array:
 
 
 def known_end(state: State) -> Array:
-    """i32[J]: `ready` as known at `time`: a failure, and how long the repair takes, shows when it happens."""
+    """i32[J]: `ready` as known at `time`: a failure, and how long the repair takes, shows when
+    it happens.
+    """
     if state.record is None:
         return state.ready
     known = (state.record.fails <= state.time) | (state.next_op == 0)
@@ -305,10 +357,11 @@ def bound(state: State, settings: Settings) -> Array:
 
 
 def makespan_bound(state: State) -> Array:
-    """i32[]: every job still needs its work, every machine its load; non-decreasing, the makespan at the end.
+    """i32[]: every job still needs its work, every machine its load; non-decreasing, the makespan
+    at the end.
 
-    A deadlock costs, on top of the bound at that moment, the durations of all operations: more than any schedule that
-    no interruption delays.
+    A deadlock costs, on top of the bound at that moment, the durations of all operations: more than
+    any schedule that no interruption delays.
     """
     open_, end = state.ops_left > 0, known_end(state)
     end = jnp.where(open_, jnp.maximum(state.time, end), end)
@@ -326,7 +379,9 @@ def lower_bound(instance: Instance, settings: Settings) -> Array:
 
 
 def waiting(state: State, after: State) -> Array:
-    """i32[]: jobs that waited, in the shop or outside, times ticks, in the step from `state` to `after`."""
+    """i32[]: jobs that waited, in the shop or outside, times ticks, in the step from `state` to
+    `after`.
+    """
     since = jnp.maximum(state.time, after.ready)
     waits = jnp.where(after.ops_left > 0, jnp.maximum(after.time - since, 0), 0)
     return waits.sum(dtype=jnp.int32)

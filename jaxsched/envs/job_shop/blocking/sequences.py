@@ -1,9 +1,11 @@
-"""Orders of the operations on every machine: the earliest starts of one, or the circle for which there are none.
+"""Orders of the operations on every machine: the earliest starts of one, or the circle for which
+there are none.
 
-Starts are longest paths (Mascis & Pacciarelli, EJOR 143, 2002): an operation begins no earlier than the one before it
-in its job ends, and no earlier than the job before it on its machine begins its next operation. A circle of such
-relations that takes no time is a swap. Within a moment, an operation of duration 0 takes an instant, and without swaps
-so does every move, so that no job takes a machine before it is left.
+Starts are longest paths (Mascis & Pacciarelli, EJOR 143, 2002): an operation begins no earlier than
+the one before it in its job ends, and no earlier than the job before it on its machine begins its
+next operation. A circle of such relations that takes no time is a swap. Within a moment, an
+operation of duration 0 takes an instant, and without swaps so does every move, so that no job takes
+a machine before it is left.
 """
 
 from __future__ import annotations
@@ -23,16 +25,21 @@ Arc = tuple[Op, Op, int]  # from, to, instants
 def earliest_starts(
     instance: Instance, machine_sequences: Sequence[Iterable[Op]], swap: bool = True
 ) -> list[list[int]] | None:
-    """`start[j][k]` when all machines keep to their orders `machine_sequences[m] = [(job, operation), ...]`.
+    """`start[j][k]` when all machines keep to their orders `machine_sequences[m] = [(job,
+    operation), ...]`.
 
-    None where the shop would deadlock (`sequence_deadlock` says how). Raises `InstanceError` where a machine's
-    operations are not each listed once, and for an instance that is interrupted.
+    None where the shop would deadlock (`sequence_deadlock` says how). Raises `InstanceError` where
+    a machine's operations are not each listed once, and for an instance that is interrupted.
     """
     return _solve(instance, machine_sequences, swap)[0]
 
 
-def sequence_deadlock(instance: Instance, machine_sequences: Sequence[Iterable[Op]], swap: bool = True) -> str | None:
-    """The circle of jobs and machines that these orders deadlock in, in one line; None where they do not."""
+def sequence_deadlock(
+    instance: Instance, machine_sequences: Sequence[Iterable[Op]], swap: bool = True
+) -> str | None:
+    """The circle of jobs and machines that these orders deadlock in, in one line; None where
+    they do not.
+    """
     starts, circle = _solve(instance, machine_sequences, swap)
     if starts is not None:
         return None
@@ -53,7 +60,9 @@ def route(jobs: Jobs, job: int, op: int, tick: int) -> int:
 
 def refuse_interruptions(instance: Instance) -> None:
     """Raise `InstanceError` for an instance with failures or maintenance."""
-    if instance.windows is not None or (instance.failures is not None and float(instance.failures.probability) > 0):
+    if instance.windows is not None or (
+        instance.failures is not None and float(instance.failures.probability) > 0
+    ):
         raise InstanceError("this shop is interrupted: what happens is known only by playing it")
 
 
@@ -63,10 +72,16 @@ def _solve(
     """The starts and no circle, or None and a circle of operations."""
     refuse_interruptions(instance)
     jobs = [job for job in to_jobs(instance) if job]
-    release = [int(time) for time, real in zip(instance.release, instance.op_mask, strict=True) if bool(real[0])]
+    release = [
+        int(time)
+        for time, real in zip(instance.release, instance.op_mask, strict=True)
+        if bool(real[0])
+    ]
     orders = _checked(jobs, sequences)
     tick = instants(jobs)
-    after: dict[Op, list[tuple[Op, int]]] = {(j, k): [] for j, job in enumerate(jobs) for k in range(len(job))}
+    after: dict[Op, list[tuple[Op, int]]] = {
+        (j, k): [] for j, job in enumerate(jobs) for k in range(len(job))
+    }
     for j, job in enumerate(jobs):
         for k in range(1, len(job)):
             after[j, k - 1].append(((j, k), route(jobs, j, k - 1, tick)))
@@ -96,7 +111,9 @@ def _solve(
 
 
 def _circle(cause: dict[Op, Op], op: Op) -> list[Op]:
-    """The circle that the causes of an operation lead to, in order of time; empty where they lead to a first one."""
+    """The circle that the causes of an operation lead to, in order of time; empty where they
+    lead to a first one.
+    """
     path: list[Op] = []
     while op not in path:
         path.append(op)
@@ -113,16 +130,22 @@ def _checked(jobs: Jobs, sequences: Sequence[Iterable[Op]]) -> list[list[Op]]:
         order = [(int(j), int(k)) for j, k in sequence]
         for j, k in order:
             if not (0 <= j < len(jobs) and 0 <= k < len(jobs[j])):
-                raise InstanceError(f"machine_sequences[{machine}]: there is no operation {k} of job {j}")
+                raise InstanceError(
+                    f"machine_sequences[{machine}]: there is no operation {k} of job {j}"
+                )
             if jobs[j][k][0] != machine:
                 reason = f"operation {k} of job {j} is done on machine {jobs[j][k][0]}"
                 raise InstanceError(f"machine_sequences[{machine}]: {reason}")
             if (j, k) in seen:
-                raise InstanceError(f"machine_sequences[{machine}]: operation {k} of job {j} is listed twice")
+                raise InstanceError(
+                    f"machine_sequences[{machine}]: operation {k} of job {j} is listed twice"
+                )
             seen.add((j, k))
         orders.append(order)
     for j, job in enumerate(jobs):
         for k, (machine, _) in enumerate(job):
             if (j, k) not in seen:
-                raise InstanceError(f"machine_sequences[{machine}]: operation {k} of job {j} is missing")
+                raise InstanceError(
+                    f"machine_sequences[{machine}]: operation {k} of job {j} is missing"
+                )
     return orders

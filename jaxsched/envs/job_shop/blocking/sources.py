@@ -57,7 +57,8 @@ def unbuffered(source: Callable[[Array], Shop]) -> Unbuffered:
 def interrupted(
     source: Callable[[Array], Shop], probability: float | Sequence[float], mean_repair: float = 1.0
 ) -> Interrupted:
-    """The shops of a classic source without buffers, with machines that fail; each draws one of several probabilities.
+    """The shops of a classic source without buffers, with machines that fail; each draws one of
+    several probabilities.
 
     `mean_repair` is in units of the mean duration of the shop, as in `Interruptions`.
     """
@@ -85,7 +86,9 @@ def interrupt(instance: Shop, interruptions: Interruptions, key: Array) -> Insta
     """
     instance = without_buffers(instance)
     instance = instance.replace(
-        failures=_failures(instance, key, jnp.float32(interruptions.probability), interruptions.mean_repair),
+        failures=_failures(
+            instance, key, jnp.float32(interruptions.probability), interruptions.mean_repair
+        ),
         windows=_windows(instance, interruptions.windows),
     )
     check_horizon(instance)
@@ -93,16 +96,24 @@ def interrupt(instance: Shop, interruptions: Interruptions, key: Array) -> Insta
 
 
 def check_horizon(instance: Instance) -> None:
-    """Raise `InstanceError` where the times of a schedule could exceed int32, repairs and maintenance included."""
+    """Raise `InstanceError` where the times of a schedule could exceed int32, repairs and
+    maintenance included.
+    """
     duration, real = np.asarray(instance.duration, np.int64), np.asarray(instance.op_mask)
     horizon = int(duration.sum()) + int(np.asarray(instance.release).max(initial=0))
     if instance.failures is not None:
-        horizon += int(real.sum()) * (LONGEST * int(np.ceil(float(instance.failures.mean_repair))) + 1)
+        horizon += int(real.sum()) * (
+            LONGEST * int(np.ceil(float(instance.failures.mean_repair))) + 1
+        )
     if instance.windows is not None:
-        horizon += int((np.asarray(instance.windows.end, np.int64) - np.asarray(instance.windows.start)).sum())
+        horizon += int(
+            (np.asarray(instance.windows.end, np.int64) - np.asarray(instance.windows.start)).sum()
+        )
         horizon += int(np.asarray(instance.windows.end).max(initial=0))
     if horizon > INT32_MAX:
-        raise InstanceError(f"a schedule could take {horizon} ticks with its repairs and maintenance, beyond int32")
+        raise InstanceError(
+            f"a schedule could take {horizon} ticks with its repairs and maintenance, beyond int32"
+        )
 
 
 def _failures(instance: Instance, key: Array, probability: Array, mean_repair: float) -> Failures:

@@ -1,8 +1,10 @@
-"""The judge of finished schedules: plain Python on the host, written from the problem statement, not from the rules.
+"""The judge of finished schedules: plain Python on the host, written from the problem statement,
+not from the rules.
 
-It runs through the moments at which operations begin and asks of each whether the shop can make these moves then: into
-machines that are free and up, one after the other, or several at once around a circle where swaps are allowed. With
-operations of duration 0 the order of moves within a moment matters: then all orders are tried.
+It runs through the moments at which operations begin and asks of each whether the shop can make
+these moves then: into machines that are free and up, one after the other, or several at once around
+a circle where swaps are allowed. With operations of duration 0 the order of moves within a moment
+matters: then all orders are tried.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ Spans = list[tuple[int, int]]
 def validate(instance: Instance, schedule: Schedule, *, swap: bool = True) -> list[str]:
     """Everything wrong with `schedule`, one line each; an empty list means that it is valid.
 
-    Checks that every operation has an integer start, jobs wait for their release and follow their route, a job moves
-    only to a machine that is free and up, its own stays taken until then, jobs exchange machines only where `swap`
-    allows, `down` is what the instance's windows and key say, and the makespan is the latest end. Padded jobs may have
-    an empty row or none.
+    Checks that every operation has an integer start, jobs wait for their release and follow their
+    route, a job moves only to a machine that is free and up, its own stays taken until then, jobs
+    exchange machines only where `swap` allows, `down` is what the instance's windows and key say,
+    and the makespan is the latest end. Padded jobs may have an empty row or none.
     """
     instance = jax.device_get(instance)
     num_ops = np.asarray(instance.op_mask).sum(1)
@@ -44,7 +46,10 @@ def validate(instance: Instance, schedule: Schedule, *, swap: bool = True) -> li
     if faults:
         return faults
     end = [
-        [down[machine].after(time, duration) for (machine, duration), time in zip(job, row, strict=True)]
+        [
+            down[machine].after(time, duration)
+            for (machine, duration), time in zip(job, row, strict=True)
+        ]
         for job, row in zip(jobs, start, strict=True)
     ]
     for j, row in enumerate(start):
@@ -58,14 +63,18 @@ def validate(instance: Instance, schedule: Schedule, *, swap: bool = True) -> li
     faults = faults or _moves(jobs, start, end, [_Calendar(spans) for spans in maintenance], swap)
     makespan = max(itertools.chain(*end), default=0)
     if not is_integer(schedule.makespan) or schedule.makespan != makespan:
-        faults.append(f"the makespan is given as {schedule.makespan!r}, but the latest end is {makespan}")
+        faults.append(
+            f"the makespan is given as {schedule.makespan!r}, but the latest end is {makespan}"
+        )
     return faults
 
 
 def measure(instance: Instance, schedule: Schedule) -> int:
     """The makespan of a valid schedule, from its starts and downtimes alone."""
     latest = 0
-    for job, row in zip([job for job in to_jobs(instance) if job], filter(len, schedule.start), strict=True):
+    for job, row in zip(
+        [job for job in to_jobs(instance) if job], filter(len, schedule.start), strict=True
+    ):
         machine, duration = job[-1]
         spans = schedule.down[machine] if machine < len(schedule.down) else []
         latest = max(latest, _Calendar(spans).after(int(row[-1]), duration))
@@ -117,7 +126,11 @@ def _maintenance(instance: Instance) -> list[Spans]:
 
 
 def _downtimes(
-    instance: Instance, maintenance: list[Spans], jobs: list[list[Op]], start: list[list[int]], claimed: list[Spans]
+    instance: Instance,
+    maintenance: list[Spans],
+    jobs: list[list[Op]],
+    start: list[list[int]],
+    claimed: list[Spans],
 ) -> tuple[list[_Calendar], list[str]]:
     """What `claimed` should be, as calendars, and what is wrong with it."""
     num_machines = len(maintenance)
@@ -147,13 +160,17 @@ def _downtimes(
         if given != spans:
             pairs = itertools.zip_longest(given, spans, fillvalue="nothing more")
             what, should = next(pair for pair in pairs if pair[0] != pair[1])
-            faults.append(f"machine {machine}: down is given as {what}, but the instance says {should}")
+            faults.append(
+                f"machine {machine}: down is given as {what}, but the instance says {should}"
+            )
         calendars.append(_Calendar(spans))
     return calendars, faults
 
 
 def _union(spans: Spans) -> Spans:
-    """Disjoint and rising: its ends are where the number of open spans leaves 0 and comes back to it."""
+    """Disjoint and rising: its ends are where the number of open spans leaves 0 and comes back
+    to it.
+    """
     edges = sorted([(start, 0) for start, _ in spans] + [(end, 1) for _, end in spans])
     ends, open_ = [], 0
     for time, closes in edges:
@@ -164,7 +181,11 @@ def _union(spans: Spans) -> Spans:
 
 
 def _moves(
-    jobs: list[list[Op]], start: list[list[int]], end: list[list[int]], maintenance: list[_Calendar], swap: bool
+    jobs: list[list[Op]],
+    start: list[list[int]],
+    end: list[list[int]],
+    maintenance: list[_Calendar],
+    swap: bool,
 ) -> list[str]:
     """What the shop cannot do, of the first moment at which there is such a thing."""
     begins: dict[int, list[Op]] = {}
@@ -194,13 +215,19 @@ def _moves(
                     seen.add(after)
                     gone, now = dict(moves), latest | dict(moves)
                     placed = {machine: j for machine, j in at.items() if j not in gone}
-                    placed |= {jobs[j][k][0]: j for j, k in moves if not _left(jobs, end, j, k, time)}
+                    placed |= {
+                        jobs[j][k][0]: j for j, k in moves if not _left(jobs, end, j, k, time)
+                    }
                     stack.append((placed, now, after))
         if rest:
             at, rest = stuck
             j, k = min(rest)
             machine = jobs[j][k][0]
-            why = f"which job {at[machine]} holds" if at.get(machine, j) != j else "which it cannot reach"
+            why = (
+                f"which job {at[machine]} holds"
+                if at.get(machine, j) != j
+                else "which it cannot reach"
+            )
             return [f"job {j}, operation {k} starts at {time} on machine {machine}, {why}"]
     return []
 
@@ -211,7 +238,11 @@ def _left(jobs: list[list[Op]], end: list[list[int]], job: int, op: int, time: i
 
 
 def _options(
-    jobs: list[list[Op]], at: dict[int, int], latest: dict[int, int], rest: frozenset[Op], swap: bool
+    jobs: list[list[Op]],
+    at: dict[int, int],
+    latest: dict[int, int],
+    rest: frozenset[Op],
+    swap: bool,
 ) -> list[list[Op]]:
     """Operations of `rest` that can begin now, one at a time or several around a circle."""
     ready = {j: k for j, k in rest if latest.get(j, -1) == k - 1}
@@ -226,5 +257,6 @@ def _options(
             if holder is None or holder in path:
                 break
             path.append(holder)
-    # Without operations of duration 0 every job moves once at a moment, and any order of the moves will do.
+    # Without operations of duration 0 every job moves once at a moment, and any order of the moves
+    # will do.
     return options[:1] if all(jobs[j][k][1] > 0 for j, k in rest) else options

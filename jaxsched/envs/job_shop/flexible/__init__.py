@@ -1,4 +1,6 @@
-"""The flexible job shop, `FlexibleJobShop-v0`: an operation has a choice of machines. README in this folder."""
+"""The flexible job shop, `FlexibleJobShop-v0`: an operation has a choice of machines. README in
+this folder.
+"""
 
 from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.job_shop.flexible.draw import gantt, gantt_svg

@@ -1,4 +1,6 @@
-"""`FlexibleJobShop-v0`: dispatch one operation to one of its machines per step until every job is scheduled."""
+"""`FlexibleJobShop-v0`: dispatch one operation to one of its machines per step until every job
+is scheduled.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,17 @@ from jaxsched.envs.job_shop.flexible.validate import measure, validate
 
 @dataclasses.dataclass(frozen=True)
 class FlexibleJobShop(RulesEnvironment):
-    """The flexible job shop: each operation of a job's route runs on one of several machines, at its own speed.
+    """The flexible job shop: each operation of a job's route runs on one of several machines, at
+    its own speed.
 
-    * Action: i32[], the pair `job * num_machines + machine` (padded number) that is placed next, after all that the
-      machine has. The mode `candidates` says which pairs may be chosen: `any`, `non_delay` (`rules.py`).
-    * Observation: `GraphObservation` of jobs and machines, with features of every pair (`observation.py`); legal
-      actions in `action_mask`.
+    * Action: i32[], the pair `job * num_machines + machine` (padded number) that is placed next,
+      after all that the machine has. The mode `candidates` says which pairs may be chosen: `any`,
+      `non_delay` (`rules.py`).
+    * Observation: `GraphObservation` of jobs and machines, with features of every pair
+      (`observation.py`); legal actions in `action_mask`.
     * Objective: the makespan.
-    * Reward: decrease of the bound on it, at most 0, divided by the bound at reset; the integer sum over an episode is
-      `baseline - makespan`.
+    * Reward: decrease of the bound on it, at most 0, divided by the bound at reset; the integer sum
+      over an episode is `baseline - makespan`.
     * End: when every operation is placed.
 
     >>> import jax, jaxsched
@@ -86,7 +90,9 @@ def schedule(state: State) -> Schedule:
     """The schedule of one finished, unbatched state, on the host."""
     state = jax.tree.map(np.asarray, state)
     if not state.done:
-        raise ValueError(f"the schedule is not finished: {int(state.ops_left.sum())} operations are left")
+        raise ValueError(
+            f"the schedule is not finished: {int(state.ops_left.sum())} operations are left"
+        )
     lengths = state.instance.op_mask.sum(-1)
     start, machine = (
         [row[:length].tolist() for row, length in zip(rows, lengths, strict=True) if length]

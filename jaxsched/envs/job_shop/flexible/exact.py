@@ -21,7 +21,8 @@ def solve_exact(
     num_workers: int | None = None,
     seed: int = 0,
 ) -> Result:
-    """The schedule of least makespan that CP-SAT finds in `time_limit` seconds, with the bound it proves.
+    """The schedule of least makespan that CP-SAT finds in `time_limit` seconds, with the bound it
+    proves.
 
     `time_limit` covers the whole call, the start and the building of the model included; where the
     model cannot be built in time, the start is returned with a bound that needs no search. The
@@ -89,15 +90,21 @@ class _Model:
             start_row, chosen_row = [], []
             for k, operation in enumerate(job):
                 start = model.new_int_var(head, horizon - tail, f"start_{j}_{k}")
-                end = model.new_int_var(head + shortest[k], horizon - tail + shortest[k], f"end_{j}_{k}")
+                end = model.new_int_var(
+                    head + shortest[k], horizon - tail + shortest[k], f"end_{j}_{k}"
+                )
                 model.add_hint(start, int(hint.start[j][k]))
-                model.add_hint(end, int(hint.start[j][k]) + dict(operation)[int(hint.machine[j][k])])
+                model.add_hint(
+                    end, int(hint.start[j][k]) + dict(operation)[int(hint.machine[j][k])]
+                )
                 if before is not None:
                     model.add(start >= before)
                 present = {}
                 for machine, ticks in operation:
                     if len(operation) == 1:
-                        interval = model.new_fixed_size_interval_var(start, ticks, f"interval_{j}_{k}")
+                        interval = model.new_fixed_size_interval_var(
+                            start, ticks, f"interval_{j}_{k}"
+                        )
                         model.add(end == start + ticks)
                     else:
                         present[machine] = model.new_bool_var(f"present_{j}_{k}_{machine}")
@@ -108,8 +115,13 @@ class _Model:
                     intervals.setdefault(machine, []).append(interval)
                 if present:
                     model.add_exactly_one(present.values())
-                    spread = [(ticks - shortest[k], present[machine]) for machine, ticks in operation]
-                    model.add(end == start + shortest[k] + sum(extra * literal for extra, literal in spread))
+                    spread = [
+                        (ticks - shortest[k], present[machine]) for machine, ticks in operation
+                    ]
+                    model.add(
+                        end
+                        == start + shortest[k] + sum(extra * literal for extra, literal in spread)
+                    )
                 start_row.append(start)
                 chosen_row.append(present)
                 before, head, tail = end, head + shortest[k], tail - shortest[k]
@@ -129,7 +141,9 @@ class _Model:
             for present, operation in zip(row, job, strict=True):
                 chosen = (machine for machine, literal in present.items() if solver.value(literal))
                 machines[-1].append(next(chosen, operation[0][0]))
-        return _schedule(jobs, [[solver.value(start) for start in row] for row in self.starts], machines)
+        return _schedule(
+            jobs, [[solver.value(start) for start in row] for row in self.starts], machines
+        )
 
 
 def _schedule(jobs: Jobs, start: list[list[int]], machine: list[list[int]]) -> Schedule:
@@ -139,11 +153,15 @@ def _schedule(jobs: Jobs, start: list[list[int]], machine: list[list[int]]) -> S
         for job, starts, machines in zip(jobs, start, machine, strict=True)
         for operation, begin, where in zip(job, starts, machines, strict=True)
     ]
-    return Schedule([row for row in start if row], [row for row in machine if row], max(ends, default=0))
+    return Schedule(
+        [row for row in start if row], [row for row in machine if row], max(ends, default=0)
+    )
 
 
 def _lower_bound(jobs: Jobs) -> int:
-    """The largest of the longest job, the busiest machine, and the work of all over the number of machines."""
+    """The largest of the longest job, the busiest machine, and the work of all over the number
+    of machines.
+    """
     load: dict[int, int] = {}
     machines: set[int] = set()
     total = longest = 0
@@ -163,7 +181,8 @@ def _lower_bound(jobs: Jobs) -> int:
 def _greedy(jobs: Jobs) -> Schedule:
     """Dispatching by earliest finish: of all pairs the one that ends first.
 
-    Of several the one of the job with most work left. Further ties go to the lowest job, then to the lowest machine.
+    Of several the one of the job with most work left. Further ties go to the lowest job, then to
+    the lowest machine.
     """
     work = [sum(min(ticks for _, ticks in operation) for operation in job) for job in jobs]
     start: list[list[int]] = [[] for _ in jobs]

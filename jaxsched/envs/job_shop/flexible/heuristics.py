@@ -1,9 +1,10 @@
-"""Priority rules as scores of pairs of a job and a machine, i32[J * M]: the highest legal score first.
+"""Priority rules as scores of pairs of a job and a machine, i32[J * M]: the highest legal score
+first.
 
-A rule on jobs (`fifo`, `mor`, `mwkr`) is completed by a machine rule: of the pairs of a job the one that ends first,
-and of several the lowest machine; in `non_delay` all of them start now, so this is the fastest machine that is free.
-Further ties go to the lowest job. Work and operations remaining include the candidate, and work counts every operation
-on its fastest machine.
+A rule on jobs (`fifo`, `mor`, `mwkr`) is completed by a machine rule: of the pairs of a job the one
+that ends first, and of several the lowest machine; in `non_delay` all of them start now, so this is
+the fastest machine that is free. Further ties go to the lowest job. Work and operations remaining
+include the candidate, and work counts every operation on its fastest machine.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def mwkr(state: State) -> Array:
 
 
 def est(state: State) -> Array:
-    """Earliest starting time, over pairs; of those that start together, the machine rule, then the lowest job.
+    """Earliest starting time, over pairs; of those that start together, the machine rule, then the
+    lowest job.
 
     In `non_delay`, where all of them do, the machine rule decides.
     """
@@ -70,9 +72,9 @@ def _ranked(state: State, priority: Array) -> Array:
     front = frontier(state)
     end = jnp.where(front.eligible, front.start + front.duration, LATEST)
     before = np.tri(end.shape[1], k=-1, dtype=bool)  # [M, M']  M' is the lower one
-    rank = ((end[:, None, :] < end[:, :, None]) | ((end[:, None, :] == end[:, :, None]) & before[None])).sum(
-        -1, dtype=jnp.int32
-    )
+    rank = (
+        (end[:, None, :] < end[:, :, None]) | ((end[:, None, :] == end[:, :, None]) & before[None])
+    ).sum(-1, dtype=jnp.int32)
     num_machines = state.instance.machine_mask.sum(dtype=jnp.int32)
     return jnp.where(front.eligible, priority * num_machines - rank, 0).ravel()
 

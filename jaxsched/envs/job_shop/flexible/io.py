@@ -6,9 +6,9 @@ The *.fjs format* of the field, one instance a file:
     jobs machines [mean alternatives]      the third number is informative, any decimal
     operations  alternatives machine duration ...  alternatives machine duration ...    one line per job
 
-A job's line begins with its number of operations; each begins with its number of alternatives, then as many pairs.
-Machines count from 1; or from 0, where a machine 0 occurs and all are below the number of machines.
-`machines_from` overrules this.
+A job's line begins with its number of operations; each begins with its number of alternatives, then
+as many pairs. Machines count from 1; or from 0, where a machine 0 occurs and all are below the
+number of machines. `machines_from` overrules this.
 
 *JSON*, one object a file, machines from 0: an entry of our data files,
 `{"name", "jobs", "machines", "operations": [[[[machine, duration], ...], ...], ...]}`, or what
@@ -17,8 +17,8 @@ job-shop-lib's `JobShopInstance.to_dict()` holds.
 A classic job shop in any format of `job_shop/formats.py`, told by its content, is read as a shop
 where every operation has one machine.
 
-Readers take the bytes of a file, build nothing but lists, and raise `InstanceError` only. Nothing in a file is run,
-opened or looked up.
+Readers take the bytes of a file, build nothing but lists, and raise `InstanceError` only. Nothing
+in a file is run, opened or looked up.
 """
 
 from __future__ import annotations
@@ -80,13 +80,16 @@ def load(name_or_path: str | os.PathLike[str], *, machines_from: int | None = No
 
 
 def bounds(name: str) -> Bounds:
-    """Best known bounds of the makespan of a published instance (mk01, la01_edata, ...; 402 in all)."""
+    """Best known bounds of the makespan of a published instance (mk01, la01_edata, ...; 402 in
+    all).
+    """
     return CATALOGUE.bounds(name)
 
 
 def expand(spec: str) -> list[str]:
-    """The names and paths in a comma-separated list: `"mk01,la01_edata-la40_edata,brandimarte"` has a name, a range and
-    a set. Order is kept, repetitions are dropped. Raises `InstanceError` with the close matches.
+    """The names and paths in a comma-separated list: `"mk01,la01_edata-la40_edata,brandimarte"` has
+    a name, a range and a set. Order is kept, repetitions are dropped. Raises `InstanceError` with
+    the close matches.
     """
     return CATALOGUE.expand(spec)
 
@@ -129,12 +132,15 @@ def write_fjs(instance: Instance, path: str | os.PathLike[str], overwrite: bool 
     for job in jobs:
         row = [len(job)]
         for operation in job:
-            row += [len(operation), *(number for machine, ticks in operation for number in (machine + 1, ticks))]
+            row += [
+                len(operation),
+                *(number for machine, ticks in operation for number in (machine + 1, ticks)),
+            ]
         lines.append(" ".join(map(str, row)) + "\n")
     write_text(path, lines, overwrite)
 
 
-# --------------------------------------------------------------------------------------------------------- formats
+# ------------------------------------------------------------------------------------------ formats
 
 
 def _fjs(text: Text, machines_from: int | None) -> Lists:
@@ -144,7 +150,9 @@ def _fjs(text: Text, machines_from: int | None) -> Lists:
     first, *lines = lines
     num_jobs, num_machines = _header(text, first)
     jobs: Jobs = []  # machines as the file counts them, at first
-    tokens: list[list[list[int]]] = []  # where each alternative of each operation stands in its line
+    tokens: list[
+        list[list[int]]
+    ] = []  # where each alternative of each operation stands in its line
     for job, line in enumerate(lines):
         if job == num_jobs:
             raise text.fail(f"a line after the last of {num_jobs} jobs", line, 0)
@@ -177,19 +185,27 @@ def _header(text: Text, line: int) -> tuple[int, int]:
     """The numbers of jobs and machines."""
     header = text.lines[line].split()
     if len(header) not in (2, 3):
-        reason = f"the first line must be `jobs machines [mean alternatives]`, got {len(header)} numbers"
+        reason = (
+            f"the first line must be `jobs machines [mean alternatives]`, got {len(header)} numbers"
+        )
         raise text.fail(reason, line, 3)
     for token, word in enumerate(header[:2]):
         if fault := number_fault(word):
             raise text.fail(fault, line, token)
     if len(header) == 3 and not _DECIMAL.fullmatch(header[2]):
-        raise text.fail(f"mean alternatives {reprlib.repr(header[2])} is not a decimal number", line, 2)
+        raise text.fail(
+            f"mean alternatives {reprlib.repr(header[2])} is not a decimal number", line, 2
+        )
     num_jobs, num_machines = map(int, header[:2])
     if num_jobs == 0 or num_machines == 0:
         reason = f"an instance needs jobs and machines, got {num_jobs} and {num_machines}"
         raise text.fail(reason, line, int(num_jobs > 0))
     if num_jobs * num_machines > MAX_CELLS:
-        raise text.fail(f"too large: the first line announces more than {MAX_CELLS} jobs times machines", line, 0)
+        raise text.fail(
+            f"too large: the first line announces more than {MAX_CELLS} jobs times machines",
+            line,
+            0,
+        )
     return num_jobs, num_machines
 
 
@@ -204,7 +220,9 @@ def _job(
     operations, places, at = [], [], 1
     for op in range(row[0]):
         if at == len(row):
-            raise text.fail(f"job {job} announces {row[0]} operations, but the line ends after {op}", line, at)
+            raise text.fail(
+                f"job {job} announces {row[0]} operations, but the line ends after {op}", line, at
+            )
         count = row[at]
         if count == 0:
             raise text.fail(f"job {job}, operation {op}: no machine can do it", line, at)

@@ -1,4 +1,6 @@
-"""Flexible job shops from lists and back, and the checks that every instance passes, whatever it was read from."""
+"""Flexible job shops from lists and back, and the checks that every instance passes, whatever it
+was read from.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Jobs = list[list[Operation]]
 
 @dataclasses.dataclass(frozen=True)
 class Lists:
-    """A checked instance as plain lists: `jobs[j][k]` holds the alternatives `(machine, duration)` of operation k."""
+    """A checked instance as plain lists: `jobs[j][k]` holds the alternatives `(machine,
+    duration)` of operation k.
+    """
 
     jobs: Jobs
     num_machines: int
@@ -32,32 +36,38 @@ def from_jobs(
     *,
     num_machines: int | None = None,
 ) -> Instance:
-    """An instance from `jobs[j][k] = [(machine, duration), ...]`, the alternatives of operation k of job j.
+    """An instance from `jobs[j][k] = [(machine, duration), ...]`, the alternatives of operation k
+    of job j.
 
-    Jobs, operations and machines count from 0, durations are integers >= 0 in ticks. `num_machines` defaults to the
-    largest machine + 1. Returns arrays padded to the longest job: int32 and bool `[J, K, M]`, bool `[J, K]`, `[M]`.
-    Raises `InstanceError` naming the job and operation at fault; also where the number of machines times the sum of the
-    longest durations exceeds int32, so that no schedule, bound or score of a rule can overflow.
+    Jobs, operations and machines count from 0, durations are integers >= 0 in ticks. `num_machines`
+    defaults to the largest machine + 1. Returns arrays padded to the longest job: int32 and bool
+    `[J, K, M]`, bool `[J, K]`, `[M]`. Raises `InstanceError` naming the job and operation at fault;
+    also where the number of machines times the sum of the longest durations exceeds int32, so that
+    no schedule, bound or score of a rule can overflow.
     """
     return to_instance(check(jobs, num_machines=num_machines))
 
 
 def to_jobs(instance: Instance) -> Jobs:
-    """The real operations as `jobs[j][k] = [(machine, duration), ...]`, Python integers in ascending order of machines;
-    the row of a padded job is empty.
+    """The real operations as `jobs[j][k] = [(machine, duration), ...]`, Python integers in
+    ascending order of machines; the row of a padded job is empty.
     """
     if instance.duration.ndim != 3:
         raise ValueError(f"need one instance, got a batch of shape {instance.duration.shape[:-3]}")
     duration, eligible = np.asarray(instance.duration), np.asarray(instance.eligible_mask)
     length = np.asarray(instance.op_mask).sum(1).tolist()
     return [
-        [[(int(m), int(duration[j, k, m])) for m in np.flatnonzero(eligible[j, k])] for k in range(length[j])]
+        [
+            [(int(m), int(duration[j, k, m])) for m in np.flatnonzero(eligible[j, k])]
+            for k in range(length[j])
+        ]
         for j in range(len(length))
     ]
 
 
 def fixed(instance: Instance, schedule: Schedule) -> FixedInstance:
-    """The job shop that is left when every operation stays on the machine `schedule` gives it, without its padding.
+    """The job shop that is left when every operation stays on the machine `schedule` gives it,
+    without its padding.
 
     Raises `ValueError` where the schedule does not fit the instance.
     """
@@ -67,15 +77,24 @@ def fixed(instance: Instance, schedule: Schedule) -> FixedInstance:
             continue
         row = schedule.machine[j] if j < len(schedule.machine) else []
         if len(row) != len(operations):
-            raise ValueError(f"job {j} has {len(operations)} operations, but the schedule gives {len(row)} machines")
+            raise ValueError(
+                f"job {j} has {len(operations)} operations, but the schedule gives {len(row)} machines"
+            )
         for k, (machine, alternatives) in enumerate(zip(row, operations, strict=True)):
             if machine not in dict(alternatives):
                 raise ValueError(f"job {j}, operation {k}: machine {machine} cannot do it")
-        jobs.append([(int(m), dict(alternatives)[m]) for m, alternatives in zip(row, operations, strict=True)])
+        jobs.append(
+            [
+                (int(m), dict(alternatives)[m])
+                for m, alternatives in zip(row, operations, strict=True)
+            ]
+        )
     return from_fixed_jobs(jobs, num_machines=int(np.asarray(instance.machine_mask).sum()))
 
 
-def check(jobs: Iterable[Iterable[Iterable[Iterable[int]]]], *, num_machines: int | None = None) -> Lists:
+def check(
+    jobs: Iterable[Iterable[Iterable[Iterable[int]]]], *, num_machines: int | None = None
+) -> Lists:
     """The arguments of `from_jobs` as plain lists; raises `Fault` for what it refuses."""
     if num_machines is not None:
         num_machines = check_machines(num_machines)
@@ -92,7 +111,9 @@ def check(jobs: Iterable[Iterable[Iterable[Iterable[int]]]], *, num_machines: in
     if not rows:
         raise Fault("there are no jobs")
     if num_machines is None:
-        num_machines = 1 + max(machine for row in rows for operation in row for machine, _ in operation)
+        num_machines = 1 + max(
+            machine for row in rows for operation in row for machine, _ in operation
+        )
     longest = max(map(len, rows))
     if len(rows) * longest * num_machines > MAX_CELLS:
         raise Fault(
@@ -109,7 +130,9 @@ def check(jobs: Iterable[Iterable[Iterable[Iterable[int]]]], *, num_machines: in
 
 
 def too_long(total: int, num_machines: int) -> str | None:
-    """Why work of `total` ticks in a row on that many machines cannot be scheduled in int32; None where it can."""
+    """Why work of `total` ticks in a row on that many machines cannot be scheduled in int32;
+    None where it can.
+    """
     if num_machines * (total + 1) <= INT32_MAX:
         return None
     return f"{num_machines} machines times the longest durations so far exceed int32: use a coarser unit of time"

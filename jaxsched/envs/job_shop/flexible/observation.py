@@ -1,9 +1,11 @@
-"""The frontier observation in tail form: the next decision, a short look-ahead, and sums over what remains.
+"""The frontier observation in tail form: the next decision, a short look-ahead, and sums over what
+remains.
 
-Nodes are the J jobs, then the M machines; actions are all J * M pairs. Times are relative to the clock, durations in
-units of the mean remaining shortest duration, longer spans in units of (makespan bound - clock), so two states with the
-same remaining problem look the same, whatever the date, their time unit and their padding. Of the past only waiting
-shows: how long a job or a machine has been idle at the clock. The README of this folder lists the features.
+Nodes are the J jobs, then the M machines; actions are all J * M pairs. Times are relative to the
+clock, durations in units of the mean remaining shortest duration, longer spans in units of
+(makespan bound - clock), so two states with the same remaining problem look the same, whatever the
+date, their time unit and their padding. Of the past only waiting shows: how long a job or a machine
+has been idle at the clock. The README of this folder lists the features.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 
 
 def frontier_observation(state: State, mask: Array) -> GraphObservation:
-    """`mask` bool[J * M]: legal actions. N = J + M nodes, A = J * M actions, E = J * J + M * M + 2 * J * M edges."""
+    """`mask` bool[J * M]: legal actions. N = J + M nodes, A = J * M actions, E = J * J + M * M +
+    2 * J * M edges.
+    """
     instance = state.instance
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
     front = frontier(state)
@@ -42,12 +46,16 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     count = _number(pairs, 1)
     end = front.start + front.duration  # [J, M]
     shortest, longest = _least(front.duration, pairs), jnp.where(pairs, front.duration, 0).max(1)
-    mean = front.duration.sum(1, dtype=jnp.int32).astype(jnp.float32) / count  # 0 where not eligible
+    mean = (
+        front.duration.sum(1, dtype=jnp.int32).astype(jnp.float32) / count
+    )  # 0 where not eligible
     start, first_end = _least(front.start, pairs), _least(end, pairs)
     best = pairs & (end == first_end[:, None])
     only_best = best & (best.sum(1, keepdims=True, dtype=jnp.int32) == 1)
     second_end = _least(end, pairs & ~only_best)
-    elsewhere = jnp.where(only_best & (count > 1)[:, None], second_end[:, None], first_end[:, None])  # [J, M]
+    elsewhere = jnp.where(
+        only_best & (count > 1)[:, None], second_end[:, None], first_end[:, None]
+    )  # [J, M]
     tail = state.work_left - shortest
 
     # The operation after the next one.
@@ -57,9 +65,15 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     then_shortest = _least(jax.vmap(take_row)(instance.duration, second), then_pairs)
     then_ready = _least(jnp.broadcast_to(state.machine_ready, pairs.shape), then_pairs)
 
-    # What may come to each machine: the unscheduled work, each operation in equal parts on its machines.
-    ahead = instance.eligible_mask & (jnp.arange(instance.num_ops)[None] >= state.next_op[:, None])[..., None]
-    share = jnp.where(ahead, instance.duration, 0).astype(jnp.float32) / _number(ahead, -1)[..., None]
+    # What may come to each machine: the unscheduled work, each operation in equal parts on its
+    # machines.
+    ahead = (
+        instance.eligible_mask
+        & (jnp.arange(instance.num_ops)[None] >= state.next_op[:, None])[..., None]
+    )
+    share = (
+        jnp.where(ahead, instance.duration, 0).astype(jnp.float32) / _number(ahead, -1)[..., None]
+    )
     expected = share.sum((0, 1))  # f32[M]
     may_come = ahead.sum((0, 1), dtype=jnp.int32)
 
@@ -129,9 +143,14 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     nodes = jnp.concatenate([_stack(jobs, open_), machine_features], 1).T
     pair_features = _stack(both, pairs).reshape(len(both), -1).T
 
-    # Edges join jobs with jobs and machines with machines, all of them, and jobs with the machines that they can use.
+    # Edges join jobs with jobs and machines with machines, all of them, and jobs with the machines
+    # that they can use.
     job_ids, machine_ids = np.arange(num_jobs), num_jobs + np.arange(num_machines)
-    groups = [_product(job_ids, job_ids), _product(machine_ids, machine_ids), _product(job_ids, machine_ids)]
+    groups = [
+        _product(job_ids, job_ids),
+        _product(machine_ids, machine_ids),
+        _product(job_ids, machine_ids),
+    ]
     groups.append(groups[2][::-1])
     senders, receivers = np.concatenate(groups, 1).astype(np.int32)
     share_machine = (pairs[:, None] & pairs[None]).any(-1)  # [J, J]
@@ -139,9 +158,16 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     return GraphObservation(
         graph=make_graph(nodes, senders, receivers),
         node_mask=jnp.concatenate([open_, alive]),
-        node_kind=jnp.asarray(np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])),
+        node_kind=jnp.asarray(
+            np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])
+        ),
         edge_mask=jnp.concatenate(
-            [~np.eye(num_jobs, dtype=bool).ravel(), ~np.eye(num_machines, dtype=bool).ravel(), can, can]
+            [
+                ~np.eye(num_jobs, dtype=bool).ravel(),
+                ~np.eye(num_machines, dtype=bool).ravel(),
+                can,
+                can,
+            ]
         ),
         edge_kind=jnp.concatenate(
             [

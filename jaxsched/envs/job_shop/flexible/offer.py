@@ -38,7 +38,9 @@ def compare_shop(env: Environment) -> Comparison:
 def load_shop(env: Environment, name: str, options: Mapping[str, str], /) -> Loaded:
     """The named instance or file."""
     if "start" in options:
-        raise InstanceError("`start`: only a table of orders has dates, and those are for JobShop-v0")
+        raise InstanceError(
+            "`start`: only a table of orders has dates, and those are for JobShop-v0"
+        )
     return Loaded(io.load(name, machines_from=machines_from(options)))
 
 
@@ -62,7 +64,13 @@ def solve_shop(
 
 
 def draw_shop(
-    env: Environment, instance: Instance, solution: Schedule, /, *, names: Any = None, title: str = ""
+    env: Environment,
+    instance: Instance,
+    solution: Schedule,
+    /,
+    *,
+    names: Any = None,
+    title: str = "",
 ) -> Picture:
     """The Gantt chart."""
     return gantt_svg(instance, solution, title=title)

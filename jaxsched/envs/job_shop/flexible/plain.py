@@ -17,10 +17,13 @@ from jaxsched.envs.job_shop.flexible.types import Instance, Schedule, State
 from jaxsched.host.errors import UnknownNameError
 
 
-def replay(instance: Instance, pairs: Sequence[tuple[int, int]] | np.ndarray, candidates: str = "any") -> Schedule:
+def replay(
+    instance: Instance, pairs: Sequence[tuple[int, int]] | np.ndarray, candidates: str = "any"
+) -> Schedule:
     """Dispatch the pairs (job, machine) in the given order, one per operation.
 
-    Raises ValueError at the first pair that is not legal in the mode, or when operations are left over.
+    Raises ValueError at the first pair that is not legal in the mode, or when operations are left
+    over.
     """
     env = FlexibleJobShop(Settings(candidates=candidates))
     rows = np.asarray(pairs)
@@ -30,9 +33,13 @@ def replay(instance: Instance, pairs: Sequence[tuple[int, int]] | np.ndarray, ca
     if len(rows) > total:
         raise ValueError(f"pairs has {len(rows)} entries, the instance only {total} operations")
     job, machine = rows.T
-    inside = (job >= 0) & (job < instance.num_jobs) & (machine >= 0) & (machine < instance.num_machines)
+    inside = (
+        (job >= 0) & (job < instance.num_jobs) & (machine >= 0) & (machine < instance.num_machines)
+    )
     actions = np.full(most, instance.num_jobs * instance.num_machines, np.int32)
-    actions[: len(rows)] = np.where(inside, job * instance.num_machines + machine, actions[: len(rows)])
+    actions[: len(rows)] = np.where(
+        inside, job * instance.num_machines + machine, actions[: len(rows)]
+    )
     state, illegal = _replay(env, instance, actions)
     wrong = np.flatnonzero(np.asarray(illegal)[: len(rows)])
     if wrong.size:
@@ -53,11 +60,19 @@ def _replay(env: FlexibleJobShop, instance: Instance, actions: Array) -> tuple[S
     return jax.lax.scan(body, env.reset(key, instance)[0], actions)
 
 
-def dispatch(instance: Instance, rule: str = "mwkr", candidates: str = "non_delay", *, seed: int = 0) -> Schedule:
-    """The schedule of a priority rule (`heuristics.py` states machine rule and ties; `seed` is for `random` only)."""
+def dispatch(
+    instance: Instance, rule: str = "mwkr", candidates: str = "non_delay", *, seed: int = 0
+) -> Schedule:
+    """The schedule of a priority rule (`heuristics.py` states machine rule and ties; `seed` is
+    for `random` only).
+    """
     if rule not in RULES:
         raise UnknownNameError("rule", rule, RULES)
-    return schedule(_dispatch(FlexibleJobShop(Settings(candidates=candidates)), rule, instance, random.key(seed)))
+    return schedule(
+        _dispatch(
+            FlexibleJobShop(Settings(candidates=candidates)), rule, instance, random.key(seed)
+        )
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -4,7 +4,8 @@ from jaxsched.core.offer import Preset
 from jaxsched.core.sources import Mixture
 from jaxsched.envs.job_shop.flexible.sources import sd1, uniform
 
-# Half SD1, half with few alternatives and operations in no relation to the number of machines, as in published sets.
+# Half SD1, half with few alternatives and operations in no relation to the number of machines, as
+# in published sets.
 MIXED = Mixture(
     [
         sd1(10, 6, min_jobs=5, min_machines=3),

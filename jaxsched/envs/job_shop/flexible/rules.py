@@ -1,7 +1,9 @@
-"""Rules of the flexible job shop as pure functions of one state: place a job's next operation on one of its machines.
+"""Rules of the flexible job shop as pure functions of one state: place a job's next operation on
+one of its machines.
 
-A decision picks a pair of a job and an eligible machine; the operation starts when both are free, after all that the
-machine has. As one number the pair is `job * num_machines + machine`, with the padded number. The candidate modes:
+A decision picks a pair of a job and an eligible machine; the operation starts when both are free,
+after all that the machine has. As one number the pair is `job * num_machines + machine`, with the
+padded number. The candidate modes:
 
 * `any`        every unfinished job on every eligible machine. Complete: some sequence reaches an optimum.
 * `non_delay`  the pairs that can start earliest. May miss the optimum.
@@ -22,18 +24,23 @@ LATEST = jnp.iinfo(jnp.int32).max  # identity of a minimum over times
 
 
 class Frontier(struct.PyTreeNode):
-    """The next operation of every job on every machine; zeros and False where the job is finished."""
+    """The next operation of every job on every machine; zeros and False where the job is
+    finished.
+    """
 
     mask: Array  # bool[J]  unfinished jobs
     eligible: Array  # bool[J, M]
     duration: Array  # i32[J, M]  ticks, 0 where not eligible
-    start: Array  # i32[J, M]  when it would start if dispatched now, ticks; without meaning where not eligible
+    # i32[J, M]  when it would start if dispatched now, ticks; without meaning where not eligible
+    start: Array
 
 
 def init(instance: Instance, settings: Settings) -> State:
     """The empty schedule."""
     least = shortest(instance)
-    only = instance.eligible_mask & (instance.eligible_mask.sum(-1, keepdims=True, dtype=jnp.int32) == 1)
+    only = instance.eligible_mask & (
+        instance.eligible_mask.sum(-1, keepdims=True, dtype=jnp.int32) == 1
+    )
     ops_left = instance.op_mask.sum(-1, dtype=jnp.int32)
     state = State(
         instance=instance,
@@ -61,7 +68,9 @@ def frontier(state: State) -> Frontier:
     column = jnp.where(mask, state.next_op, state.instance.num_ops)  # out of range reads 0
     eligible = jax.vmap(take_row)(state.instance.eligible_mask, column)
     duration = jax.vmap(take_row)(state.instance.duration, column)
-    return Frontier(mask, eligible, duration, jnp.maximum(state.job_ready[:, None], state.machine_ready[None]))
+    return Frontier(
+        mask, eligible, duration, jnp.maximum(state.job_ready[:, None], state.machine_ready[None])
+    )
 
 
 def clock(state: State) -> Array:
@@ -81,7 +90,9 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
     """Dispatch the pair `action` (i32[]); the same state where not `legal` (bool[])."""
     instance = state.instance
     num_jobs, num_ops, num_machines = instance.num_jobs, instance.num_ops, instance.num_machines
-    action = jnp.where(legal, action, num_jobs * num_machines)  # out of range reads 0, writes nothing
+    action = jnp.where(
+        legal, action, num_jobs * num_machines
+    )  # out of range reads 0, writes nothing
     job, machine = action // num_machines, action % num_machines
     op, ready = take(state.next_op, job), take(state.job_ready, job)
     row = job * num_ops + op
@@ -112,8 +123,8 @@ def bound(state: State, settings: Settings) -> Array:
 def makespan_bound(state: State) -> Array:
     """i32[]: no completion ends before this; non-decreasing, the makespan at the end.
 
-    Every job still needs its work, every machine the operations that only it can do, and all machines together all
-    work, each operation on its fastest machine.
+    Every job still needs its work, every machine the operations that only it can do, and all
+    machines together all work, each operation on its fastest machine.
     """
     jobs = state.job_ready + state.work_left
     machines = state.machine_ready + state.load_left
@@ -127,13 +138,15 @@ def lower_bound(instance: Instance, settings: Settings) -> Array:
     The bound of the empty schedule, and for every machine the operations that only it can do,
     between their smallest head and their smallest tail.
 
-    Head and tail: the job's work before and after an operation, each on its fastest machine. The single-machine bound
-    of the literature with preemption ignored (Carlier 1982 relaxed).
+    Head and tail: the job's work before and after an operation, each on its fastest machine. The
+    single-machine bound of the literature with preemption ignored (Carlier 1982 relaxed).
     """
     least = shortest(instance)
     head = jnp.cumsum(least, -1, dtype=jnp.int32) - least
     tail = least.sum(-1, keepdims=True, dtype=jnp.int32) - head - least
-    only = instance.eligible_mask & (instance.eligible_mask.sum(-1, keepdims=True, dtype=jnp.int32) == 1)
+    only = instance.eligible_mask & (
+        instance.eligible_mask.sum(-1, keepdims=True, dtype=jnp.int32) == 1
+    )
     here = jnp.moveaxis(only, -1, 0)  # [M, J, K]
     load = jnp.where(here, least, 0).sum((1, 2), dtype=jnp.int32)
     smallest_head = jnp.where(here, head, LATEST).min((1, 2))

@@ -11,7 +11,9 @@ CANDIDATES = {"any": True, "non_delay": False}  # mode -> complete
 
 @dataclasses.dataclass(frozen=True)
 class Settings(settings.Settings):
-    """Which pairs of a job and a machine may be chosen. Raises `UnknownNameError` for an unknown mode."""
+    """Which pairs of a job and a machine may be chosen. Raises `UnknownNameError` for an unknown
+    mode.
+    """
 
     candidates: str = "any"
 

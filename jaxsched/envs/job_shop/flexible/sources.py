@@ -1,7 +1,8 @@
-"""Random flexible job shops in pure JAX: the two generators of the literature and one with free ranges.
+"""Random flexible job shops in pure JAX: the two generators of the literature and one with free
+ranges.
 
-A source is any callable `key -> Instance`. That below is a frozen dataclass: hashable, comparable, safe to close over
-or to pass as a static argument, with shapes that depend on its fields alone.
+A source is any callable `key -> Instance`. That below is a frozen dataclass: hashable, comparable,
+safe to close over or to pass as a static argument, with shapes that depend on its fields alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ Range = tuple[int, int]  # lowest and highest value, both inclusive
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """Random flexible job shops; see `uniform` for the fields. Static shapes: the upper ends of the ranges."""
+    """Random flexible job shops; see `uniform` for the fields. Static shapes: the upper ends of
+    the ranges.
+    """
 
     jobs: Range
     machines: Range
@@ -54,10 +57,15 @@ class Uniform:
 
     def __call__(self, key: Array) -> Instance:
         """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
-        size_key, length_key, count_key, machine_key, mean_key, duration_key = jax.random.split(key, 6)
+        size_key, length_key, count_key, machine_key, mean_key, duration_key = jax.random.split(
+            key, 6
+        )
         num_jobs, num_ops, num_machines = self.jobs[1], self.num_ops, self.machines[1]
         job_key, machines_key = jax.random.split(size_key)
-        real_jobs, real_machines = _between(job_key, (), *self.jobs), _between(machines_key, (), *self.machines)
+        real_jobs, real_machines = (
+            _between(job_key, (), *self.jobs),
+            _between(machines_key, (), *self.machines),
+        )
         machine_mask = jnp.arange(num_machines, dtype=jnp.int32) < real_machines
 
         low, high = self.ops
@@ -70,7 +78,9 @@ class Uniform:
         # The first machines of a random order that are real.
         low, high = (jnp.minimum(end, real_machines) for end in self.alternatives)
         count = _between(count_key, (num_jobs, num_ops, 1), low, high)
-        machines = jnp.broadcast_to(jnp.arange(num_machines, dtype=jnp.int32), (num_jobs, num_ops, num_machines))
+        machines = jnp.broadcast_to(
+            jnp.arange(num_machines, dtype=jnp.int32), (num_jobs, num_ops, num_machines)
+        )
         order = jax.random.permutation(machine_key, machines, axis=2, independent=True)
         order = jnp.where(machine_mask, order, order + num_machines)
         rank = jnp.argsort(jnp.argsort(order, -1), -1).astype(jnp.int32)
@@ -79,7 +89,9 @@ class Uniform:
         low, high = self.duration
         if self.spread_percent is not None:
             mean = _between(mean_key, (num_jobs, num_ops, 1), low, high)
-            least, most = ((mean * (100 + sign * self.spread_percent) + 50) // 100 for sign in (-1, 1))
+            least, most = (
+                (mean * (100 + sign * self.spread_percent) + 50) // 100 for sign in (-1, 1)
+            )
             low, high = jnp.maximum(least, low), jnp.minimum(most, high)
         duration = _between(duration_key, (num_jobs, num_ops, num_machines), low, high)
         return Instance(jnp.where(eligible, duration, 0), eligible, op_mask, machine_mask)
@@ -97,12 +109,13 @@ def uniform(
     min_jobs: int | None = None,
     min_machines: int | None = None,
 ) -> Uniform:
-    """All of it uniform, both ends inclusive: `ops` operations a job, each on `alternatives` machines (default: any
-    number), with durations in `[low, high]`, independent on every machine.
+    """All of it uniform, both ends inclusive: `ops` operations a job, each on `alternatives`
+    machines (default: any number), with durations in `[low, high]`, independent on every machine.
 
-    With `spread` an operation has a mean in `[low, high]`, and each machine a duration within that share of it, rounded
-    half up, still in `[low, high]`. With `min_jobs` or `min_machines` the size is drawn too, `num_jobs` and
-    `num_machines` at most. Raises `ValueError` for settings that contradict each other.
+    With `spread` an operation has a mean in `[low, high]`, and each machine a duration within that
+    share of it, rounded half up, still in `[low, high]`. With `min_jobs` or `min_machines` the size
+    is drawn too, `num_jobs` and `num_machines` at most. Raises `ValueError` for settings that
+    contradict each other.
     """
     return Uniform(
         jobs=(num_jobs if min_jobs is None else min_jobs, num_jobs),
@@ -115,25 +128,47 @@ def uniform(
     )
 
 
-def sd1(num_jobs: int, num_machines: int, *, min_jobs: int | None = None, min_machines: int | None = None) -> Uniform:
+def sd1(
+    num_jobs: int,
+    num_machines: int,
+    *,
+    min_jobs: int | None = None,
+    min_machines: int | None = None,
+) -> Uniform:
     """SD1, the distribution of Song et al. (IEEE TII 2023), from their released generator.
 
-    A job has 0.8 to 1.2 operations per machine (rounded down), an operation 1 to all machines and a mean of 1 to 20
-    ticks; each machine takes within 20 % of the mean. Sizes as in `uniform`.
+    A job has 0.8 to 1.2 operations per machine (rounded down), an operation 1 to all machines and a
+    mean of 1 to 20 ticks; each machine takes within 20 % of the mean. Sizes as in `uniform`.
     """
     source = uniform(
-        num_jobs, num_machines, ops=(80, 120), low=1, high=20, spread=0.2, min_jobs=min_jobs, min_machines=min_machines
+        num_jobs,
+        num_machines,
+        ops=(80, 120),
+        low=1,
+        high=20,
+        spread=0.2,
+        min_jobs=min_jobs,
+        min_machines=min_machines,
     )
     return dataclasses.replace(source, ops_per_machine=True)
 
 
-def sd2(num_jobs: int, num_machines: int, *, min_jobs: int | None = None, min_machines: int | None = None) -> Uniform:
-    """SD2, the `mix` distribution of DANIEL (Wang et al., IEEE TNNLS 2023), from their released generator.
+def sd2(
+    num_jobs: int,
+    num_machines: int,
+    *,
+    min_jobs: int | None = None,
+    min_machines: int | None = None,
+) -> Uniform:
+    """SD2, the `mix` distribution of DANIEL (Wang et al., IEEE TNNLS 2023), from their released
+    generator.
 
-    A job has one operation per machine, an operation 1 to all machines; durations are 1 to 99, independent on every
-    machine. Sizes as in `uniform`.
+    A job has one operation per machine, an operation 1 to all machines; durations are 1 to 99,
+    independent on every machine. Sizes as in `uniform`.
     """
-    source = uniform(num_jobs, num_machines, ops=(100, 100), min_jobs=min_jobs, min_machines=min_machines)
+    source = uniform(
+        num_jobs, num_machines, ops=(100, 100), min_jobs=min_jobs, min_machines=min_machines
+    )
     return dataclasses.replace(source, ops_per_machine=True)
 
 

@@ -66,7 +66,9 @@ def solve(
         block(live, multiple * step, thickness)
         if target is None:
             model.add(multiple * step + thickness <= top)
-    for live, start, thickness in zip(np.asarray(instance.pinned_live), low.tolist(), thick.tolist(), strict=True):
+    for live, start, thickness in zip(
+        np.asarray(instance.pinned_live), low.tolist(), thick.tolist(), strict=True
+    ):
         block(live, start, thickness)
     model.add_no_overlap_2d(wide, tall)
     if target is None:
@@ -90,6 +92,8 @@ def solve(
 
 def _lower_bound(instance: Instance) -> int:
     live = np.concatenate([np.asarray(instance.live), np.asarray(instance.pinned_live)])
-    size = np.concatenate([np.asarray(instance.size), np.asarray(instance.pinned_size)]).astype(np.int64)
+    size = np.concatenate([np.asarray(instance.size), np.asarray(instance.pinned_size)]).astype(
+        np.int64
+    )
     ends = np.asarray(instance.pinned_offset, np.int64) + np.asarray(instance.pinned_size)
     return max(int((live * size[:, None]).sum(0).max(initial=0)), int(ends.max(initial=0)))

@@ -46,7 +46,9 @@ def heuristic(buffers: Buffers, name: str, deadline: Deadline) -> np.ndarray | N
         found = [offsets for offsets in plans if offsets is not None]
         if len(found) < len(plans):
             return None
-        return min(found, key=lambda offsets: int((offsets + buffers.size).max(initial=0)))  # ties to by size
+        return min(
+            found, key=lambda offsets: int((offsets + buffers.size).max(initial=0))
+        )  # ties to by size
     if name == "no_reuse":
         return stacked(buffers, deadline)
     fit, _, rule = name.split("_")
@@ -83,7 +85,9 @@ def stacked(buffers: Buffers, deadline: Deadline) -> np.ndarray:
     """
     pinned, offset = buffers.pinned, buffers.offset.copy()
     size, alignment = buffers.size.tolist(), buffers.alignment.tolist()
-    blocks = sorted(zip(offset[pinned].tolist(), (offset + buffers.size)[pinned].tolist(), strict=True))
+    blocks = sorted(
+        zip(offset[pinned].tolist(), (offset + buffers.size)[pinned].tolist(), strict=True)
+    )
     gaps, top = list[tuple[int, int, int]](), 0  # width, floor and ceiling, in ascending order
     for low, high in blocks:
         if low > top:
@@ -108,13 +112,17 @@ def stacked(buffers: Buffers, deadline: Deadline) -> np.ndarray:
     return offset
 
 
-def place(buffers: Buffers, order: Sequence[int] | np.ndarray, fit: str, deadline: Deadline) -> np.ndarray | None:
+def place(
+    buffers: Buffers, order: Sequence[int] | np.ndarray, fit: str, deadline: Deadline
+) -> np.ndarray | None:
     """The offsets i64[N] of the buffers placed one by one; None where time was up.
 
     Pinned ones are there from the beginning.
     """
     segment, start, end = buffers.segments()
-    first = np.searchsorted(segment, np.arange(len(buffers) + 1))  # the segments of buffer i: first[i] to first[i + 1]
+    first = np.searchsorted(
+        segment, np.arange(len(buffers) + 1)
+    )  # the segments of buffer i: first[i] to first[i + 1]
     offset = buffers.offset.copy()
     placed = buffers.pinned.copy()
     for i in order:
@@ -149,7 +157,7 @@ def _fit(low: np.ndarray, high: np.ndarray, size: int, alignment: int, fit: str)
     return int(start[holds[np.argmin(gap[holds])] if fit == "best" else holds[0]])
 
 
-# ----------------------------------------------------------------------------------------------------- scores in jit
+# ------------------------------------------------------------------------------------ scores in jit
 
 
 def by_size(state: State) -> Array:
@@ -195,7 +203,9 @@ def random(state: State) -> Array:
 
 def _ranks(first: Array, second: Array) -> Array:
     """i32[N]: position in the ascending order of (first, second), the same for ties."""
-    above = (first[:, None] > first[None]) | ((first[:, None] == first[None]) & (second[:, None] > second[None]))
+    above = (first[:, None] > first[None]) | (
+        (first[:, None] == first[None]) & (second[:, None] > second[None])
+    )
     return above.sum(-1, dtype=jnp.int32)
 
 

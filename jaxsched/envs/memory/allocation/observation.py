@@ -103,16 +103,24 @@ def observe(state: State, mask: Array) -> GraphObservation:
     ]
     section_features = jnp.pad(_stack(sections, busy), ((0, len(buffers) - len(sections)), (0, 0)))
     nodes = jnp.concatenate([_stack(buffers, waiting), section_features], 1).T
-    pair = jnp.stack([jnp.maximum(after - bound, 0).astype(jnp.float32) * unit, hole / length_or_one * unit], -1)
+    pair = jnp.stack(
+        [jnp.maximum(after - bound, 0).astype(jnp.float32) * unit, hole / length_or_one * unit], -1
+    )
 
     receivers, senders = np.divmod(np.arange(num_buffers * num_buffers), num_buffers)
     one, other = num_buffers + np.arange(num_sections - 1), num_buffers + np.arange(1, num_sections)
     return GraphObservation(
-        graph=make_graph(nodes, np.concatenate([senders, one, other]), np.concatenate([receivers, other, one])),
+        graph=make_graph(
+            nodes, np.concatenate([senders, one, other]), np.concatenate([receivers, other, one])
+        ),
         node_mask=jnp.concatenate([waiting, busy]),
-        node_kind=jnp.asarray(np.repeat(np.array([BUFFER, SECTION], np.int32), [num_buffers, num_sections])),
+        node_kind=jnp.asarray(
+            np.repeat(np.array([BUFFER, SECTION], np.int32), [num_buffers, num_sections])
+        ),
         edge_mask=jnp.concatenate([shares.ravel(), jnp.ones((2 * len(one),), jnp.bool_)]),
-        edge_kind=jnp.asarray(np.repeat(np.array([SHARES, NEXT], np.int32), [num_buffers * num_buffers, 2 * len(one)])),
+        edge_kind=jnp.asarray(
+            np.repeat(np.array([SHARES, NEXT], np.int32), [num_buffers * num_buffers, 2 * len(one)])
+        ),
         action_node=jnp.arange(num_buffers, dtype=jnp.int32),
         action_resource=num_buffers + support,
         action_kind=jnp.zeros((num_buffers,), jnp.int32),

@@ -83,7 +83,9 @@ def allocate(
     if method not in ALLOCATION_METHODS:
         raise UnknownNameError("method", method, ALLOCATION_METHODS)
     if (method == "policy") != (policy is not None):
-        raise ValueError("method 'policy' needs policy=, a function (key, state, observation) -> action; no other does")
+        raise ValueError(
+            "method 'policy' needs policy=, a function (key, state, observation) -> action; no other does"
+        )
     deadline = Deadline(time_limit)
     if capacity is not None:
         capacity = operator.index(capacity)
@@ -126,7 +128,9 @@ def solve_exact(
     `ValueError` for numbers that make no sense.
     """
     deadline = Deadline(time_limit)
-    Solver("exact allocation", deadline, num_workers, seed)  # refuses what it cannot do before the work
+    Solver(
+        "exact allocation", deadline, num_workers, seed
+    )  # refuses what it cannot do before the work
     buffers = to_buffers(instance)
     given = None
     if hint is not None and not (np.asarray(hint.offsets) % buffers.unit).any():
@@ -176,7 +180,7 @@ def _infeasible(buffers: Buffers, plan: Plan, capacity: int, proved: bool) -> In
     return Infeasible(reason, missing=missing, plan=plan, proved=proved)
 
 
-# ------------------------------------------------------------------------------------------------------- searching
+# ---------------------------------------------------------------------------------------- searching
 
 
 def _best_heuristic(buffers: Buffers, deadline: Deadline) -> tuple[str, np.ndarray]:
@@ -214,7 +218,9 @@ def _improve(
     `hint` i64[N]: offsets of a plan to start from where it is the best known.
     """
     name, start = _best_heuristic(buffers, deadline)
-    if hint is not None and (hint + buffers.size).max(initial=0) <= (start + buffers.size).max(initial=0):
+    if hint is not None and (hint + buffers.size).max(initial=0) <= (start + buffers.size).max(
+        initial=0
+    ):
         name, start = "hint", hint
     best = _Best(buffers, name, start, method)
     goal = lower if capacity is None or method == "exact" else capacity
@@ -302,7 +308,11 @@ class _Best:
 
     def note(self) -> str:
         """Why the plan is not the searcher's; empty where it is."""
-        return "" if self.method == self.searcher else f"{self.searcher} found no better plan in its time"
+        return (
+            ""
+            if self.method == self.searcher
+            else f"{self.searcher} found no better plan in its time"
+        )
 
 
 class _Beside:
@@ -350,13 +360,15 @@ class _Beside:
         return self.bound
 
 
-# --------------------------------------------------------------------------------------------------------- playing
+# ------------------------------------------------------------------------------------------ playing
 
 
 def _play(buffers: Buffers, policy: Policy, seed: int, deadline: Deadline) -> np.ndarray | None:
     """The offsets of one episode; None where no time is left to compile it."""
     instance, policy = to_instance(buffers), as_key(policy)
-    if not deadline.has_room_to_compile(("allocation policy", policy, instance.live.shape), POLICY_WEIGHT):
+    if not deadline.has_room_to_compile(
+        ("allocation policy", policy, instance.live.shape), POLICY_WEIGHT
+    ):
         return None
     return _scaled(buffers, np.asarray(_episode(policy, instance, seed)))
 

@@ -53,7 +53,9 @@ def offsets(state: State, floor: Array | None = None) -> Array:
     instance = state.instance
     if floor is None:
         floor = jnp.where(instance.live, state.top[None], 0).max(-1)
-    return jax.vmap(clear, (None, 0, 0, 0, 0))(instance, floor, instance.size, instance.alignment, instance.live)
+    return jax.vmap(clear, (None, 0, 0, 0, 0))(
+        instance, floor, instance.size, instance.alignment, instance.live
+    )
 
 
 def clear(instance: Instance, floor: Array, size: Array, alignment: Array, live: Array) -> Array:
@@ -68,7 +70,9 @@ def clear(instance: Instance, floor: Array, size: Array, alignment: Array, live:
     start = jnp.append(jnp.maximum(high, floor), floor)  # [F + 1]
     alignment = jnp.maximum(alignment, 1)
     start = (start + alignment - 1) // alignment * alignment
-    blocked = (beside[None] & (low[None] < start[:, None] + size) & (start[:, None] < high[None])).any(-1)
+    blocked = (
+        beside[None] & (low[None] < start[:, None] + size) & (start[:, None] < high[None])
+    ).any(-1)
     return jnp.where(blocked, HIGHEST, start).min()
 
 
@@ -101,7 +105,9 @@ def bound(state: State, settings: Settings) -> Array:
 def lower_bound(instance: Instance, settings: Settings) -> Array:
     """i32[]: the largest size live in a section, or the highest end of a pinned buffer."""
     live = jnp.where(instance.live, instance.size[:, None], 0).sum(0, dtype=jnp.int32)
-    pinned = jnp.where(instance.pinned_live, instance.pinned_size[:, None], 0).sum(0, dtype=jnp.int32)
+    pinned = jnp.where(instance.pinned_live, instance.pinned_size[:, None], 0).sum(
+        0, dtype=jnp.int32
+    )
     highest = (instance.pinned_offset + instance.pinned_size).max(initial=0)
     return jnp.maximum((live + pinned).max(initial=0), highest)
 

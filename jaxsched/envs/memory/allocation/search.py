@@ -78,7 +78,9 @@ class Lanes(struct.PyTreeNode):
     last: Array  # i32[L, S]  offset of the part's last placement, 0 before the first
     last_rank: Array  # i32[L, S]  and its rank, -1 before the first
     last_crowd: Array  # i32[L, S]  and its crowd, NEVER before the first
-    crowd: Array  # i32[L, N]  largest left of its sections when its part came apart, times the weight
+    crowd: (
+        Array  # i32[L, N]  largest left of its sections when its part came apart, times the weight
+    )
     tried: Array  # i32[L]  offset of the last buffer tried here, -1 before the first
     tried_rank: Array  # i32[L]
     tried_crowd: Array  # i32[L]
@@ -128,7 +130,9 @@ def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.nda
         "offset": np.zeros((num_lanes, num_buffers), np.int32),
         "stack": None,
     }
-    return jax.tree.map(jnp.array, Lanes(**fields))  # copies: nothing may share memory with what is donated
+    return jax.tree.map(
+        jnp.array, Lanes(**fields)
+    )  # copies: nothing may share memory with what is donated
 
 
 def _crowd(given: Problem, left: Any, weight: Any) -> Array:
@@ -195,15 +199,21 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     lowest, rank, crowd = lanes.lowest, lanes.rank, lanes.crowd
     waiting = (lowest < NEVER) & here[:, given.first]
     ceiling = jnp.where(waiting, lowest + size, NEVER).min(1, keepdims=True)
-    room = capacity - jnp.where(here, lanes.left, 0).max(1, keepdims=True)  # a floor above it is too high somewhere
+    room = capacity - jnp.where(here, lanes.left, 0).max(
+        1, keepdims=True
+    )  # a floor above it is too high somewhere
 
     def after(offset, crowd_, rank_):
         level = lowest == offset[:, None]
         equal = crowd == crowd_[:, None]
-        return (lowest > offset[:, None]) | (level & ((crowd < crowd_[:, None]) | (equal & (rank > rank_[:, None]))))
+        return (lowest > offset[:, None]) | (
+            level & ((crowd < crowd_[:, None]) | (equal & (rank > rank_[:, None])))
+        )
 
     eligible = waiting & (lowest < ceiling) & (lowest <= room)
-    eligible &= after(last, last_crowd, last_rank) & after(lanes.tried, lanes.tried_crowd, lanes.tried_rank)
+    eligible &= after(last, last_crowd, last_rank) & after(
+        lanes.tried, lanes.tried_crowd, lanes.tried_rank
+    )
     offset = jnp.where(eligible, lowest, NEVER).min(1)
     eligible &= lowest == offset[:, None]
     most = jnp.where(eligible, crowd, -1).max(1)
@@ -216,13 +226,17 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     pushed = jnp.maximum(lowest, jnp.where(instance.beside[buffer], height[:, None], 0))
     if not plain:
         clear = jax.vmap(rules.clear, (None, 0, 0, 0, 0))
-        lifted = jax.vmap(lambda floor: clear(instance, floor, size, instance.alignment, instance.live))(pushed)
+        lifted = jax.vmap(
+            lambda floor: clear(instance, floor, size, instance.alignment, instance.live)
+        )(pushed)
         pushed = jnp.where(lowest < NEVER, lifted, lowest)
     pushed = pushed.at[each, buffer].set(NEVER)
     left = lanes.left - jnp.where(live, size[buffer][:, None], 0)
     floor = jnp.where(instance.live, pushed[:, :, None], NEVER).min(1)
     need = jnp.where(here, jnp.maximum(floor, offset[:, None]), 0) + left
-    fits = ((need <= capacity) | (left == 0)).all(1) & ((pushed + size <= capacity) | (pushed >= NEVER)).all(1)
+    fits = ((need <= capacity) | (left == 0)).all(1) & (
+        (pushed + size <= capacity) | (pushed >= NEVER)
+    ).all(1)
     bridges = lanes.bridges - given.bridge[buffer]
     splits = (here & (lanes.bridges > 0) & (bridges == 0)).any(1)
     depth = lanes.depth + 1
@@ -230,7 +244,9 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
 
     running = lanes.status == RUNNING
     push, turn = running & exists & fits & ~done, running & ~exists & ~done
-    target = jnp.where(last_rank < 0, born, lanes.depth) - 1  # a part without placements: to where it came apart
+    target = (
+        jnp.where(last_rank < 0, born, lanes.depth) - 1
+    )  # a part without placements: to where it came apart
     pop, exhausted = turn & (target >= 0), turn & (target < 0)
 
     # Written first and read afterwards, so that XLA does not copy the stack.
@@ -245,7 +261,9 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
         lanes.last_crowd,
     ]
     row = jnp.concatenate([*parts, offset[:, None], best[:, None], most[:, None]], 1)
-    stack = lanes.stack.at[each, jnp.where(push, lanes.depth, num_buffers + 1)].set(row, mode="drop")
+    stack = lanes.stack.at[each, jnp.where(push, lanes.depth, num_buffers + 1)].set(
+        row, mode="drop"
+    )
     old = stack[each, jnp.maximum(target, 0)]
     ends = [num_buffers, *(2 * num_buffers + k * num_sections for k in range(7))]
     *before, tail = jnp.split(old, ends, 1)
@@ -289,7 +307,9 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     )
 
 
-def preferences(instance: Instance, rng: np.random.Generator, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def preferences(
+    instance: Instance, rng: np.random.Generator, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Ranks i32[L, N] and weights f32[L, N] for lanes with so much noise, f64[L].
 
     In turn by width, area and crowd; by crowd, area and width; by crowd, width and area.
@@ -336,20 +356,28 @@ def search(
     num_lanes = min(MAX_STACK // (num_buffers * width), MAX_LANES)
     if num_lanes == 0:
         return None, lower
-    plain = instance.pinned_size.shape[0] == 0 and bool((np.asarray(instance.alignment)[:total] == 1).all())
+    plain = instance.pinned_size.shape[0] == 0 and bool(
+        (np.asarray(instance.alignment)[:total] == 1).all()
+    )
     given, rng, found = problem(instance), np.random.default_rng(seed), None
     steps = int(np.clip(WORK // (num_lanes * num_buffers * num_sections), 64, 4096))
     every = np.arange(num_lanes)
     rounds = (every >= PURE) & (every < PURE + ROUNDS)
-    ladder = np.array([LADDER[lane % len(LADDER)] if lane >= PURE + ROUNDS else 0.0 for lane in every])
+    ladder = np.array(
+        [LADDER[lane % len(LADDER)] if lane >= PURE + ROUNDS else 0.0 for lane in every]
+    )
     used, patience = np.zeros(num_lanes, np.int64), np.where(every < PURE, np.inf, PATIENCE)
     turn = 0  # of the lanes that work in rounds
 
     def fresh() -> Lanes:
         aim = lower if target is None else max(lower, min(target, peak - 1))
-        away = turn % 2 and target is None  # from the lower bound half-way to the peak, then closer and closer to it
+        away = (
+            turn % 2 and target is None
+        )  # from the lower bound half-way to the peak, then closer and closer to it
         share = np.where(rounds, 1 - 0.5 ** (turn // 2 % 4 + 1) if away else 0.0, ladder)
-        capacity = np.minimum(aim + (share * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(np.int32)
+        capacity = np.minimum(aim + (share * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(
+            np.int32
+        )
         pure = (every < PURE) | (rounds & (every < 2 * PURE) & bool(away))
         noise = np.where(pure, 0.0, np.array(NOISE)[every // 3 % len(NOISE)])
         return start(given, *preferences(instance, rng, noise), capacity)
@@ -361,7 +389,9 @@ def search(
         status, capacity = np.asarray(lanes.status), np.asarray(lanes.capacity)
         for lane in np.flatnonzero(status == FOUND):
             offsets = np.asarray(lanes.offset[lane])[:total]
-            reached = int(max((offsets + np.asarray(instance.size)[:total]).max(), _pinned(instance)))
+            reached = int(
+                max((offsets + np.asarray(instance.size)[:total]).max(), _pinned(instance))
+            )
             if reached < peak:
                 peak, found = reached, offsets
                 if improved:
@@ -378,13 +408,17 @@ def search(
             patience = np.where(late, patience * GROWTH, patience)
             used = np.where(stale, 0, used)
             stack = lanes.stack
-            lanes = restart(lanes.replace(stack=None), fresh(), jnp.asarray(stale)).replace(stack=stack)
+            lanes = restart(lanes.replace(stack=None), fresh(), jnp.asarray(stale)).replace(
+                stack=stack
+            )
     return found, min(lower, peak)
 
 
 def _padded(instance: Instance) -> Instance:
     """Padded to a bucket of shapes, so that instances of similar size share a program."""
-    num, sections, pinned = (bucket(size) for size in (*instance.live.shape, instance.pinned_size.shape[0]))
+    num, sections, pinned = (
+        bucket(size) for size in (*instance.live.shape, instance.pinned_size.shape[0])
+    )
     if not instance.pinned_size.shape[0]:
         pinned = 0  # programs without pinned buffers are quicker
     sizes: dict[str, tuple[int, ...]] = {
@@ -408,4 +442,6 @@ def _padded(instance: Instance) -> Instance:
 
 
 def _pinned(instance: Instance) -> int:
-    return int((np.asarray(instance.pinned_offset) + np.asarray(instance.pinned_size)).max(initial=0))
+    return int(
+        (np.asarray(instance.pinned_offset) + np.asarray(instance.pinned_size)).max(initial=0)
+    )

@@ -37,7 +37,9 @@ class RandomLives:
         if not 0 <= self.long_percent <= 100:
             raise ValueError(f"long_percent is in [0, 100], got {self.long_percent}")
         if self.num_buffers * self.high > INT32_MAX:
-            raise ValueError("num_buffers * high exceeds int32: the offsets of a plan would overflow")
+            raise ValueError(
+                "num_buffers * high exceeds int32: the offsets of a plan would overflow"
+            )
 
     def __call__(self, key: Array) -> Instance:
         """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
@@ -62,7 +64,11 @@ def from_arrays(start: Array, duration: Array, size: Array) -> Instance:
     num = start.shape[0]
     live = (start[:, None] <= start[None]) & (start[None] < (start + duration)[:, None])
     index = jnp.arange(num, dtype=jnp.int32)
-    same = (start[:, None] == start[None]) & (duration[:, None] == duration[None]) & (size[:, None] == size[None])
+    same = (
+        (start[:, None] == start[None])
+        & (duration[:, None] == duration[None])
+        & (size[:, None] == size[None])
+    )
     before = same & (index[None] < index[:, None])
     none = jnp.zeros((0,), jnp.int32)
     return Instance(

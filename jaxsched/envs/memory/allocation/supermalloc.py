@@ -10,7 +10,9 @@ from jaxsched.envs.memory.types import Buffers
 from jaxsched.host.errors import InstanceError
 
 
-def solve(buffers: Buffers, *, time_limit: float, num_workers: int | None = None) -> tuple[np.ndarray, int]:
+def solve(
+    buffers: Buffers, *, time_limit: float, num_workers: int | None = None
+) -> tuple[np.ndarray, int]:
     """Offsets i64[N], and a lower bound: the peak where SuperMalloc says that nothing is below it,
     else 0.
 
@@ -28,12 +30,16 @@ def solve(buffers: Buffers, *, time_limit: float, num_workers: int | None = None
     ):
         if faulty.any():
             name = buffers.ids[int(np.argmax(faulty))]
-            raise InstanceError(f"OmniMalloc takes sizes and lives only, but buffer {name!r} {what}")
+            raise InstanceError(
+                f"OmniMalloc takes sizes and lives only, but buffer {name!r} {what}"
+            )
     try:
         from omnimalloc import Allocation
         from omnimalloc.allocators.supermalloc import SupermallocAllocator
     except ImportError:
-        raise ImportError('method omnimalloc needs OmniMalloc: pip install "jaxsched[omnimalloc]"') from None
+        raise ImportError(
+            'method omnimalloc needs OmniMalloc: pip install "jaxsched[omnimalloc]"'
+        ) from None
     origin = int(buffers.start.min(initial=0))  # its times count from 0
     rows = zip(buffers.start.tolist(), buffers.end.tolist(), buffers.size.tolist(), strict=True)
     allocations = tuple(

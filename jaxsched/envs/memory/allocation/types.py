@@ -32,7 +32,8 @@ class Instance(struct.PyTreeNode):
     duration: Array  # i32[N]  ticks that it is live
     live: Array  # bool[N, S]  it is live in the section
     beside: Array  # bool[N, N]  two different buffers that are live at a common time
-    twin: Array  # i32[N]  the last buffer before it of equal size, alignment and life; itself where none
+    # i32[N]  the last buffer before it of equal size, alignment and life; itself where none
+    twin: Array
     buffer_mask: Array  # bool[N]  real buffers
     section_mask: Array  # bool[S]  real sections
     pinned_offset: Array  # i32[F]  units
@@ -57,7 +58,8 @@ class State(struct.PyTreeNode):
     instance: Instance
     placed: Array  # bool[N]
     offset: Array  # i32[N]  units; 0 where not (yet) placed
-    top: Array  # i32[S]  highest end of a placed buffer live in the section; pinned ones do not count
+    # i32[S]  highest end of a placed buffer live in the section; pinned ones do not count
+    top: Array
     left: Array  # i32[S]  summed size of the buffers live in the section that are not placed
     lower: Array  # i32[]  lower bound of the instance
     baseline: Array  # i32[]  bound before the first decision
@@ -80,7 +82,9 @@ def to_instance(buffers: Buffers, capacity: int | None = None) -> Instance:
     unit, pinned = buffers.unit, buffers.pinned
     offset, size = buffers.offset // unit, buffers.size // unit
     alignment = np.where(buffers.alignment > 1, buffers.alignment // unit, 1)
-    worst = int((offset + size)[pinned].max(initial=0)) + sum(map(int, (size + alignment - 1)[~pinned]))
+    worst = int((offset + size)[pinned].max(initial=0)) + sum(
+        map(int, (size + alignment - 1)[~pinned])
+    )
     if worst > INT32_MAX:
         raise InstanceError(
             f"offsets may reach {worst} in units of {unit}, beyond int32: round sizes up to an alignment, "
@@ -116,7 +120,9 @@ def to_instance(buffers: Buffers, capacity: int | None = None) -> Instance:
         "pinned_offset": offset[pinned].astype(np.int32),
         "pinned_size": size[pinned].astype(np.int32),
         "pinned_live": live[pinned],
-        "capacity": np.asarray(INT32_MAX if capacity is None else min(capacity // unit, INT32_MAX), np.int32),
+        "capacity": np.asarray(
+            INT32_MAX if capacity is None else min(capacity // unit, INT32_MAX), np.int32
+        ),
     }
     return Instance(**fields)
 
@@ -144,7 +150,9 @@ def _life(live: np.ndarray) -> dict[str, Any]:
     return {"start": edges[0], "end": edges[-1], "gaps": gaps}
 
 
-def _sections(num_buffers: int, segment: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _sections(
+    num_buffers: int, segment: np.ndarray, begin: np.ndarray, end: np.ndarray
+) -> np.ndarray:
     """bool[N, S]: who is live in each section, ascending in time; sets that others contain are left
     out.
 
@@ -153,14 +161,20 @@ def _sections(num_buffers: int, segment: np.ndarray, begin: np.ndarray, end: np.
     """
     starts, ends = np.unique(begin), np.unique(end)
     following = np.append(starts[1:], np.iinfo(np.int64).max)
-    chosen = starts[ends[np.minimum(np.searchsorted(ends, starts, "right"), len(ends) - 1)] <= following]
+    chosen = starts[
+        ends[np.minimum(np.searchsorted(ends, starts, "right"), len(ends) - 1)] <= following
+    ]
     if num_buffers * max(num_buffers, len(chosen)) > MAX_CELLS:
-        raise InstanceError(f"{num_buffers} buffers in {len(chosen)} sections: too many, more than {MAX_CELLS} pairs")
+        raise InstanceError(
+            f"{num_buffers} buffers in {len(chosen)} sections: too many, more than {MAX_CELLS} pairs"
+        )
     live = np.zeros((num_buffers, len(chosen)), np.bool_)
     first, last = np.searchsorted(chosen, begin), np.searchsorted(chosen, end)
     for i, a, b in zip(segment, first, last, strict=True):
         live[i, a:b] = True
-    if len(segment) > num_buffers and len(chosen) <= MAX_GAPPED:  # with gaps a set may be part of another
+    if (
+        len(segment) > num_buffers and len(chosen) <= MAX_GAPPED
+    ):  # with gaps a set may be part of another
         shared = live.T.astype(np.float32) @ live.astype(np.float32)
         inside = shared == np.diag(shared)[:, None]  # [S, S] the first is part of the second
         index = np.arange(len(chosen))

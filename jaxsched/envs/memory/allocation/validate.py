@@ -27,9 +27,13 @@ def verify_allocation(buffers: Buffers, plan: Plan) -> list[str]:
     end = offset + size
     name = [repr(id) for id in buffers.ids]
     for i in np.flatnonzero((offset % buffers.alignment != 0) | (offset % step != 0)):
-        faults.append(f"buffer {name[i]} at {offset[i]}: not a multiple of {np.lcm(buffers.alignment[i], step)}")
+        faults.append(
+            f"buffer {name[i]} at {offset[i]}: not a multiple of {np.lcm(buffers.alignment[i], step)}"
+        )
     for i in np.flatnonzero(buffers.pinned & (offset != buffers.offset)):
-        faults.append(f"buffer {name[i]} is pinned at {buffers.offset[i]}, but the plan has it at {offset[i]}")
+        faults.append(
+            f"buffer {name[i]} is pinned at {buffers.offset[i]}, but the plan has it at {offset[i]}"
+        )
 
     # Sweep the lives: a buffer that comes to life is compared with all that are live then.
     pieces = []
@@ -39,7 +43,9 @@ def verify_allocation(buffers: Buffers, plan: Plan) -> list[str]:
             if at < gap_start:
                 pieces.append((at, gap_start, i))
             at = gap_end
-    events = sorted([(begin, 1, i) for begin, _, i in pieces] + [(stop, 0, i) for _, stop, i in pieces])  # ends first
+    events = sorted(
+        [(begin, 1, i) for begin, _, i in pieces] + [(stop, 0, i) for _, stop, i in pieces]
+    )  # ends first
     live, total, most, clashes = np.zeros(len(buffers), np.bool_), 0, 0, set()
     for _, begins, i in events:
         total += int(size[i]) if begins else -int(size[i])
@@ -64,7 +70,9 @@ def _claims(plan: Plan, highest: int, most: int) -> list[str]:
     if plan.lower_bound < most:
         faults.append(f"the lower bound {plan.lower_bound} is below the largest live size {most}")
     if plan.proved != (plan.lower_bound == plan.peak):
-        faults.append(f"proved is {plan.proved}, with a peak of {plan.peak} and a lower bound of {plan.lower_bound}")
+        faults.append(
+            f"proved is {plan.proved}, with a peak of {plan.peak} and a lower bound of {plan.lower_bound}"
+        )
     return faults
 
 
@@ -77,16 +85,24 @@ def validate(instance: Instance, plan: Plan) -> list[str]:
     if faults:
         return faults
     fixed = np.asarray(instance.pinned_size) > 0
-    offset = np.concatenate([plan.offsets, np.asarray(instance.pinned_offset)[fixed]]).astype(np.int64)
-    size = np.concatenate([np.asarray(instance.size)[real], np.asarray(instance.pinned_size)[fixed]]).astype(np.int64)
-    live = np.concatenate([np.asarray(instance.live)[real], np.asarray(instance.pinned_live)[fixed]]).astype(np.int64)
+    offset = np.concatenate([plan.offsets, np.asarray(instance.pinned_offset)[fixed]]).astype(
+        np.int64
+    )
+    size = np.concatenate(
+        [np.asarray(instance.size)[real], np.asarray(instance.pinned_size)[fixed]]
+    ).astype(np.int64)
+    live = np.concatenate(
+        [np.asarray(instance.live)[real], np.asarray(instance.pinned_live)[fixed]]
+    ).astype(np.int64)
     alignment = np.asarray(instance.alignment)[real]
     for i in np.flatnonzero(np.asarray(plan.offsets) % np.maximum(alignment, 1)):
         faults.append(f"buffer {i} at {plan.offsets[i]}: not a multiple of {alignment[i]}")
     low, high = offset, offset + size
     clash = np.triu((live @ live.T > 0) & (low[:, None] < high) & (low < high[:, None]), 1)
     for i, j in np.argwhere(clash):
-        faults.append(f"buffers {i} [{low[i]}, {high[i]}) and {j} [{low[j]}, {high[j]}) overlap while both are live")
+        faults.append(
+            f"buffers {i} [{low[i]}, {high[i]}) and {j} [{low[j]}, {high[j]}) overlap while both are live"
+        )
     most = int((live * size[:, None]).sum(0).max(initial=0))
     return (faults + _claims(plan, int(high.max(initial=0)), most))[:_MOST]
 

@@ -38,12 +38,17 @@ class Flow:
             if instruction.opcode in ("parameter", "constant"):
                 made = self._new(instruction.name, instruction.type)
                 self.given.update(_flat(made))
-                if instruction.opcode == "parameter" and instruction.operands[0].strip() in module.donated:
+                if (
+                    instruction.opcode == "parameter"
+                    and instruction.operands[0].strip() in module.donated
+                ):
                     self.donated.update(_flat(made))
             else:
                 missing = [name for name in instruction.operands if name not in trees]
                 if missing:
-                    raise fault(instruction.line, f"operand {missing[0][:40]!r} is not defined before")
+                    raise fault(
+                        instruction.line, f"operand {missing[0][:40]!r} is not defined before"
+                    )
                 operands = [trees[name] for name in instruction.operands]
                 made = _view(instruction, operands)
                 if made is None:
@@ -62,7 +67,11 @@ class Flow:
         """Append a kernel; the values it makes."""
         kept: list[tuple[int, int]] = []
         if instruction.opcode == "while":
-            if len(operands) != 1 or isinstance(operands[0], int) or not _fits(operands[0], instruction.type):
+            if (
+                len(operands) != 1
+                or isinstance(operands[0], int)
+                or not _fits(operands[0], instruction.type)
+            ):
                 raise fault(instruction.line, "a loop whose state is not the tuple it is given")
             passed = self._passed(instruction)
             made = []
@@ -71,17 +80,27 @@ class Flow:
                 if i not in passed:
                     kept += zip(_flat(before), _flat(made[-1]), strict=True)
             made, writes = tuple(made), [after for _, after in kept]
-        elif instruction.opcode == "async-start" and not isinstance(instruction.type, Leaf) and instruction.type:
+        elif (
+            instruction.opcode == "async-start"
+            and not isinstance(instruction.type, Leaf)
+            and instruction.type
+        ):
             # (operands, results, contexts): the operands are the values themselves, contexts take
             # no memory.
             types = instruction.type[1:2] + (Leaf(0, ()),) * len(instruction.type[2:])
-            rest = [self._new(f"{instruction.name}[{i}]", type_) for i, type_ in enumerate(types, 1)]
+            rest = [
+                self._new(f"{instruction.name}[{i}]", type_) for i, type_ in enumerate(types, 1)
+            ]
             made, writes = (tuple(operands), *rest), _flat(rest)
         else:
             made = self._new(instruction.name, instruction.type)
             writes = _flat(made)
         reads = list(dict.fromkeys(value for tree in operands for value in _flat(tree)))
-        single = [k for k, tree in enumerate(operands) if isinstance(tree, int) and operands.count(tree) == 1]
+        single = [
+            k
+            for k, tree in enumerate(operands)
+            if isinstance(tree, int) and operands.count(tree) == 1
+        ]
         in_place = [operands[k] for k in single if elementwise(self.module, instruction, k)]
         if reads or writes:
             self.kernels.append(Kernel(instruction, reads, writes, kept, in_place))
@@ -96,7 +115,11 @@ class Flow:
             if i.opcode == "get-tuple-element" and (index := _INDEX.search(i.attributes))
         }
         root = self.module.root(body)
-        return {k for k, name in enumerate(root.operands) if root.opcode == "tuple" and element.get(name) == k}
+        return {
+            k
+            for k, name in enumerate(root.operands)
+            if root.opcode == "tuple" and element.get(name) == k
+        }
 
     def lives(self) -> dict[int, tuple[int, int]]:
         """Half-open lives, in kernels, of the values that are used."""
@@ -122,7 +145,11 @@ class Flow:
             return value
 
         for t, kernel in enumerate(self.kernels):
-            free = [value for value in kernel.in_place if life[value][1] == t + 1 and value not in self.given]
+            free = [
+                value
+                for value in kernel.in_place
+                if life[value][1] == t + 1 and value not in self.given
+            ]
             taken: set[int] = set()
             for before, after in [
                 *kernel.kept,
@@ -159,7 +186,11 @@ def _view(instruction: Instruction, operands: list[Any]) -> Any:
             if isinstance(tree, int) or not 0 <= index < len(tree):
                 raise fault(instruction.line, f"{opcode} takes an element that is not there")
             tree = tree[index]
-    elif '"ConcatBitcast"' in instruction.attributes and operands and operands.count(operands[0]) == len(operands):
+    elif (
+        '"ConcatBitcast"' in instruction.attributes
+        and operands
+        and operands.count(operands[0]) == len(operands)
+    ):
         tree = operands[0]  # the TPU compiler's prefetch in slices, put together again
     else:
         return None

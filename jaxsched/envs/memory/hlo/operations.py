@@ -99,7 +99,9 @@ def elementwise(module: Module, instruction: Instruction, operand: int) -> bool:
     if instruction.opcode != "fusion":
         return instruction.opcode == "copy" or instruction.opcode not in _NOT_ELEMENTWISE
     body = module.body(instruction.called.get("calls", ""))
-    reached = {i.name for i in body if i.opcode == "parameter" and i.operands[0].strip() == str(operand)}
+    reached = {
+        i.name for i in body if i.opcode == "parameter" and i.operands[0].strip() == str(operand)
+    }
     for i in body:
         if i.opcode != "parameter" and reached.intersection(i.operands):
             if i.opcode in _NOT_ELEMENTWISE or i.elements != instruction.elements:
@@ -115,7 +117,9 @@ class Counter:
         self.module = module
         self.uncounted: set[str] = set()  # what is taken as 0
         self.unknown_loops: set[str] = set()  # what is taken to run once
-        self._types = {name: {i.name: i.type for i in body} for name, body in module.computations.items()}
+        self._types = {
+            name: {i.name: i.type for i in body} for name, body in module.computations.items()
+        }
         self._counted: dict[str, int] = {}
 
     def __call__(self, instruction: Instruction) -> int:
@@ -125,7 +129,9 @@ class Counter:
         except (KeyError, IndexError, ValueError, OverflowError) as error:
             if isinstance(error, InstanceError):
                 raise
-            raise fault(instruction.line, f"{instruction.opcode[:30]} lacks an attribute, or has one amiss") from None
+            raise fault(
+                instruction.line, f"{instruction.opcode[:30]} lacks an attribute, or has one amiss"
+            ) from None
 
     def _count(self, instruction: Instruction, computation: str, depth: int) -> int:
         if depth > MAX_DEPTH:
@@ -135,14 +141,18 @@ class Counter:
 
         def operations_in(name: str) -> int:
             if name not in self._counted:
-                self._counted[name] = sum(self._count(i, name, depth + 1) for i in self.module.body(name))
+                self._counted[name] = sum(
+                    self._count(i, name, depth + 1) for i in self.module.body(name)
+                )
             return self._counted[name]
 
         def operand(k: int) -> Leaf:
             try:
                 return next(leaves_of(types[instruction.operands[k]]))
             except (IndexError, KeyError, StopIteration):
-                raise fault(instruction.line, f"operand {k} of {opcode[:30]} is not there") from None
+                raise fault(
+                    instruction.line, f"operand {k} of {opcode[:30]} is not there"
+                ) from None
 
         if opcode in _MOVES:
             return 0
@@ -156,7 +166,9 @@ class Counter:
         if opcode == "convolution":
             return _convolution(instruction, operand(0), operand(1))
         if opcode in ("fusion", "call", "async-start", "map"):
-            inner = sum(operations_in(name) for key, name in called.items() if key in ("calls", "to_apply"))
+            inner = sum(
+                operations_in(name) for key, name in called.items() if key in ("calls", "to_apply")
+            )
             return inner * (elements if opcode == "map" else 1)
         if opcode == "while":
             trips = _TRIPS.search(instruction.attributes)
@@ -168,16 +180,18 @@ class Counter:
         if opcode == "conditional":
             return max((operations_in(name) for name in instruction.branches), default=0)
         if opcode in ("reduce", "all-reduce", "reduce-scatter"):
-            return max(operand(0).elements - elements // max(1, len(instruction.leaves)), 0) * operations_in(
-                called["to_apply"]
-            )
+            return max(
+                operand(0).elements - elements // max(1, len(instruction.leaves)), 0
+            ) * operations_in(called["to_apply"])
         if opcode in ("reduce-window", "select-and-scatter"):
             window = re.search(r"size=([\dx]+)", instruction.attributes)
             area = math.prod(map(int, window[1].split("x"))) if window else 1
             which = "to_apply" if opcode == "reduce-window" else "select"
             return elements * max(area - 1, 1) * operations_in(called[which])
         if opcode == "scatter":
-            return operand(len(instruction.operands) - 1).elements * operations_in(called["to_apply"])
+            return operand(len(instruction.operands) - 1).elements * operations_in(
+                called["to_apply"]
+            )
         if opcode == "sort":
             rows = operand(0).elements
             return rows * max(1, rows - 1).bit_length()
@@ -196,14 +210,18 @@ def _convolution(instruction: Instruction, lhs: Leaf, rhs: Leaf) -> int:
     if not labels or len(labels[2]) != len(rhs.shape) or "o" not in labels[2]:
         raise fault(instruction.line, "a convolution whose dim_labels do not fit its kernel")
     out = instruction.leaves[0]
-    window = dict(re.findall(r"(size|stride|pad|lhs_dilate|rhs_dilate)=([\dx_\-]+)", instruction.attributes))
+    window = dict(
+        re.findall(r"(size|stride|pad|lhs_dilate|rhs_dilate)=([\dx_\-]+)", instruction.attributes)
+    )
     dims = len(labels[2]) - 2
 
     def numbers(key: str, default: int) -> list[int]:
         found = [int(n) for n in window[key].split("x")] if key in window else []
         return found if len(found) == dims else [default] * dims
 
-    pads = [int(p.split("_")[0]) for p in window["pad"].split("x")] if "pad" in window else [0] * dims
+    pads = (
+        [int(p.split("_")[0]) for p in window["pad"].split("x")] if "pad" in window else [0] * dims
+    )
     stride, spread, dilate = (
         numbers("stride", 1),
         numbers("lhs_dilate", 1),

@@ -104,17 +104,25 @@ def _placed(args: Any, target: str) -> Any:
     else:
         from jax.experimental import topologies
 
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU whose metadata could be asked for
+        os.environ.setdefault(
+            "TPU_SKIP_MDS_QUERY", "1"
+        )  # there is no TPU whose metadata could be asked for
         try:
             device = topologies.get_topology_desc(topology[1], topology[0]).devices[0]
         except Exception as error:
-            raise ImportError(f'target {target!r} needs its compiler: pip install "jax[tpu]" ({error})') from error
+            raise ImportError(
+                f'target {target!r} needs its compiler: pip install "jax[tpu]" ({error})'
+            ) from error
     sharding = jax.sharding.SingleDeviceSharding(device)
     shapes = jax.eval_shape(lambda *args: args, *args)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
 
 
-def from_hlo(text: str, *, machine: str | Machine = "tpu-v5e", capacity: int | None = None) -> Imported:
+def from_hlo(
+    text: str, *, machine: str | Machine = "tpu-v5e", capacity: int | None = None
+) -> Imported:
     """Import the text of a scheduled HLO module: `compiled.as_text()`, or a dumped
     `*after_optimizations.txt`.
 
@@ -132,37 +140,52 @@ def from_hlo(text: str, *, machine: str | Machine = "tpu-v5e", capacity: int | N
     flops = [count(kernel.instruction) for kernel in flow.kernels]
     size = [-(-bytes_ // machine.alignment) * machine.alignment for bytes_ in flow.size]
     buffers = Buffers(
-        {"id": flow.name[v], "start": start, "end": end, "size": size[v]} for v, start, end in flow.temporaries()
+        {"id": flow.name[v], "start": start, "end": end, "size": size[v]}
+        for v, start, end in flow.temporaries()
     )
     report = {
         "kernels": len(flow.kernels),
         "values": len(flow.size),
         "operations": sum(flops),
-        "bytes of accesses": sum(flow.size[v] for kernel in flow.kernels for v in (*kernel.reads, *kernel.writes)),
+        "bytes of accesses": sum(
+            flow.size[v] for kernel in flow.kernels for v in (*kernel.reads, *kernel.writes)
+        ),
         "bytes given": sum(flow.size[v] for v in flow.given),
         "bytes returned": sum(flow.size[v] for v in flow.returned),
         "bytes of temporaries, most live": lower_bound(buffers),
         "operations not counted": sorted(count.uncounted),
         "loops of unknown length, taken as 1": sorted(count.unknown_loops),
     }
-    return Imported(_program(flow, size, flops, machine, capacity), buffers, _graph(flow, size), report)
+    return Imported(
+        _program(flow, size, flops, machine, capacity), buffers, _graph(flow, size), report
+    )
 
 
-def _program(flow: Flow, size: list[int], flops: list[int], machine: Machine, capacity: int | None) -> Program:
+def _program(
+    flow: Flow, size: list[int], flops: list[int], machine: Machine, capacity: int | None
+) -> Program:
     """Every read and write of a kernel as an access; the state of a loop is read and written in one
     place.
     """
     name, used, groups = flow.name, set[int](), itertools.count()
     instructions = []
     for kernel, operations in zip(flow.kernels, flops, strict=True):
-        group = {value: number for pair, number in zip(kernel.kept, groups, strict=False) for value in pair}
+        group = {
+            value: number
+            for pair, number in zip(kernel.kept, groups, strict=False)
+            for value in pair
+        }
         accesses = []
         for kind, listed in (("read", kernel.reads), ("write", kernel.writes)):
             for v in filter(size.__getitem__, listed):
-                accesses.append({"value": name[v], "kind": kind} | ({"alias": group[v]} if v in group else {}))
+                accesses.append(
+                    {"value": name[v], "kind": kind} | ({"alias": group[v]} if v in group else {})
+                )
                 used.add(v)
         # On the grid of the sizes, since times are divided by their greatest common divisor.
-        ticks = math.ceil(operations / machine.flops_per_tick / machine.alignment) * machine.alignment
+        ticks = (
+            math.ceil(operations / machine.flops_per_tick / machine.alignment) * machine.alignment
+        )
         instructions.append({"id": kernel.instruction.name, "compute": ticks, "accesses": accesses})
     values = [
         {
@@ -190,11 +213,15 @@ def _graph(flow: Flow, size: list[int]) -> Graph:
     """Kernels that make values, as operators."""
     name, ops, used = flow.name, [], set()
     for kernel in flow.kernels:
-        reads, writes = (list(filter(size.__getitem__, listed)) for listed in (kernel.reads, kernel.writes))
+        reads, writes = (
+            list(filter(size.__getitem__, listed)) for listed in (kernel.reads, kernel.writes)
+        )
         if writes:
             used.update(reads, writes)
             row = {"id": kernel.instruction.name, "name": kernel.instruction.opcode}
-            ops.append(row | {"inputs": [name[v] for v in reads], "outputs": [name[v] for v in writes]})
+            ops.append(
+                row | {"inputs": [name[v] for v in reads], "outputs": [name[v] for v in writes]}
+            )
     if not ops:
         raise InstanceError("no kernel makes a value: there is nothing to plan")
     tensors = [{"id": name[v], "size": size[v], "backed": v in flow.given} for v in sorted(used)]

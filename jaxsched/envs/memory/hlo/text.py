@@ -23,7 +23,9 @@ _ASSIGNMENT = re.compile(r"\s*(ROOT )?%?([\w.\-]+) = ")
 _COMMENT = re.compile(r"/\*[^*]*\*/")
 _ALIAS = re.compile(r"\{[0-9, ]*\}: \((\d+), \{[0-9, ]*\}")
 _CALLED = re.compile(r"\b(calls|to_apply|body|condition|select|scatter)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"\b(?:branch_computations=\{([^}]*)\}|(?:true|false)_computation=%?([\w.\-]+))")
+_BRANCHES = re.compile(
+    r"\b(?:branch_computations=\{([^}]*)\}|(?:true|false)_computation=%?([\w.\-]+))"
+)
 
 
 def fault(line: int, reason: str) -> InstanceError:
@@ -116,7 +118,9 @@ def parse(text: str) -> Module:
     if "is_scheduled=true" not in head:
         raise fault(1, "the module is not scheduled: give the text of the compiled program")
     start = head.find("input_output_alias={")
-    donated = set(_ALIAS.findall(head[start : _closing(head, start + 19, 1)])) if start >= 0 else set()
+    donated = (
+        set(_ALIAS.findall(head[start : _closing(head, start + 19, 1)])) if start >= 0 else set()
+    )
     computations: dict[str, list[Instruction]] = {}
     body: list[Instruction] | None = None
     entry = root = ""
@@ -137,7 +141,9 @@ def parse(text: str) -> Module:
                 roots[root] = instruction.name
             body.append(instruction)
     if not entry or body is not None:
-        raise InstanceError("the text ends before the module does" if body is not None else "no ENTRY computation")
+        raise InstanceError(
+            "the text ends before the module does" if body is not None else "no ENTRY computation"
+        )
     for name, found in computations.items():
         if name not in roots:
             raise InstanceError(f"computation {name[:40]!r} has no ROOT")
@@ -150,7 +156,9 @@ def _instruction(line: str, number: int) -> Instruction:
     line = _COMMENT.sub("", line)
     assignment = _ASSIGNMENT.match(line)
     if not assignment:
-        raise fault(number, f"not an instruction, `name = type opcode(operands)`: {line.strip()[:60]!r}")
+        raise fault(
+            number, f"not an instruction, `name = type opcode(operands)`: {line.strip()[:60]!r}"
+        )
     at = assignment.end()
     end = _closing(line, at, number) if line[at : at + 1] == "(" else line.find(" ", at)
     begin = line.find("(", end) if end > 0 else -1
@@ -161,8 +169,12 @@ def _instruction(line: str, number: int) -> Instruction:
     if not literal:
         close = _closing(line, begin, number) - 1
     inside = line[begin + 1 : close]
-    operands = (inside,) if literal else tuple(part.split()[-1].lstrip("%") for part in _parts(inside))
-    return Instruction(assignment[2], _type(line[at:end], number), opcode, operands, line[close + 1 :], number)
+    operands = (
+        (inside,) if literal else tuple(part.split()[-1].lstrip("%") for part in _parts(inside))
+    )
+    return Instruction(
+        assignment[2], _type(line[at:end], number), opcode, operands, line[close + 1 :], number
+    )
 
 
 def _closing(text: str, start: int, number: int) -> int:

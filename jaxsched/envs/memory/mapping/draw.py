@@ -91,7 +91,9 @@ def mapping_chart(
     return above, below
 
 
-def _play(problem: Problem, plan: Plan) -> tuple[list[_Held], list[tuple[int, float]], list[int], list[int]]:
+def _play(
+    problem: Problem, plan: Plan
+) -> tuple[list[_Held], list[tuple[int, float]], list[int], list[int]]:
     """Blocks, (instruction, address) of fast accesses, supply and what is taken of it per
     instruction.
     """
@@ -105,7 +107,9 @@ def _play(problem: Problem, plan: Plan) -> tuple[list[_Held], list[tuple[int, fl
             # A copy holds memory before the value can be used.
             copied = use.time if action == COPY else block.first
             if copied > block.first:
-                held.append(_Held(use.value, block.first, copied, block.low, block.high, "copied in"))
+                held.append(
+                    _Held(use.value, block.first, copied, block.low, block.high, "copied in")
+                )
             why = "written back" if action == DROP else "stays"
             held.append(_Held(use.value, copied, block.last + 1, block.low, block.high, why))
         if effect.offset is not None:

@@ -45,7 +45,9 @@ def _sweep(instance: Instance, best: Mapped, width: int, deadline: Deadline) -> 
 
     Returns the best mapping, and whether nothing was left out.
     """
-    frontier = jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(_bare(_init(instance))))
+    frontier = jax.tree.map(
+        lambda leaf: np.asarray(leaf)[None], jax.device_get(_bare(_init(instance)))
+    )
     num_accesses = int(np.asarray(instance.access_mask).sum())
     complete = True
     for _ in range(num_accesses):
@@ -54,11 +56,17 @@ def _sweep(instance: Instance, best: Mapped, width: int, deadline: Deadline) -> 
         for first in range(0, num, CHUNK):
             if deadline.is_over():
                 return best, False
-            rows = np.minimum(np.arange(first, first + CHUNK), num - 1)  # the last one fills the chunk
+            rows = np.minimum(
+                np.arange(first, first + CHUNK), num - 1
+            )  # the last one fills the chunk
             found, legal, hope = jax.device_get(_expand(instance, _rows(frontier, rows)))
             real = np.arange(CHUNK)[:, None] < num - first
             which = np.flatnonzero((legal & real & (hope < best.latency)).ravel())
-            children.append(jax.tree.map(lambda leaf, which=which: leaf.reshape(-1, *leaf.shape[2:])[which], found))
+            children.append(
+                jax.tree.map(
+                    lambda leaf, which=which: leaf.reshape(-1, *leaf.shape[2:])[which], found
+                )
+            )
             keys.append(hope.ravel()[which])
         frontier = jax.tree.map(lambda *leaves: np.concatenate(leaves), *children)
         key = np.concatenate(keys)

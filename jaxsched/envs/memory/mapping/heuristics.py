@@ -40,7 +40,9 @@ def residents(state: State) -> Array:
     now = take(instance.time, state.position) + 1
     low, high = state.offset, state.offset + instance.width
     used = state.begin < state.end
-    later = jnp.maximum(state.begin[None], state.end[:, None]) < jnp.minimum(state.end, now)[None]  # [value, block]
+    later = (
+        jnp.maximum(state.begin[None], state.end[:, None]) < jnp.minimum(state.end, now)[None]
+    )  # [value, block]
     taken = later & used[None] & (low[None] < high[:, None]) & (low[:, None] < high[None])
     return waits & ~taken.any(-1)
 
@@ -50,7 +52,9 @@ def pushed_out(state: State, stays: Array) -> Array:
     by a fast write.
     """
     instance = state.instance
-    offset = take(state.choices.offset, jnp.where(take(instance.is_write, state.position), NOCOPY, COPY))
+    offset = take(
+        state.choices.offset, jnp.where(take(instance.is_write, state.position), NOCOPY, COPY)
+    )
     other = instance.value != take(instance.value, state.position)
     top = offset + take(instance.width, state.position)
     covered = (state.offset < top) & (offset < state.offset + instance.width)
@@ -65,7 +69,9 @@ def next_use(state: State) -> Array:
 
 
 def belady(state: State) -> Array:
-    """i32[3]: what is there stays, others come in where they are needed before what they push out."""
+    """i32[3]: what is there stays, others come in where they are needed before what they push
+    out.
+    """
     uses = next_use(state)
     is_write = take(state.instance.is_write, state.position)
     covered = pushed_out(state, residents(state))
@@ -93,14 +99,17 @@ def msa_plan(instance: Instance) -> Array:
     slots = jnp.arange(total, dtype=jnp.int32)
     memory = segment_sum(jnp.where(instance.access_mask, instance.slow, 0), instance.time, total)
     memory, compute = memory[instance.time], instance.compute[instance.time]
-    alone = jnp.maximum(compute, memory) - jnp.maximum(compute, memory - instance.slow + instance.fast)
+    alone = jnp.maximum(compute, memory) - jnp.maximum(
+        compute, memory - instance.slow + instance.fast
+    )
     can = rules.attainable(instance) & instance.access_mask
     ids = jnp.arange(instance.num_values, dtype=jnp.int32)
     mine = (instance.value[None] == ids[:, None]) & can[None]  # [V, A]
     benefit = jnp.where(mine, alone, 0).sum(-1, dtype=jnp.int32)
     width = jnp.where(mine, instance.width, 0).max(-1)
     order = jnp.argsort(
-        (-benefit).astype(jnp.float32) / jnp.sqrt(jnp.maximum(width, 1).astype(jnp.float32)), stable=True
+        (-benefit).astype(jnp.float32) / jnp.sqrt(jnp.maximum(width, 1).astype(jnp.float32)),
+        stable=True,
     )
 
     def place(carry, value):
@@ -113,7 +122,9 @@ def msa_plan(instance: Instance) -> Array:
         here, before = left[time] >= need, left[jnp.maximum(time - 1, 0)] >= need
         alone = uses & ~instance.is_write & here & before
         read = segment_sum(alone.astype(jnp.int32), time, total) > 0
-        around = read | jnp.concatenate([read[1:], jnp.zeros((1,), jnp.bool_)])  # and the instruction of its copy
+        around = read | jnp.concatenate(
+            [read[1:], jnp.zeros((1,), jnp.bool_)]
+        )  # and the instruction of its copy
         worth = benefit[value] > 0
         used = used + jnp.where(worth & jnp.where(whole, life, around), need, 0)
         return (used, wanted | (worth & jnp.where(whole, uses, alone))), None
@@ -138,4 +149,6 @@ SCORES = types.MappingProxyType(
         "random": random,
     }
 )
-HEURISTICS = tuple(name + backup for name in SCORES if name != "random" for backup in ("", "+drop_backup"))
+HEURISTICS = tuple(
+    name + backup for name in SCORES if name != "random" for backup in ("", "+drop_backup")
+)

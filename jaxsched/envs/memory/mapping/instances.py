@@ -36,7 +36,8 @@ def to_instance(program: Program) -> tuple[Instance, Scale]:
         raise InstanceError(f"{num} accesses, more than {MAX_ACCESSES}: map parts of the program")
     size = [program.size[access.value] for access in accesses]
     slow, fast, demand = (
-        [s * cost for s in size] for cost in (program.slow_cost, program.fast_cost, program.copy_cost)
+        [s * cost for s in size]
+        for cost in (program.slow_cost, program.fast_cost, program.copy_cost)
     )
     width = [program.width(access.value) for access in accesses]
     tick = math.gcd(*program.compute, *slow, *fast, *demand) or 1
@@ -44,11 +45,15 @@ def to_instance(program: Program) -> tuple[Instance, Scale]:
     scale = Scale(tick, unit)
     baseline = baseline_of(program)
     if baseline // tick >= INT32_MAX:
-        raise InstanceError(f"with everything slow the program takes {baseline // tick} ticks of {tick}, beyond int32")
+        raise InstanceError(
+            f"with everything slow the program takes {baseline // tick} ticks of {tick}, beyond int32"
+        )
     for access, units in zip(accesses, width, strict=True):
         if units // unit > INT32_MAX:
             name = reprlib.repr(program.value_ids[access.value])
-            raise InstanceError(f"value {name}: size {program.size[access.value]} exceeds int32 in units of {unit}")
+            raise InstanceError(
+                f"value {name}: size {program.size[access.value]} exceeds int32 in units of {unit}"
+            )
     # Blocks are stacked, so none ends above the sum of widths: twice that is as good as any larger
     # capacity.
     capacity = min(program.capacity, 2 * sum(width)) // unit

@@ -65,11 +65,15 @@ def observe(state: State) -> GraphObservation:
         instance.demand,
         gain,
     )
-    columns = jnp.stack([*columns, instance.is_output.astype(jnp.int32), instance.is_write.astype(jnp.int32)], -1)
+    columns = jnp.stack(
+        [*columns, instance.is_output.astype(jnp.int32), instance.is_write.astype(jnp.int32)], -1
+    )
     last, leader, due, width, saving, demand, gain_next, output, write = lookup(columns, upcoming).T
     due = due - now
     is_begun = last != upcoming
-    columns = jnp.stack([state.begin, state.end, state.ready, stays.astype(jnp.int32), out.astype(jnp.int32)], -1)
+    columns = jnp.stack(
+        [state.begin, state.end, state.ready, stays.astype(jnp.int32), out.astype(jnp.int32)], -1
+    )
     begin, end, ready, stays_now, out_now = lookup(columns, last).T
     shown = instance.value_mask & has_next & (is_begun | (due <= AHEAD)) & ~state.done
     was_fast = is_begun & (end > 0)
@@ -100,7 +104,9 @@ def observe(state: State) -> GraphObservation:
     # Slots: what blocks hold, and what residents would hold until their next use.
     slots = now + jnp.arange(-PAST, AHEAD + 1, dtype=jnp.int32)
     inside = (slots >= 0) & (slots < instance.num_instructions)
-    memory, compute, supply, is_real = lookup(times, jnp.where(inside, slots, instance.num_instructions)).T
+    memory, compute, supply, is_real = lookup(
+        times, jnp.where(inside, slots, instance.num_instructions)
+    ).T
     is_slot = (is_real > 0) & ~state.done
     blocks = (state.begin[:, None] <= slots[None]) & (slots[None] < state.end[:, None])  # [A, W]
     wants = stays[:, None] & (state.end[:, None] <= slots[None]) & (slots[None] <= uses[:, None])
@@ -118,7 +124,9 @@ def observe(state: State) -> GraphObservation:
         slots == now,
     ]
     padding = ((0, len(values) - len(columns)), (0, 0))
-    nodes = jnp.concatenate([_stack(values, shown), jnp.pad(_stack(columns, is_slot), padding)], 1).T
+    nodes = jnp.concatenate(
+        [_stack(values, shown), jnp.pad(_stack(columns, is_slot), padding)], 1
+    ).T
 
     # The three actions; those that bring the value in may push others out.
     taken, none = choices.taken.sum(dtype=jnp.int32), jnp.zeros((), jnp.int32)
@@ -135,7 +143,8 @@ def observe(state: State) -> GraphObservation:
     pair = [
         (is_fast * choices.gain).astype(jnp.float32) * tick,
         (is_fast * take(saved, position)).astype(jnp.float32) * tick,
-        jnp.stack([taken, none, choices.writes_back.astype(jnp.int32) * taken]).astype(jnp.float32) * tick,
+        jnp.stack([taken, none, choices.writes_back.astype(jnp.int32) * taken]).astype(jnp.float32)
+        * tick,
         (choices.end - choices.begin).astype(jnp.float32) * DISTANCE,
         (comes_in * lost[0]).astype(jnp.float32) * unit,
         (comes_in * lost[1]).astype(jnp.float32) * unit,
@@ -145,7 +154,9 @@ def observe(state: State) -> GraphObservation:
     pair = _stack(pair, choices.legal).T
 
     # Edges from values to slots and back, then between slots.
-    holds = (is_begun[:, None] & (begin[:, None] <= slots[None]) & (slots[None] < end[:, None])).ravel()
+    holds = (
+        is_begun[:, None] & (begin[:, None] <= slots[None]) & (slots[None] < end[:, None])
+    ).ravel()
     read = ((due + now)[:, None] == slots[None]).ravel()
     value_end, slot_end = np.divmod(np.arange(num_values * num_slots), num_slots)
     slot_end = num_values + slot_end
@@ -160,11 +171,16 @@ def observe(state: State) -> GraphObservation:
             np.concatenate([slot_end, value_end, other, one]),
         ),
         node_mask=jnp.concatenate([shown, is_slot]),
-        node_kind=jnp.asarray(np.repeat(np.array([VALUE, SLOT], np.int32), [num_values, num_slots])),
-        edge_mask=jnp.concatenate([holds | read, holds | read, jnp.ones((2 * len(one),), jnp.bool_)]),
+        node_kind=jnp.asarray(
+            np.repeat(np.array([VALUE, SLOT], np.int32), [num_values, num_slots])
+        ),
+        edge_mask=jnp.concatenate(
+            [holds | read, holds | read, jnp.ones((2 * len(one),), jnp.bool_)]
+        ),
         edge_kind=jnp.concatenate([kind, kind, chain]),
         action_node=jnp.broadcast_to(take(instance.value, position), (3,)),
-        action_resource=num_values + jnp.where(choices.legal & (jnp.arange(3) == COPY), start, PAST).astype(jnp.int32),
+        action_resource=num_values
+        + jnp.where(choices.legal & (jnp.arange(3) == COPY), start, PAST).astype(jnp.int32),
         action_kind=jnp.arange(3, dtype=jnp.int32),
         action_features=pair,
         action_mask=choices.legal,

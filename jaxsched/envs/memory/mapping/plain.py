@@ -152,7 +152,9 @@ def solve_exact(
         Solver("the bound", deadline, num_workers, seed)  # refuses bad numbers before the work
     problem = problem_of_instance(instance)
     given = replayed(problem, hint.actions) if hint is not None and hint.feasible else None
-    maker, found, lower, note = _searched(problem, instance, "exact", seed, None, deadline, given, num_workers)
+    maker, found, lower, note = _searched(
+        problem, instance, "exact", seed, None, deadline, given, num_workers
+    )
     lower, baseline = min(lower, found.latency), Replay(problem).baseline
     method = "exhaustive" if maker == "exact" else maker
     seconds = deadline.spent()
@@ -190,7 +192,9 @@ def stalls(program: Program | Mapping[str, Any], actions: Iterable[int]) -> Stal
     replay = Replay(problem_of(program))
     for action in actions:
         replay.take(action)
-    waiting = sorted(replay.copies, key=lambda copy: copy[1])  # by the first instruction that they may start with
+    waiting = sorted(
+        replay.copies, key=lambda copy: copy[1]
+    )  # by the first instruction that they may start with
     open_: list[list[int]] = []  # [deadline, access, ticks left]
     clock, waits, late = 0, [], []
 
@@ -224,7 +228,9 @@ def padded_instance(program: Program) -> tuple[Instance, Scale]:
     instance, scale = to_instance(program)
     size = max(16, instance.num_accesses, instance.num_values, instance.num_instructions)
     size = 1 << (size - 1).bit_length() if size <= 256 else -(-size // 128) * 128
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size,) * np.ndim(leaf), leaf.dtype), instance)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((size,) * np.ndim(leaf), leaf.dtype), instance
+    )
     return pad_to(instance, shapes), scale
 
 

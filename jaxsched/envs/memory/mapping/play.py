@@ -116,9 +116,15 @@ def belady(problem: Problem) -> Rule:
         if isinstance(effect, Effect) and effect.block is not None:
             mine = next_use(use.value, at + 1)
             for value, home in replay.home.items():
-                beside = value == use.value or home.low >= effect.block.high or effect.block.low >= home.high
+                beside = (
+                    value == use.value
+                    or home.low >= effect.block.high
+                    or effect.block.low >= home.high
+                )
                 needed = NEVER if beside else next_use(value, at)
-                if needed < NEVER and replay.is_free(home.last + 1, use.time, home.low, home.high - home.low):
+                if needed < NEVER and replay.is_free(
+                    home.last + 1, use.time, home.low, home.high - home.low
+                ):
                     worth &= replay.in_slow[value] is not None and needed > mine
         if use.is_write:
             return KEEP_OR_COPY if worth else SLOW
@@ -158,9 +164,13 @@ def msa_plan(problem: Problem) -> list[bool]:
         held = range(uses[mine[0]].time, uses[mine[-1]].time + 1)
         if benefit[value] <= 0:
             continue
-        if any(left[time] < width for time in held):  # reads for themselves, with what is before for the copy
+        if any(
+            left[time] < width for time in held
+        ):  # reads for themselves, with what is before for the copy
             fits = {time for time in held if min(left[time], left[max(time - 1, 0)]) >= width}
-            mine = [access for access in mine if not uses[access].is_write and uses[access].time in fits]
+            mine = [
+                access for access in mine if not uses[access].is_write and uses[access].time in fits
+            ]
             reads = {uses[access].time for access in mine}
             held = reads | {time - 1 for time in reads if time > 0}
         for time in held:

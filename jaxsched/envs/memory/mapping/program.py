@@ -78,7 +78,9 @@ class Program:
             least = int(name == "alignment")
             numbers[name] = integer(program.get(name, 1), least=least, most=LIMIT, field=name)
         if numbers["fast_cost"] > numbers["slow_cost"]:
-            raise InstanceError(f"fast_cost {numbers['fast_cost']} is above slow_cost {numbers['slow_cost']}")
+            raise InstanceError(
+                f"fast_cost {numbers['fast_cost']} is above slow_cost {numbers['slow_cost']}"
+            )
         values = [_value(row, i) for i, row in enumerate(array(program["values"], "values"))]
         position: dict[Hashable, int] = {}
         for id, *_ in values:
@@ -92,7 +94,9 @@ class Program:
             compute.append(integer(row["compute"], at, most=LIMIT, field="compute"))
             for k, access in enumerate(array(row["accesses"], at, "accesses")):
                 accesses.append(_access(access, time, position, at, ("access", k)))
-        ids_of_values, sizes, inputs, outputs = zip(*values, strict=True) if values else ((), (), (), ())
+        ids_of_values, sizes, inputs, outputs = (
+            zip(*values, strict=True) if values else ((), (), (), ())
+        )
         made = cls(
             ids_of_values,
             sizes,
@@ -126,7 +130,9 @@ class Program:
             instructions[access.time]["accesses"].append(
                 row | ({} if access.alias is None else {"alias": access.alias})
             )
-        return {"values": values, "instructions": instructions} | {name: getattr(self, name) for name in _PROGRAM[2:]}
+        return {"values": values, "instructions": instructions} | {
+            name: getattr(self, name) for name in _PROGRAM[2:]
+        }
 
     def __repr__(self) -> str:
         return (
@@ -139,7 +145,7 @@ class Program:
         return -(-self.size[value] // self.alignment) * self.alignment
 
 
-# ------------------------------------------------------------------------------------------------- reading a program
+# -------------------------------------------------------------------------------- reading a program
 
 
 def _check_order(program: Program) -> None:
@@ -159,7 +165,9 @@ def _check_order(program: Program) -> None:
             raise InstanceError(f"{where} reads {name} before it is written")
         elif last_write == access.time:
             raise InstanceError(f"{where} reads {name} after a write; reads come first")
-    for name, is_output, is_written in zip(program.value_ids, program.is_output, written, strict=True):
+    for name, is_output, is_written in zip(
+        program.value_ids, program.is_output, written, strict=True
+    ):
         if is_output and not is_written:
             raise InstanceError(f"value {reprlib.repr(name)}: an output that no instruction writes")
 
@@ -168,7 +176,9 @@ def _value(row: Any, i: int) -> tuple[Hashable, int, bool, bool]:
     mapping(row, ("value number", i), known=("input", "output"), required=("id", "size"))
     at = ("value", row["id"])
     size = integer(row["size"], at, least=1, most=LIMIT, field="size")
-    is_input, is_output = (boolean(row.get(name, False), at, field=name) for name in ("input", "output"))
+    is_input, is_output = (
+        boolean(row.get(name, False), at, field=name) for name in ("input", "output")
+    )
     return row["id"], size, is_input, is_output
 
 

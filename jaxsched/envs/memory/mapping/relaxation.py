@@ -30,14 +30,20 @@ class _Value:
     """What later accesses of a value need to know of its earlier ones."""
 
     written: int  # no copy begins before this instruction
-    valid: list[Any]  # at most one of these literals is true; where one is, slow memory has the value
+    valid: list[
+        Any
+    ]  # at most one of these literals is true; where one is, slow memory has the value
     is_made: bool = False  # written, so that fast memory may have the only copy
-    ends: list[tuple[Any, int]] = dataclasses.field(default_factory=list)  # where true, no copy begins before
+    ends: list[tuple[Any, int]] = dataclasses.field(
+        default_factory=list
+    )  # where true, no copy begins before
     time: int = -1  # of the last access
     there: Any = 0  # literal: in fast memory at the last access
 
 
-def relax(problem: Problem, *, deadline: Deadline, num_workers: int | None = None, seed: int = 0) -> Relaxed:
+def relax(
+    problem: Problem, *, deadline: Deadline, num_workers: int | None = None, seed: int = 0
+) -> Relaxed:
     """Solve the relaxation as far as the deadline allows, which the building of the model counts
     against.
 
@@ -52,10 +58,14 @@ def relax(problem: Problem, *, deadline: Deadline, num_workers: int | None = Non
     if not solver.found:
         return Relaxed(bound, None)
     is_fast = [[bool(solver.value(literal)) for literal in move] for move in moves]
-    return Relaxed(bound, [COPY if copied else NOCOPY if fast else DROP for fast, copied in is_fast])
+    return Relaxed(
+        bound, [COPY if copied else NOCOPY if fast else DROP for fast, copied in is_fast]
+    )
 
 
-def relaxation(problem: Problem, cp_model: Any, deadline: Deadline) -> tuple[Any, list[tuple[Any, Any]]] | None:
+def relaxation(
+    problem: Problem, cp_model: Any, deadline: Deadline
+) -> tuple[Any, list[tuple[Any, Any]]] | None:
     """The model, which minimises the latency, and two literals per access: it is fast, and by a
     copy.
 

@@ -70,7 +70,9 @@ class Replay:
         self.home: dict[int, Block] = {}  # the latest block of each value
         self.in_slow: dict[int, int | None] = dict.fromkeys(problem.inputs, 0)
         self.groups: dict[int, int | None] = {}  # offset, None for slow memory
-        self.copies: list[tuple[int, int, int, int]] = []  # access, first instruction, deadline, ticks of supply
+        self.copies: list[
+            tuple[int, int, int, int]
+        ] = []  # access, first instruction, deadline, ticks of supply
 
     @property
     def is_over(self) -> bool:
@@ -167,9 +169,15 @@ class Replay:
             return "NOCOPY: an output is written to slow memory"
         return self._place("NOCOPY", use, use.time, {}, None, bound)
 
-    def _place(self, name: str, use: Use, first: int, taken: dict, ready: int | None, bound: int | None):
+    def _place(
+        self, name: str, use: Use, first: int, taken: dict, ready: int | None, bound: int | None
+    ):
         low = self._address(first, use.time, use.width) if bound is None else bound
-        if low is None or low + use.width > self.problem.capacity or not self.is_free(first, use.time, low, use.width):
+        if (
+            low is None
+            or low + use.width > self.problem.capacity
+            or not self.is_free(first, use.time, low, use.width)
+        ):
             where = "no gap" if bound is None else f"the group's offset {bound} is not free"
             return f"{name}: {where} for {use.width} in instructions {first} to {use.time}"
         return Effect(Block(first, use.time, low, low + use.width), low, taken, ready)
@@ -218,7 +226,9 @@ class Replay:
 
     def is_free(self, first: int, last: int, low: int, width: int) -> bool:
         """Whether `[low, low + width)` is free in instructions `first` to `last`, both included."""
-        return all(block.high <= low or low + width <= block.low for block in self._in_the_way(first, last))
+        return all(
+            block.high <= low or low + width <= block.low for block in self._in_the_way(first, last)
+        )
 
     def _address(self, first: int, last: int, width: int) -> int | None:
         """Best fit: the start of the smallest gap that holds `width`, the lowest of equal ones."""
@@ -236,7 +246,9 @@ def problem_of(program: Program) -> Problem:
     uses = []
     for access in program.accesses:
         size, is_output = program.size[access.value], program.is_output[access.value]
-        slow, fast, demand = (size * cost for cost in (program.slow_cost, program.fast_cost, program.copy_cost))
+        slow, fast, demand = (
+            size * cost for cost in (program.slow_cost, program.fast_cost, program.copy_cost)
+        )
         uses.append(Use(*access, is_output, slow, fast, demand, program.width(access.value)))
     inputs = frozenset(i for i, is_input in enumerate(program.is_input) if is_input)
     return Problem(uses, inputs, program.compute, program.capacity)

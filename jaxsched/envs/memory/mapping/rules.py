@@ -60,7 +60,9 @@ def _undecided(instance: Instance) -> State:
 def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
     """Take `action` (i32[]) at the current access; the same state where not `legal`."""
     instance, choices = state.instance, state.choices
-    access = jnp.where(legal, state.position, instance.num_accesses)  # out of range: nothing is written
+    access = jnp.where(
+        legal, state.position, instance.num_accesses
+    )  # out of range: nothing is written
     is_fast = action != DROP
     takes = (action == COPY) | ((action == DROP) & choices.writes_back)
     saved = jnp.where(is_fast, take(instance.slow, access) - take(instance.fast, access), 0)
@@ -81,7 +83,9 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
 def with_choices(state: State) -> State:
     """The state with the choices at its position."""
     instance, position = state.instance, state.position
-    time, width, demand = (take(field, position) for field in (instance.time, instance.width, instance.demand))
+    time, width, demand = (
+        take(field, position) for field in (instance.time, instance.width, instance.demand)
+    )
     is_write, leader = take(instance.is_write, position), take(instance.leader, position)
     now = time + 1
     # The value after its last access; zeros, an undecided row, where this is the first.
@@ -97,14 +101,18 @@ def with_choices(state: State) -> State:
     slots = jnp.arange(instance.num_instructions, dtype=jnp.int32)
     taken, total = _transfer(state.supply, end, ready, time, demand)
     start = jnp.where(is_write, time, jnp.where(taken > 0, slots, time).min())
-    written = jnp.where(taken > 0, slots + 1, end).max()  # the write-back is over before this instruction
+    written = jnp.where(
+        taken > 0, slots + 1, end
+    ).max()  # the write-back is over before this instruction
     is_met = total >= demand
 
     # Addresses: best fit, or that of the group, from the first instruction of the copy; its own for
     # those that stay.
     fit, fits = _best_fit(state, start, now, width)
     bound_offset = take(state.offset, leader)
-    bound_fits = _is_free(state, start, now, bound_offset, width) & (bound_offset + width <= instance.capacity)
+    bound_fits = _is_free(state, start, now, bound_offset, width) & (
+        bound_offset + width <= instance.capacity
+    )
     fit, fits = jnp.where(bound_fast, bound_offset, fit), jnp.where(bound_fast, bound_fits, fits)
     stays = _is_free(state, end, now, offset, width)
     is_held = _is_free(state, end, written, offset, width)
@@ -212,17 +220,25 @@ def attainable(instance: Instance) -> Array:
     too late: inputs and outputs enter fast memory by copies only, which take all supply since they
     are there at most.
     """
-    memory = segment_sum(jnp.where(instance.access_mask, instance.slow, 0), instance.time, instance.num_instructions)
+    memory = segment_sum(
+        jnp.where(instance.access_mask, instance.slow, 0), instance.time, instance.num_instructions
+    )
     passed = jnp.cumsum(jnp.maximum(instance.compute, memory), dtype=jnp.int32)
     passed = jnp.concatenate([jnp.zeros((1,), jnp.int32), passed])  # [T + 1]
     same = (instance.value[:, None] == instance.value[None]) & instance.access_mask[None]
     write = jnp.where(same & instance.is_write[None], instance.time + 1, 0).max(-1)  # 0 for inputs
     is_late = passed[instance.time] - passed[write] < instance.demand
     by_copy = instance.is_output | ~(same & instance.is_write[None]).any(-1)
-    return (instance.width <= instance.capacity) & ~(by_copy & is_late) & ~(instance.is_write & instance.is_output)
+    return (
+        (instance.width <= instance.capacity)
+        & ~(by_copy & is_late)
+        & ~(instance.is_write & instance.is_output)
+    )
 
 
-def _transfer(supply: Array, end: Array, ready: Array, time: Array, demand: Array) -> tuple[Array, Array]:
+def _transfer(
+    supply: Array, end: Array, ready: Array, time: Array, demand: Array
+) -> tuple[Array, Array]:
     """i32[T], i32[]: what a copy or write-back takes of the supply since its value was last there,
     and all it could.
 

@@ -47,7 +47,9 @@ class RandomPrograms:
         for name in ("capacity", "ratio", "compute"):
             low, high = getattr(self, name)
             if not int(name == "ratio") <= low <= high <= 1000:
-                raise ValueError(f"{name} needs low <= high within [{int(name == 'ratio')}, 1000], got {low}, {high}")
+                raise ValueError(
+                    f"{name} needs low <= high within [{int(name == 'ratio')}, 1000], got {low}, {high}"
+                )
         if not 0 <= self.alias_percent <= 100:
             raise ValueError(f"alias_percent is in [0, 100], got {self.alias_percent}")
         if self.num_instructions > 1000:
@@ -79,7 +81,11 @@ class RandomPrograms:
         birth = jnp.maximum(ids - self.num_inputs, 0)
         death = jnp.maximum(jnp.where(reads, time[None], 0).max(-1), birth)
         slots = jnp.arange(num, dtype=jnp.int32)
-        live = (birth[:, None] <= slots[None]) & (slots[None] <= death[:, None]) & (is_output | reads.any(-1))[:, None]
+        live = (
+            (birth[:, None] <= slots[None])
+            & (slots[None] <= death[:, None])
+            & (is_output | reads.any(-1))[:, None]
+        )
         most = jnp.where(live, size[:, None], 0).sum(0, dtype=jnp.int32).max()
         capacity = most * draw(keys[4], (), self.capacity[0], self.capacity[1] + 1) // 100
         ratio = draw(keys[5], (), self.ratio[0], self.ratio[1] + 1)
@@ -102,7 +108,9 @@ class RandomPrograms:
             width=jnp.minimum(width, capacity + 1),
             is_output=is_output[value],
             previous=jnp.where(before.any(-1), jnp.where(before, index[None], 0).max(-1), index),
-            following=jnp.where(after.any(-1), jnp.where(after, index[None], 3 * num).min(-1), index),
+            following=jnp.where(
+                after.any(-1), jnp.where(after, index[None], 3 * num).min(-1), index
+            ),
             leader=jnp.where(grouped[value] & ~is_write, first_read, index),
             access_mask=jnp.ones((3 * num,), jnp.bool_),
             is_input=ids < self.num_inputs,

@@ -82,7 +82,8 @@ class State(struct.PyTreeNode):
     begin: Array  # i32[A]
     end: Array  # i32[A]
     offset: Array  # i32[A]
-    ready: Array  # i32[A]  first instruction that may read the value from slow memory, NEVER where none may
+    # i32[A]  first instruction that may read the value from slow memory, NEVER where none may
+    ready: Array
     supply: Array  # i32[T]  ticks of each instruction that copies have not taken
     memory: Array  # i32[T]  ticks that the accesses of each instruction take, undecided ones slow
     latency: Array  # i32[]  ticks, the sum over instructions of the larger of compute and memory

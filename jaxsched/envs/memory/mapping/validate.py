@@ -34,7 +34,9 @@ def measure(instance: Instance, plan: Plan) -> int:
 
 def _judge(problem: Problem, plan: Plan) -> list[str]:
     replay, actions = Replay(problem), list(plan.actions)
-    if any(isinstance(action, bool) or not isinstance(action, int | np.integer) for action in actions):
+    if any(
+        isinstance(action, bool) or not isinstance(action, int | np.integer) for action in actions
+    ):
         return [f"actions are not all integers: {actions[:8]}"]
     for action in actions:
         try:

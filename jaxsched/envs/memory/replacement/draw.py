@@ -172,15 +172,20 @@ def _play(graph: Graph, plan: Plan) -> _Shown:
     for t, step in enumerate(plan.steps):
         op = index(ops, step["op"], "operator", t)
         keep, fetched, spilled = (
-            {index(tensors, id, "tensor", t): None for id in step[name]} for name in ("keep", "retrieve", "spill")
+            {index(tensors, id, "tensor", t): None for id in step[name]}
+            for name in ("keep", "retrieve", "spill")
         )
         now = {**keep, **fetched, **dict.fromkeys(graph.outputs[op])}
         address = {}
         if plan.placement == "address":
-            given = {index(tensors, id, "tensor", t): low for id, low in (step["address"] or {}).items()}
+            given = {
+                index(tensors, id, "tensor", t): low for id, low in (step["address"] or {}).items()
+            }
             for a in now:
                 if a not in given:
-                    raise ValueError(f"step {t}: {graph.tensor_ids[a]!r} is resident, but has no address")
+                    raise ValueError(
+                        f"step {t}: {graph.tensor_ids[a]!r} is resident, but has no address"
+                    )
                 address[a] = int(given[a])
         else:
             address = {a: rows.setdefault(a, len(rows)) for a in now}
@@ -188,14 +193,18 @@ def _play(graph: Graph, plan: Plan) -> _Shown:
         for a in list(held):
             if a not in keep or address[a] != held[a][1]:
                 begin, low, why = held.pop(a)
-                stays.append(_Stay(a, begin, t, low, why + (", then spilled" if a in spilled else "")))
+                stays.append(
+                    _Stay(a, begin, t, low, why + (", then spilled" if a in spilled else ""))
+                )
         for a in now:
             if a in fetched:
                 first = graph.backed[a] and a not in loaded
                 moves.append(_Move(a, t, address[a], "first load" if first else "retrieve"))
                 loaded.add(a)
             if a not in held:
-                why = "first load" if a in fetched and moves[-1].kind == "first load" else "retrieved"
+                why = (
+                    "first load" if a in fetched and moves[-1].kind == "first load" else "retrieved"
+                )
                 held[a] = t, address[a], why if a in fetched else "kept" if a in keep else "made"
         resident.append(sum(graph.size[a] for a in now))
     stays += [_Stay(a, begin, len(plan.steps), low, why) for a, (begin, low, why) in held.items()]

@@ -145,6 +145,7 @@ def played(state: State, placement: str) -> Played:
     order = np.argsort(state.ran_at[state.instance.op_mask]).tolist()
     retrieved = [slot[op][state.retrieved[op]].tolist() for op in order]
     address = [
-        dict(zip(slot[op][mask[op]].tolist(), state.address[op][mask[op]].tolist(), strict=True)) for op in order
+        dict(zip(slot[op][mask[op]].tolist(), state.address[op][mask[op]].tolist(), strict=True))
+        for op in order
     ]
     return Played(order, retrieved, address if placement == "address" else None)

@@ -91,7 +91,9 @@ def search(
                     return plan, 0
                 end = min(begin + width, num_ops)
                 within = Deadline(min(deadline.left(), WINDOW_SECONDS))
-                plan, _ = solve_window(graph, capacity, schedule, plan, begin, end, deadline=within, **limits)
+                plan, _ = solve_window(
+                    graph, capacity, schedule, plan, begin, end, deadline=within, **limits
+                )
                 now = traffic_of(graph, plan.retrieved)[0]
                 improves |= now < best
                 best = now
@@ -125,8 +127,12 @@ def solve_window(
     entry, exit_ = set(keep[begin]), set(keep[end]) if end < len(keep) else set()
     outside = [t for t in range(len(plan.order)) if not begin <= t < end]
     loaded = {a for t in range(begin) for a in graph.inputs[plan.order[t]] if graph.backed[a]}
-    copied = {a for t in outside for a in plan.retrieved[t]} | {a for a, backed in enumerate(graph.backed) if backed}
-    tensors = sorted(entry.union(*(graph.inputs[op] for op in ops), *(graph.outputs[op] for op in ops)))
+    copied = {a for t in outside for a in plan.retrieved[t]} | {
+        a for a, backed in enumerate(graph.backed) if backed
+    }
+    tensors = sorted(
+        entry.union(*(graph.inputs[op] for op in ops), *(graph.outputs[op] for op in ops))
+    )
     inside = set(ops)
 
     model = solver.cp_model.CpModel()
@@ -150,7 +156,10 @@ def solve_window(
         for at, op in enumerate(ops):
             first = len(ancestors[op])
             last = num_steps - 1 - sum(op in ancestors[other] for other in ops)
-            runs[op] = [boolean(f"run_{op}_{t}", t == at) if first <= t <= last else 0 for t in range(num_steps)]
+            runs[op] = [
+                boolean(f"run_{op}_{t}", t == at) if first <= t <= last else 0
+                for t in range(num_steps)
+            ]
             model.add(sum(runs[op]) == 1)
         for t in range(num_steps):
             model.add(sum(runs[op][t] for op in ops) == 1)
@@ -170,7 +179,9 @@ def solve_window(
         maker = runs[producer[a]] if producer.get(a) in inside else [0] * num_steps
         readers = [runs[op] for op in ops if a in graph.inputs[op]]
         stays[a] = [boolean(f"keep_{a}_{t}", a in keep[begin + t]) for t in range(num_steps)]
-        fetch[a] = [boolean(f"fetch_{a}_{t}", a in plan.retrieved[begin + t]) for t in range(num_steps)]
+        fetch[a] = [
+            boolean(f"fetch_{a}_{t}", a in plan.retrieved[begin + t]) for t in range(num_steps)
+        ]
         there[a] = [maker[t] + stays[a][t] + fetch[a][t] for t in range(num_steps)]
         for t in range(num_steps):
             use = sum(reader[t] for reader in readers)
@@ -208,7 +219,9 @@ def solve_window(
                 present = model.new_bool_var(f"there_{a}_{t}")
                 model.add(present == there[a][t])
                 wide.append(model.new_optional_fixed_size_interval_var(t, 1, present, ""))
-                tall.append(model.new_optional_fixed_size_interval_var(low[t], size[a], present, ""))
+                tall.append(
+                    model.new_optional_fixed_size_interval_var(low[t], size[a], present, "")
+                )
                 last = low[t - 1] if t else offsets["entry"][a] // unit if a in entry else 0
                 model.add(low[t] == last).only_enforce_if(stays[a][t])
                 if a in offsets[t]:

@@ -130,7 +130,7 @@ class Graph:
         return dataclasses.replace(self, **fields)
 
 
-# --------------------------------------------------------------------------------------------- checks of a dict
+# --------------------------------------------------------------------------------- checks of a dict
 
 
 def _place(kind: str, row: Any) -> tuple[str, Any]:
@@ -157,7 +157,9 @@ def _check_order(graph: Graph) -> None:
     for op, outputs in enumerate(graph.outputs):
         for a in outputs:
             if graph.backed[a]:
-                raise InstanceError(f"operator {op_name[op]}: it makes tensor {tensor[a]}, which is backed")
+                raise InstanceError(
+                    f"operator {op_name[op]}: it makes tensor {tensor[a]}, which is backed"
+                )
             if a in producer:
                 raise InstanceError(
                     f"operator {op_name[op]}: it makes tensor {tensor[a]}, which operator {op_name[producer[a]]} makes"
@@ -173,7 +175,12 @@ def _check_order(graph: Graph) -> None:
         if not graph.backed[a] and a not in producer:
             raise InstanceError(f"tensor {tensor[a]}: nobody makes it, and it is not backed")
 
-    early = [(op, a) for op, inputs in enumerate(graph.inputs) for a in inputs if producer.get(a, -1) >= op]
+    early = [
+        (op, a)
+        for op, inputs in enumerate(graph.inputs)
+        for a in inputs
+        if producer.get(a, -1) >= op
+    ]
     if not early:
         return
     waits = [{producer[a] for a in inputs if a in producer} for inputs in graph.inputs]
@@ -185,7 +192,9 @@ def _check_order(graph: Graph) -> None:
         while path[-1] not in path[:-1]:
             path.append(min(waits[path[-1]] & left))
         cycle = path[path.index(path[-1]) :]
-        raise InstanceError(f"operators {' -> '.join(op_name[op] for op in reversed(cycle))} form a cycle")
+        raise InstanceError(
+            f"operators {' -> '.join(op_name[op] for op in reversed(cycle))} form a cycle"
+        )
     op, a = early[0]
     raise InstanceError(
         f"operator {op_name[op]}: it reads tensor {tensor[a]} before operator {op_name[producer[a]]} makes it; "

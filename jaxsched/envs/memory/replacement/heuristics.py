@@ -31,7 +31,8 @@ from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.types import State, slots_of
 from jaxsched.host.deadline import NO_LIMIT, Deadline
 
-SEARCH_LIMIT = 200_000  # operators times sets of them that `min_peak_order` looks at before it goes on with a beam
+# operators times sets of them that `min_peak_order` looks at before it goes on with a beam
+SEARCH_LIMIT = 200_000
 BEAM = 32
 
 
@@ -98,14 +99,20 @@ def play(
     return Played(list(order), retrieved, address if placement == "address" else None)
 
 
-def _place(resident: dict[int, int], entering: list[int], size: Sequence[int], capacity: int) -> dict[int, int] | None:
+def _place(
+    resident: dict[int, int], entering: list[int], size: Sequence[int], capacity: int
+) -> dict[int, int] | None:
     """Offsets by best fit, one after the other, ties to the lowest; None where one does not fit."""
     blocks = sorted((low, low + size[a]) for a, low in resident.items())
     found = {}
     for a in entering:
         floors = [0, *(end for _, end in blocks)]
         ceilings = [*(low for low, _ in blocks), capacity]
-        holes = [(high - low, low) for low, high in zip(floors, ceilings, strict=True) if high - low >= size[a]]
+        holes = [
+            (high - low, low)
+            for low, high in zip(floors, ceilings, strict=True)
+            if high - low >= size[a]
+        ]
         if not holes:
             return None
         low = min(holes)[1]
@@ -114,11 +121,15 @@ def _place(resident: dict[int, int], entering: list[int], size: Sequence[int], c
     return found
 
 
-def _belady(a: int, t: int, next_use: int, size: int, copied: bool, deficit: int) -> tuple[int, ...]:
+def _belady(
+    a: int, t: int, next_use: int, size: int, copied: bool, deficit: int
+) -> tuple[int, ...]:
     return next_use, size
 
 
-def _greedy(a: int, t: int, next_use: int, size: int, copied: bool, deficit: int) -> tuple[int, ...]:
+def _greedy(
+    a: int, t: int, next_use: int, size: int, copied: bool, deficit: int
+) -> tuple[int, ...]:
     enough = size >= deficit
     rank = -1 if next_use == t else 2 if enough else int(copied)
     return rank, -size * (1 if copied else 2) if enough else size
@@ -131,7 +142,7 @@ VICTIMS: dict[str, Callable[..., tuple[int, ...]]] = {
 }
 
 
-# ------------------------------------------------------------------------------------------------- orders
+# ------------------------------------------------------------------------------------------- orders
 
 
 class _Footprint:
@@ -152,7 +163,9 @@ class _Footprint:
                 self.waits[op] |= self.origin[a]
 
     def ready(self, done: int) -> list[int]:
-        return [op for op in range(self.num_ops) if not done >> op & 1 and not self.waits[op] & ~done]
+        return [
+            op for op in range(self.num_ops) if not done >> op & 1 and not self.waits[op] & ~done
+        ]
 
     def run(self, done: int, live: int, op: int) -> tuple[int, int]:
         """Bytes while `op` runs after the operators `done`, and bytes live after it; `live` are
@@ -242,7 +255,9 @@ def _beam(model: _Footprint, best_peak: int, deadline: Deadline) -> tuple[list[i
             for op in model.ready(done):
                 during, after = model.run(done, live, op)
                 state, key = (max(peak, during), after, (*path, op)), done | 1 << op
-                if state[0] < best_peak and (key not in following or state[:2] < following[key][:2]):
+                if state[0] < best_peak and (
+                    key not in following or state[:2] < following[key][:2]
+                ):
                     following[key] = state
         layer = dict(sorted(following.items(), key=lambda item: item[1][:2])[:BEAM])
     if not layer:
@@ -268,7 +283,8 @@ class Capacities(NamedTuple):
     """Capacities of interest, in bytes; names of COSMA."""
 
     M_R: int  # largest working set of an operator: with less nothing runs
-    M_P: int  # smallest peak footprint that was found over all orders: with as much nothing need be moved
+    # smallest peak footprint that was found over all orders: with as much nothing need be moved
+    M_P: int
     M_H: int  # half way between
     proved: bool  # no order has a smaller peak footprint
 
@@ -280,7 +296,7 @@ def capacities(graph: Graph | dict[str, Any], deadline: Deadline = NO_LIMIT) -> 
     return Capacities(least, peak, (least + peak) // 2, proved)
 
 
-# ----------------------------------------------------------------------------------------------------- scores in jit
+# ------------------------------------------------------------------------------------ scores in jit
 
 
 def deficits(state: State) -> Array:
@@ -289,7 +305,10 @@ def deficits(state: State) -> Array:
     """
     instance = state.instance
     size = lookup(instance.size, instance.slot.ravel()).reshape(instance.slot.shape)
-    there = lookup(state.resident.astype(jnp.int32), instance.slot.ravel()).reshape(instance.slot.shape) > 0
+    there = (
+        lookup(state.resident.astype(jnp.int32), instance.slot.ravel()).reshape(instance.slot.shape)
+        > 0
+    )
     missing = jnp.where(instance.slot_mask & ~there, size, 0).sum(-1, dtype=jnp.int32)
     used = jnp.where(state.resident, instance.size, 0).sum(dtype=jnp.int32)
     return missing + (used - instance.capacity)
@@ -323,9 +342,15 @@ def lean(state: State) -> Array:
         lookup(leaf, instance.slot.ravel()).reshape(instance.slot.shape)
         for leaf in (instance.size, state.resident.astype(jnp.int32), state.left)
     )
-    stays = jnp.where(instance.slot_mask & (there == 0) & (left > 0), size, 0).sum(-1, dtype=jnp.int32)
-    leaves = jnp.where(instance.reads & (state.left == 1)[None], instance.size, 0).sum(-1, dtype=jnp.int32)
-    return jnp.concatenate([_ranks(-jnp.maximum(deficits(state), 0), leaves - stays), _cheapest(state)])
+    stays = jnp.where(instance.slot_mask & (there == 0) & (left > 0), size, 0).sum(
+        -1, dtype=jnp.int32
+    )
+    leaves = jnp.where(instance.reads & (state.left == 1)[None], instance.size, 0).sum(
+        -1, dtype=jnp.int32
+    )
+    return jnp.concatenate(
+        [_ranks(-jnp.maximum(deficits(state), 0), leaves - stays), _cheapest(state)]
+    )
 
 
 def random(state: State) -> Array:
@@ -340,7 +365,10 @@ def _given(state: State) -> Array:
 def _cheapest(state: State) -> Array:
     instance = state.instance
     needed = take_row(instance.reads, state.current) | rules.made_by(instance, state.current)
-    deficit = jnp.where(state.resident | needed, instance.size, 0).sum(dtype=jnp.int32) - instance.capacity
+    deficit = (
+        jnp.where(state.resident | needed, instance.size, 0).sum(dtype=jnp.int32)
+        - instance.capacity
+    )
     enough = instance.size >= deficit
     rank = jnp.where(enough, 2, state.copied.astype(jnp.int32))
     rank = jnp.where(take_row(instance.reads, state.current), -1, rank)
@@ -352,8 +380,12 @@ def _cheapest(state: State) -> Array:
 
 def _ranks(first: Array, second: Array) -> Array:
     """i32[.]: position in the ascending order of (first, second), the same for ties."""
-    above = (first[:, None] > first[None]) | ((first[:, None] == first[None]) & (second[:, None] > second[None]))
+    above = (first[:, None] > first[None]) | (
+        (first[:, None] == first[None]) & (second[:, None] > second[None])
+    )
     return above.sum(-1, dtype=jnp.int32)
 
 
-SCORES = types.MappingProxyType({"belady": belady, "greedy": greedy, "lean": lean, "random": random})
+SCORES = types.MappingProxyType(
+    {"belady": belady, "greedy": greedy, "lean": lean, "random": random}
+)

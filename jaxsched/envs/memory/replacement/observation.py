@@ -35,7 +35,11 @@ def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
     num_ops, num_tensors = instance.num_ops, instance.num_tensors
     waiting = instance.op_mask & ~state.ran & ~state.done
     made = instance.tensor_mask & ~instance.backed & state.created
-    alive = instance.tensor_mask & ((state.left > 0) | (~instance.backed & ~state.created)) & ~state.done
+    alive = (
+        instance.tensor_mask
+        & ((state.left > 0) | (~instance.backed & ~state.created))
+        & ~state.done
+    )
     unit = 1.0 / jnp.maximum(instance.capacity, 1).astype(jnp.float32)
     num_left = jnp.maximum(state.left_to_run, 1).astype(jnp.float32)
     evicting = state.evicting & ~state.done
@@ -72,7 +76,9 @@ def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
     excess = deficits(state)
     inputs = instance.reads & waiting[:, None]
     ready = waiting & ~(inputs & (~(state.created | instance.backed))[None]).any(-1)
-    fetch = jnp.where(inputs & (~resident)[None] & state.created[None], size, 0).sum(-1, dtype=jnp.int32)
+    fetch = jnp.where(inputs & (~resident)[None] & state.created[None], size, 0).sum(
+        -1, dtype=jnp.int32
+    )
     frees = jnp.where(inputs & (state.left == 1)[None], size, 0).sum(-1, dtype=jnp.int32)
     ops = [
         ready,
@@ -99,11 +105,18 @@ def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
         [
             _stack(ops, waiting, width),
             _stack(tensors, alive, width),
-            _stack([jnp.asarray(value)[None] for value in memory], jnp.ones((1,), jnp.bool_), width),
+            _stack(
+                [jnp.asarray(value)[None] for value in memory], jnp.ones((1,), jnp.bool_), width
+            ),
         ]
     )
     run = jnp.stack(
-        [excess.astype(jnp.float32) * unit, fetch.astype(jnp.float32) * unit, rank.astype(jnp.float32) / num_left], -1
+        [
+            excess.astype(jnp.float32) * unit,
+            fetch.astype(jnp.float32) * unit,
+            rank.astype(jnp.float32) / num_left,
+        ],
+        -1,
     )
     evict = jnp.stack(
         [
@@ -113,13 +126,17 @@ def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
         ],
         -1,
     )
-    pair = jnp.concatenate([jnp.where(waiting[:, None], run, 0), jnp.where(resident[:, None], evict, 0)])
+    pair = jnp.concatenate(
+        [jnp.where(waiting[:, None], run, 0), jnp.where(resident[:, None], evict, 0)]
+    )
 
     index = num_ops + jnp.arange(num_tensors, dtype=jnp.int32)
     reader, read = instance.read_op, num_ops + instance.read_tensor
     makes = instance.tensor_mask & ~instance.backed
     num_reads = instance.read_op.shape[0]
-    kinds = np.repeat(np.array([READ, READER, MADE, MAKER], np.int32), [num_reads] * 2 + [num_tensors] * 2)
+    kinds = np.repeat(
+        np.array([READ, READER, MADE, MAKER], np.int32), [num_reads] * 2 + [num_tensors] * 2
+    )
     return GraphObservation(
         graph=make_graph(
             nodes,
@@ -127,12 +144,16 @@ def observe(state: State, mask: Array, addressed: bool) -> GraphObservation:
             jnp.concatenate([reader, read, index, instance.producer]),
         ),
         node_mask=jnp.concatenate([waiting, alive, jnp.ones((1,), jnp.bool_)]),
-        node_kind=jnp.asarray(np.repeat(np.array([OPERATOR, TENSOR, MEMORY], np.int32), [num_ops, num_tensors, 1])),
+        node_kind=jnp.asarray(
+            np.repeat(np.array([OPERATOR, TENSOR, MEMORY], np.int32), [num_ops, num_tensors, 1])
+        ),
         edge_mask=jnp.concatenate([instance.read_mask, instance.read_mask, makes, makes]),
         edge_kind=jnp.asarray(kinds),
         action_node=jnp.arange(num_ops + num_tensors, dtype=jnp.int32),
         action_resource=jnp.full((num_ops + num_tensors,), num_ops + num_tensors, jnp.int32),
-        action_kind=jnp.asarray(np.repeat(np.array([RUN, EVICT], np.int32), [num_ops, num_tensors])),
+        action_kind=jnp.asarray(
+            np.repeat(np.array([RUN, EVICT], np.int32), [num_ops, num_tensors])
+        ),
         action_features=_clip(pair),
         action_mask=mask,
         num_node_kinds=3,
@@ -158,7 +179,9 @@ def _largest_gap(state: State) -> Array:
 def _stack(features: list[Array], mask: Array, width: int) -> Array:
     """f32[nodes, width], clipped, 0 where the node is not real."""
     stacked = jnp.stack([jnp.asarray(feature).astype(jnp.float32) for feature in features], -1)
-    return jnp.where(mask[:, None], _clip(jnp.pad(stacked, ((0, 0), (0, width - len(features))))), 0.0)
+    return jnp.where(
+        mask[:, None], _clip(jnp.pad(stacked, ((0, 0), (0, width - len(features))))), 0.0
+    )
 
 
 def _clip(features: Array) -> Array:

@@ -101,7 +101,9 @@ def replace(
     if isinstance(capacity, str) and capacity not in CAPACITIES:
         raise UnknownNameError("capacity", capacity, CAPACITIES)
     if (method == "policy") != (policy is not None):
-        raise ValueError("method 'policy' needs policy=, a function (key, state, observation) -> action; no other does")
+        raise ValueError(
+            "method 'policy' needs policy=, a function (key, state, observation) -> action; no other does"
+        )
     if method == "belady_min_peak" and schedule == "fixed":
         raise ValueError("method 'belady_min_peak' chooses the order; it needs schedule='free'")
     deadline = Deadline(time_limit)
@@ -113,13 +115,17 @@ def replace(
         limit = getattr(capacities(graph, deadline.part(0.25)), capacity)
     else:
         limit = operator.index(capacity)
-    room = max(limit, least)  # with less nothing runs: what the method needs at the least capacity that works
+    room = max(
+        limit, least
+    )  # with less nothing runs: what the method needs at the least capacity that works
     plan = _plan(graph, room, schedule, placement, method, deadline, seed, num_workers, policy)
     if limit < least:
         op = max(range(len(graph.op_ids)), key=graph.working_set)
         name = graph.op_names[op]
         label = f"{graph.op_ids[op]!r}" + (f" ({name})" if name != str(graph.op_ids[op]) else "")
-        who = "the best plan found" if method in ("search", "exact") else f"the plan of {plan.method}"
+        who = (
+            "the best plan found" if method in ("search", "exact") else f"the plan of {plan.method}"
+        )
         raise Infeasible(
             f"capacity {limit} is {least - limit} bytes too small for operator {label}: its inputs and outputs take "
             f"{least}; with {least} {who} moves {plan.traffic}",
@@ -149,7 +155,9 @@ def solve_exact(
     `ImportError` without OR-Tools, `ValueError` for numbers that make no sense.
     """
     deadline = Deadline(time_limit)
-    Solver("exact replacement", deadline, num_workers, seed)  # refuses what it cannot do before the work
+    Solver(
+        "exact replacement", deadline, num_workers, seed
+    )  # refuses what it cannot do before the work
     graph, capacity = to_graph(instance), int(instance.capacity)
     exact.check_size(graph)
     least = graph.largest_working_set()
@@ -158,7 +166,9 @@ def solve_exact(
         reason = f"the capacity of {capacity} is {least - capacity} too small for operator {op}, which takes {least}"
         raise Infeasible(reason, missing=least - capacity, proved=True)
     given = None if hint is None else _as_played(graph, hint)
-    plan = _plan(graph, capacity, schedule, placement, "exact", deadline, seed, num_workers, None, given)
+    plan = _plan(
+        graph, capacity, schedule, placement, "exact", deadline, seed, num_workers, None, given
+    )
     method = "cp_sat" if plan.method == "exact" else plan.method
     plan = dataclasses.replace(plan, method=method)
     return Result(plan, plan.traffic, plan.bound, plan.proved, method, plan.seconds)
@@ -205,10 +215,14 @@ def _plan(
             note = f"{method} found no better plan in its time"
             limits = {"num_workers": num_workers, "seed": seed}
             if method == "exact":
-                found, proved = exact.solve(graph, limit, schedule, found, deadline=deadline, **limits)
+                found, proved = exact.solve(
+                    graph, limit, schedule, found, deadline=deadline, **limits
+                )
             else:
                 try:
-                    found, proved = exact.search(graph, limit, schedule, found, deadline=deadline, **limits)
+                    found, proved = exact.search(
+                        graph, limit, schedule, found, deadline=deadline, **limits
+                    )
                 except ImportError as error:
                     proved, note = 0, f"nothing was searched: {error}"
             bound = max(bound, proved)
@@ -239,14 +253,18 @@ def forced_out(graph: Graph, capacity: int, deadline: Deadline = NO_LIMIT) -> in
     for op in range(len(graph.op_ids)):
         if deadline.is_over():
             break
-        across = [a for a in range(len(size)) if first[a] < op < last[a] and a not in graph.inputs[op]]
+        across = [
+            a for a in range(len(size)) if first[a] < op < last[a] and a not in graph.inputs[op]
+        ]
         loose = sum(size[a] for a in across if graph.backed[a])
         excess = sum(size[a] for a in across) + graph.working_set(op) - capacity
         most = max(most, excess + max(excess - loose, 0))
     return most
 
 
-def _heuristic(graph: Graph, capacity: int, placement: str, method: str, deadline: Deadline) -> Played | None:
+def _heuristic(
+    graph: Graph, capacity: int, placement: str, method: str, deadline: Deadline
+) -> Played | None:
     """The plan of a heuristic; None where time was up."""
     order = list(range(len(graph.op_ids)))
     if method == "belady_min_peak":
@@ -263,7 +281,9 @@ def _evict_all(graph: Graph, capacity: int, placement: str) -> Played:
     return found
 
 
-def _best(graph: Graph, capacity: int, schedule: str, placement: str, deadline: Deadline) -> tuple[str, Played]:
+def _best(
+    graph: Graph, capacity: int, schedule: str, placement: str, deadline: Deadline
+) -> tuple[str, Played]:
     """The best plan of both rules for victims and, where it may be chosen, both orders; its name
     first.
 
@@ -315,7 +335,7 @@ def _finish(
     )
 
 
-# --------------------------------------------------------------------------------------------------------- playing
+# ------------------------------------------------------------------------------------------ playing
 
 
 def _play_policy(

@@ -63,7 +63,11 @@ def legal(state: State, settings: Settings) -> Array:
     instance = state.instance
     running = ~state.evicting & ~state.done
     if settings.schedule == "free":
-        ops = instance.op_mask & ~state.ran & ~(instance.reads & (~(state.created | instance.backed))[None]).any(-1)
+        ops = (
+            instance.op_mask
+            & ~state.ran
+            & ~(instance.reads & (~(state.created | instance.backed))[None]).any(-1)
+        )
     else:
         step = (instance.op_mask & state.ran).sum(dtype=jnp.int32)
         ops = jnp.arange(instance.num_ops, dtype=jnp.int32) == step
@@ -93,7 +97,9 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
         offset, fits = place(instance, resident, state.offset, slot, slot_mask)
     else:
         offset = state.offset
-        fits = jnp.where(resident | needed, instance.size, 0).sum(dtype=jnp.int32) <= instance.capacity
+        fits = (
+            jnp.where(resident | needed, instance.size, 0).sum(dtype=jnp.int32) <= instance.capacity
+        )
     run = legal & fits
     left = state.left - (run & inputs).astype(jnp.int32)
     retrieved = lookup((inputs & ~resident).astype(jnp.int32), slot) > 0
@@ -115,7 +121,9 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
     )
 
 
-def place(instance: Instance, resident: Array, offset: Array, slot: Array, slot_mask: Array) -> tuple[Array, Array]:
+def place(
+    instance: Instance, resident: Array, offset: Array, slot: Array, slot_mask: Array
+) -> tuple[Array, Array]:
     """Offsets i32[A] with the tensors `slot` i32[K] placed that are not `resident`, and whether all
     of them fit.
 
@@ -146,7 +154,9 @@ def gaps(instance: Instance, resident: Array, offset: Array) -> tuple[Array, Arr
     # The first block that does not end at or below `begin`: it lies above, or it covers the
     # beginning of the gap.
     above = jnp.where(
-        resident[None] & ((offset + instance.size)[None] > begin[:, None]), low[None], instance.capacity
+        resident[None] & ((offset + instance.size)[None] > begin[:, None]),
+        low[None],
+        instance.capacity,
     ).min(-1)
     return begin, jnp.maximum(jnp.minimum(above, instance.capacity) - begin, 0)
 

@@ -53,7 +53,9 @@ def draw_graph(rng: np.random.Generator, least: int, most: int) -> Graph:
         limits = capacities(graph)
         if limits.M_R < limits.M_P:
             return graph
-    raise ValueError(f"found no program of {least} to {most} operators in which something must move")
+    raise ValueError(
+        f"found no program of {least} to {most} operators in which something must move"
+    )
 
 
 def draw_instance(rng: np.random.Generator, least: int, most: int) -> Instance:

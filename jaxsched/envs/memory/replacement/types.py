@@ -97,7 +97,9 @@ class State(struct.PyTreeNode):
     evicting: Array  # bool[]  an operator waits for room
     traffic: Array  # i32[]  units; spills, and retrieves that have become certain
     retrieved: Array  # bool[N, K]  record: the tensor in this slot was copied in for the operator
-    address: Array  # i32[N, K]  record: its offset while the operator ran; 0 with `placement="bytes"`
+    address: (
+        Array  # i32[N, K]  record: its offset while the operator ran; 0 with `placement="bytes"`
+    )
     baseline: Array  # i32[]  0: the bound before the first decision
     left_to_run: Array  # i32[]
     stuck: Array  # bool[]  the working set of some operator exceeds the capacity
@@ -126,7 +128,9 @@ def to_instance(graph: Graph | Mapping[str, Any], capacity: int) -> Instance:
             "host methods of `replace`"
         )
     if num_tensors * max(num_ops, num_tensors) > MAX_CELLS:
-        raise InstanceError(f"{num_ops} operators and {num_tensors} tensors: too many, more than {MAX_CELLS} pairs")
+        raise InstanceError(
+            f"{num_ops} operators and {num_tensors} tensors: too many, more than {MAX_CELLS} pairs"
+        )
     reads = np.zeros((num_ops, num_tensors), np.bool_)
     slots = [slots_of(graph, op) for op in range(num_ops)]
     slot = np.zeros((num_ops, max(map(len, slots))), np.int32)
@@ -257,4 +261,8 @@ def traffic_of(graph: Graph, retrieved: Sequence[Iterable[int]]) -> tuple[int, i
         for size, times, backed in zip(graph.size, count, graph.backed, strict=True)
         if times
     )
-    return moved, sum(size for size, n, backed in zip(graph.size, count, graph.backed, strict=True) if n and backed)
+    return moved, sum(
+        size
+        for size, n, backed in zip(graph.size, count, graph.backed, strict=True)
+        if n and backed
+    )

@@ -62,7 +62,9 @@ def verify_replacement(graph: Graph, plan: Plan) -> list[str]:
                 faults.append(f"{at}: spills {a!r}, of which a copy exists")
             copies.add(a)
             moved += size[a]
-        faults += [f"{at}: keeps {a!r}, which was not resident" for a in step["keep"] if a not in resident]
+        faults += [
+            f"{at}: keeps {a!r}, which was not resident" for a in step["keep"] if a not in resident
+        ]
         for a in step["retrieve"]:
             if a not in copies:
                 faults.append(f"{at}: retrieves {a!r}, of which there is no copy")
@@ -73,24 +75,38 @@ def verify_replacement(graph: Graph, plan: Plan) -> list[str]:
             else:
                 moved += size[a]
             loaded.add(a)
-        faults += [f"{at}: reads {a!r}, which is not resident" for a in inputs if a not in keep | fetched]
-        faults += [f"{at}: reads {a!r} before it is made" for a in inputs if a in made and a not in created]
-        faults += [f"{at}: makes {a!r}, which was resident already" for a in outputs if a in keep | fetched]
+        faults += [
+            f"{at}: reads {a!r}, which is not resident" for a in inputs if a not in keep | fetched
+        ]
+        faults += [
+            f"{at}: reads {a!r} before it is made" for a in inputs if a in made and a not in created
+        ]
+        faults += [
+            f"{at}: makes {a!r}, which was resident already" for a in outputs if a in keep | fetched
+        ]
         created |= set(outputs)
         now = keep | fetched | set(outputs)
         used = sum(size[a] for a in now)
         if used > plan.capacity:
-            faults.append(f"{at}: {used} bytes are resident, {used - plan.capacity} more than the capacity")
+            faults.append(
+                f"{at}: {used} bytes are resident, {used - plan.capacity} more than the capacity"
+            )
         if plan.placement == "address":
-            faults += [f"{at}: {a!r} is resident, but has no address" for a in now if a not in address]
-            faults += [f"{at}: {a!r} has an address, but is not resident" for a in address if a not in now]
+            faults += [
+                f"{at}: {a!r} is resident, but has no address" for a in now if a not in address
+            ]
+            faults += [
+                f"{at}: {a!r} has an address, but is not resident" for a in address if a not in now
+            ]
             placed = sorted((low, low + size[a], a) for a, low in address.items() if a in now)
             for (_, end, one), (low, _, other) in itertools.pairwise(placed):
                 if low < end:
                     faults.append(f"{at}: {one!r} and {other!r} overlap in address")
             for low, end, a in placed:
                 if low < 0 or end > plan.capacity:
-                    faults.append(f"{at}: {a!r} at [{low}, {end}) is outside the capacity {plan.capacity}")
+                    faults.append(
+                        f"{at}: {a!r} at [{low}, {end}) is outside the capacity {plan.capacity}"
+                    )
                 if a in keep and where.get(a, low) != low:
                     faults.append(f"{at}: {a!r} is kept, but moves from {where[a]} to {low}")
             where = dict(address)
@@ -102,7 +118,9 @@ def verify_replacement(graph: Graph, plan: Plan) -> list[str]:
     if not 0 <= plan.bound <= plan.traffic:
         faults.append(f"the bound {plan.bound} is not within 0 and the traffic {plan.traffic}")
     if plan.proved != (plan.bound == plan.traffic):
-        faults.append(f"proved is {plan.proved}, with a traffic of {plan.traffic} and a bound of {plan.bound}")
+        faults.append(
+            f"proved is {plan.proved}, with a traffic of {plan.traffic} and a bound of {plan.bound}"
+        )
     return faults[:_MOST]
 
 
@@ -149,7 +167,9 @@ def _malformed(graph: Graph, plan: Plan) -> list[str]:
 
     for t, step in enumerate(plan.steps):
         if not isinstance(step, Mapping) or set(step) != set(_FIELDS):
-            faults.append(f"step {t}: expected a dict with {', '.join(_FIELDS)}, got {reprlib.repr(step)}")
+            faults.append(
+                f"step {t}: expected a dict with {', '.join(_FIELDS)}, got {reprlib.repr(step)}"
+            )
             continue
         if not known(step["op"], ops):
             faults.append(f"step {t}: unknown operator {reprlib.repr(step['op'])}")

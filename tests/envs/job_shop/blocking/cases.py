@@ -30,26 +30,41 @@ class Case(NamedTuple):
 
 
 def random_case(
-    rng: random.Random, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES), interrupted: bool = True
+    rng: random.Random,
+    shape: tuple[int, int, int] = (JOBS, OPS, MACHINES),
+    interrupted: bool = True,
 ) -> Case:
-    """At most this large; ragged, re-entrant, with durations of 0 and many ties, release dates and interruptions."""
+    """At most this large; ragged, re-entrant, with durations of 0 and many ties, release dates
+    and interruptions.
+    """
     num_jobs, num_ops, num_machines = shape
     longest = rng.choice([1, 3, 9, 60])
     machines = rng.randint(2, num_machines)
     jobs = [
-        [(rng.randrange(machines), rng.randint(rng.choice([0, 1]), longest)) for _ in range(rng.randint(1, num_ops))]
+        [
+            (rng.randrange(machines), rng.randint(rng.choice([0, 1]), longest))
+            for _ in range(rng.randint(1, num_ops))
+        ]
         for _ in range(rng.randint(2, num_jobs))
     ]
     release = [rng.choice([0, 0, rng.randint(0, 3 * longest)]) for _ in jobs]
     windows: list[list[tuple[int, int]]] = []
     for _ in range(1 + max(machine for job in jobs for machine, _ in job)):
-        ends = sorted(rng.sample(range(12 * longest), 4)) if interrupted and rng.random() < 0.5 else []
-        windows.append([(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True)][: rng.randint(0, 2)])
+        ends = (
+            sorted(rng.sample(range(12 * longest), 4)) if interrupted and rng.random() < 0.5 else []
+        )
+        windows.append(
+            [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True)][: rng.randint(0, 2)]
+        )
     probability = rng.choice([0.0, 0.2, 0.6, 1.0]) if interrupted else 0.0
-    return Case(jobs, release, windows, probability, rng.choice([0.3, 1.0, 3.0]), rng.randrange(2**31))
+    return Case(
+        jobs, release, windows, probability, rng.choice([0.3, 1.0, 3.0]), rng.randrange(2**31)
+    )
 
 
-def to_instance(case: Case, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES), interrupted: bool = True) -> Any:
+def to_instance(
+    case: Case, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES), interrupted: bool = True
+) -> Any:
     """The instance, padded to the shape, on the host; all have the same structure."""
     classic = shapes.instance_of(case.jobs, case.release, shape=shape)
     instance = blocking.interrupt(
@@ -70,11 +85,15 @@ def stack(instances: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *instances)
 
 
-def fates(instance: Any, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES)) -> list[list[tuple[bool, int, int]]]:
+def fates(
+    instance: Any, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES)
+) -> list[list[tuple[bool, int, int]]]:
     """What befalls every operation of a machine, for the simulator."""
     num_jobs, num_ops, num_machines = shape
     drawn = failure_table(
-        instance.failures, np.arange(num_machines, dtype=np.int32), np.arange(num_jobs * num_ops, dtype=np.int32)
+        instance.failures,
+        np.arange(num_machines, dtype=np.int32),
+        np.arange(num_jobs * num_ops, dtype=np.int32),
     )
     fails, share, repair = (np.asarray(leaf).tolist() for leaf in drawn)
     return [list(zip(*rows, strict=True)) for rows in zip(fails, share, repair, strict=True)]
@@ -82,4 +101,6 @@ def fates(instance: Any, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES)) ->
 
 def simulator(case: Case, instance: Any, **settings: Any) -> reference.Simulator:
     drawn = fates(instance) if instance.failures is not None else None
-    return reference.Simulator(case.jobs, case.release, windows=case.windows, fates=drawn, **settings)
+    return reference.Simulator(
+        case.jobs, case.release, windows=case.windows, fates=drawn, **settings
+    )

@@ -1,4 +1,6 @@
-"""What the benchmark claims: schedules shorter than the best known, the search for them, intervals."""
+"""What the benchmark claims: schedules shorter than the best known, the search for them,
+intervals.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,13 @@ import pytest
 from jaxsched.core import masked_argmax
 from jaxsched.envs.job_shop import blocking
 from jaxsched.envs.job_shop.blocking import rules
-from jaxsched.envs.job_shop.blocking.observation import COMPETES, IN_THE_WAY, OTHER_JOB, WAITS_FOR, frontier_observation
+from jaxsched.envs.job_shop.blocking.observation import (
+    COMPETES,
+    IN_THE_WAY,
+    OTHER_JOB,
+    WAITS_FOR,
+    frontier_observation,
+)
 from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.observation import LIMIT
 from tests.envs.job_shop.blocking import cases
@@ -23,13 +29,17 @@ from tests.envs.job_shop.blocking.cases import JOBS, MACHINES
 SETTINGS = Settings()
 STEPS = 20
 # Jobs 0 and 1 swap at 3; job 2 wants a machine that is never free before.
-CIRCLE = cases.Case([[(0, 2), (1, 5)], [(1, 3), (0, 5)], [(0, 1)]], [0, 0, 0], [[], []], 0.0, 1.0, 0)
+CIRCLE = cases.Case(
+    [[(0, 2), (1, 5)], [(1, 3), (0, 5)], [(0, 1)]], [0, 0, 0], [[], []], 0.0, 1.0, 0
+)
 
 
 @jax.jit
 @functools.partial(jax.vmap, in_axes=(0, None))
 def play(instance: blocking.Instance, noise: jax.Array) -> blocking.State:
-    """The states before each step [batch, T, ...]; decisions go to the legal job of the highest noise i32[T, J]."""
+    """The states before each step [batch, T, ...]; decisions go to the legal job of the highest
+    noise i32[T, J].
+    """
 
     def step(state, scores):
         legal = rules.legal(state, SETTINGS)
@@ -46,10 +56,14 @@ def observe(state: blocking.State) -> Any:
 
 
 def played(given: list[cases.Case], seed: int | None = None) -> blocking.State:
-    """States of all cases, one after the other [batch * T, ...]; without a seed the lowest job is taken."""
+    """States of all cases, one after the other [batch * T, ...]; without a seed the lowest job
+    is taken.
+    """
     rng = np.random.default_rng(seed)
     noise = np.zeros((STEPS, JOBS)) if seed is None else rng.integers(1000, size=(STEPS, JOBS))
-    states = play(cases.stack([cases.to_instance(case) for case in given]), jnp.asarray(noise, jnp.int32))
+    states = play(
+        cases.stack([cases.to_instance(case) for case in given]), jnp.asarray(noise, jnp.int32)
+    )
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), states)
 
 
@@ -66,7 +80,9 @@ def circle() -> tuple[blocking.State, Any]:
 
 
 def assert_same(actual: Any, expected: Any):
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), actual, expected)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), actual, expected
+    )
 
 
 def test_features_at_the_start():
@@ -74,15 +90,39 @@ def test_features_at_the_start():
     _, seen = circle()
     u, s = 5 / 16, 1 / 8
     nodes = np.zeros((JOBS + MACHINES, 25))
-    nodes[0] = [2 * u, 0, 0, 0, 7 * s, 5 * s, 6 / 5, 1, -6 * s, 1 / 3, 0, 5 * u, 1, 0, 0, 1 / 3, *[0] * 9]
+    nodes[0] = [
+        2 * u,
+        0,
+        0,
+        0,
+        7 * s,
+        5 * s,
+        6 / 5,
+        1,
+        -6 * s,
+        1 / 3,
+        0,
+        5 * u,
+        1,
+        0,
+        0,
+        1 / 3,
+        *[0] * 9,
+    ]
     nodes[1] = [3 * u, 0, 0, 0, 8 * s, 5 * s, 6 / 5, 1, 0, 0, 0, 5 * u, 1, 0, 0, 2 / 3, *[0] * 9]
     nodes[2] = [u, 0, 0, 0, s, 0, 3 / 5, 1, 6 * s, 1 / 3, *[0] * 15]
-    nodes[:3, 17], nodes[:3, 22:] = 1, [[1, 1, 3 / 5], [0, 0, 3 / 5], [1, 1, 3 / 5]]  # all wait outside
+    nodes[:3, 17], nodes[:3, 22:] = (
+        1,
+        [[1, 1, 3 / 5], [0, 0, 3 / 5], [1, 1, 3 / 5]],
+    )  # all wait outside
     nodes[JOBS, :10] = [0, 0, 1, 1, 2 / 3, 0, 0, 1, 0, 0]
     nodes[JOBS + 1, :10] = [0, 0, 1, 1, 1 / 3, 0, 0, 0, 0, 0]
     np.testing.assert_allclose(seen.graph.nodes[0], nodes, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(
-        seen.action_features[0], [[2 * u, 7 * s], [3 * u, 8 * s], [u, s], [0, 0], [0, 0]], rtol=1e-6, atol=1e-6
+        seen.action_features[0],
+        [[2 * u, 7 * s], [3 * u, 8 * s], [u, s], [0, 0], [0, 0]],
+        rtol=1e-6,
+        atol=1e-6,
     )
     assert seen.action_mask[0].tolist() == [True, False, True, False, False]
     assert seen.node_mask[0].tolist() == [True] * 3 + [False] * 2 + [True] * 2 + [False] * 2
@@ -92,20 +132,90 @@ def test_features_at_the_start():
 
 
 def test_features_and_edges_before_a_swap():
-    """At 3, jobs 0 and 1 stand on each other's machine, job 0 since 2, and job 2 is outside. Bound 9."""
+    """At 3, jobs 0 and 1 stand on each other's machine, job 0 since 2, and job 2 is outside.
+    Bound 9.
+    """
     states, seen = circle()
     at = next(i for i in range(STEPS) if states.swaps[i].any())
     assert states.time[at] == 3
     u, s = 3 / 11, 1 / 6
     nodes = np.zeros((JOBS + MACHINES, 25))
-    nodes[0] = [5 * u, 0, 0, u, 5 * s, 0, 1, 5 * s, 0, 0, 2 / 3, *[0] * 5, 1, 1, 1, 0, 0, 0, 0, 0, 3 / 5]
-    nodes[1] = [5 * u, 0, 0, 0, 5 * s, 0, 1, 1, -4 * s, 1 / 3, 1 / 3, *[0] * 5, 1, 1, 1, 0, 0, 0, 0, 0, 3 / 5]
-    nodes[2] = [u, 0, 0, 3 * u, s, 0, 1, 1, 4 * s, 1 / 3, 0, *[0] * 5, 0, 1, 1, 0, 0, 1, 0, 0, 3 / 5]
+    nodes[0] = [
+        5 * u,
+        0,
+        0,
+        u,
+        5 * s,
+        0,
+        1,
+        5 * s,
+        0,
+        0,
+        2 / 3,
+        *[0] * 5,
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        3 / 5,
+    ]
+    nodes[1] = [
+        5 * u,
+        0,
+        0,
+        0,
+        5 * s,
+        0,
+        1,
+        1,
+        -4 * s,
+        1 / 3,
+        1 / 3,
+        *[0] * 5,
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        3 / 5,
+    ]
+    nodes[2] = [
+        u,
+        0,
+        0,
+        3 * u,
+        s,
+        0,
+        1,
+        1,
+        4 * s,
+        1 / 3,
+        0,
+        *[0] * 5,
+        0,
+        1,
+        1,
+        0,
+        0,
+        1,
+        0,
+        0,
+        3 / 5,
+    ]
     nodes[JOBS, :10] = [0, 0, 1, 1, 2 / 3, 1, 1, 0, 0, 0]
     nodes[JOBS + 1, :10] = [0, 0, 5 * s, 5 * s, 1 / 3, 1, 1, 0, 0, 0]
     np.testing.assert_allclose(seen.graph.nodes[at], nodes, rtol=1e-6, atol=1e-6)
     assert not seen.action_mask[at].any()
-    edges = zip(seen.receivers[at], seen.senders[at], seen.edge_kind[at], seen.edge_mask[at], strict=True)
+    edges = zip(
+        seen.receivers[at], seen.senders[at], seen.edge_kind[at], seen.edge_mask[at], strict=True
+    )
     kinds = {(int(i), int(j)): int(kind) for i, j, kind, real in edges if real and max(i, j) < 3}
     expected = dict.fromkeys([(0, 1), (1, 0), (2, 0)], WAITS_FOR)
     expected |= {(0, 2): IN_THE_WAY, (1, 2): COMPETES, (2, 1): COMPETES}
@@ -122,13 +232,17 @@ def test_a_finished_shop_is_all_zero():
 
 def permuted(state: blocking.State, jobs: np.ndarray, machines: np.ndarray) -> blocking.State:
     """Job `jobs[i]` becomes job i, machine `machines[i]` machine i."""
-    number = np.append(np.argsort(machines), MACHINES)  # the new number of a machine; none stays none
+    number = np.append(
+        np.argsort(machines), MACHINES
+    )  # the new number of a machine; none stays none
 
     def take(tree: Any, names: str, order: np.ndarray) -> Any:
         return tree.replace(**{name: getattr(tree, name)[:, order] for name in names.split()})
 
     instance = take(state.instance, "machine duration op_mask release", jobs)
-    instance = take(instance.replace(machine=jnp.asarray(number)[instance.machine]), "machine_mask", machines)
+    instance = take(
+        instance.replace(machine=jnp.asarray(number)[instance.machine]), "machine_mask", machines
+    )
     instance = instance.replace(windows=take(instance.windows, "start end", machines))
     record = take(take(state.record, "planned fails", jobs), "num_begun", machines)
     state = take(state, "next_op ops_left at ready work_left competes swaps start", jobs)
@@ -152,7 +266,9 @@ def test_numbers_of_jobs_and_machines_do_not_matter(states):
         np.testing.assert_array_equal(np.asarray(getattr(other, name)).reshape(table.shape), table)
     real = np.asarray(other.action_mask)
     assert real.any()
-    resource = np.append(np.arange(JOBS), JOBS + np.argsort(machines))[np.asarray(seen.action_resource)[:, jobs]]
+    resource = np.append(np.arange(JOBS), JOBS + np.argsort(machines))[
+        np.asarray(seen.action_resource)[:, jobs]
+    ]
     np.testing.assert_array_equal(np.asarray(other.action_resource)[real], resource[real])
 
 
@@ -166,7 +282,9 @@ def test_padding_does_not_show(states):
         if "noise_key" in name or "windows" in name:  # the key is no array of jobs; [batch, M, W]
             return jnp.pad(leaf, [(0, 0), (0, 1), (0, 0)]) if "windows" in name else leaf
         if name == ".at":
-            return jnp.pad(jnp.where(leaf == MACHINES, MACHINES + 1, leaf), [(0, 0), (0, 2)], constant_values=5)
+            return jnp.pad(
+                jnp.where(leaf == MACHINES, MACHINES + 1, leaf), [(0, 0), (0, 2)], constant_values=5
+            )
         return jnp.pad(leaf, [(0, 0), *((0, pads[size]) for size in leaf.shape[1:])])
 
     seen, other = observe(states), observe(jax.tree_util.tree_map_with_path(pad, states))

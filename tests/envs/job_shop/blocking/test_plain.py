@@ -71,7 +71,8 @@ def test_the_method_is_who_found_the_schedule():
     """Issue 16, row 14: the solver gives its name only to what it found or proved."""
     pytest.importorskip("ortools")
     there_and_back = [[(0, 2), (1, 5), (0, 1)]] * 2
-    # Alone, the start is optimal at sight; of two jobs that would have to exchange machines it takes a search to see.
+    # Alone, the start is optimal at sight; of two jobs that would have to exchange machines it
+    # takes a search to see.
     for jobs, swap, method in (
         ([[(0, 2), (1, 5)]], True, "one_by_one"),
         (there_and_back, False, "one_by_one, proved by cp_sat"),
@@ -89,7 +90,9 @@ def test_a_large_shop_ends_within_the_limit():
     """Issue 16, row 13: 30,000 operations. The margin is for a busy machine."""
     pytest.importorskip("ortools")
     rng = random.Random(0)
-    jobs = [[(machine, rng.randint(1, 99)) for machine in rng.sample(range(20), 5)] for _ in range(6000)]
+    jobs = [
+        [(machine, rng.randint(1, 99)) for machine in rng.sample(range(20), 5)] for _ in range(6000)
+    ]
     instance = blocking.from_jobs(jobs)
     began = time.perf_counter()
     result = blocking.solve_exact(instance, 1)
@@ -97,7 +100,7 @@ def test_a_large_shop_ends_within_the_limit():
     assert blocking.validate(instance, result.schedule) == []
 
 
-# ------------------------------------------------------------------------------------------------ orders of machines
+# ------------------------------------------------------------------------------- orders of machines
 
 
 def orders_of(case: cases.Case, start: list[list[int]]) -> list[list[tuple[int, int]]]:
@@ -113,18 +116,26 @@ def orders_of(case: cases.Case, start: list[list[int]]) -> list[list[tuple[int, 
 def test_orders_of_a_played_schedule_give_starts_that_are_no_later(swap: bool):
     rng, tight = random.Random(2), 0
     for case in small_cases(2, 150, least=1):
-        sim = reference.random_play(reference.Simulator(case.jobs, case.release, swap=swap, waits=True), rng)
+        sim = reference.random_play(
+            reference.Simulator(case.jobs, case.release, swap=swap, waits=True), rng
+        )
         if sim.deadlock is not None:
             continue
         instance = blocking.from_jobs(case.jobs, release=case.release)
         starts = blocking.earliest_starts(instance, orders_of(case, sim.start), swap)
         assert starts is not None
         assert all(
-            a <= b for ours, theirs in zip(starts, sim.start, strict=True) for a, b in zip(ours, theirs, strict=True)
+            a <= b
+            for ours, theirs in zip(starts, sim.start, strict=True)
+            for a, b in zip(ours, theirs, strict=True)
         )
         makespan = max(row[-1] + job[-1][1] for row, job in zip(starts, case.jobs, strict=True))
         assert (
-            blocking.validate(instance, blocking.Schedule(starts, makespan, [[]] * instance.num_machines), swap=swap)
+            blocking.validate(
+                instance,
+                blocking.Schedule(starts, makespan, [[]] * instance.num_machines),
+                swap=swap,
+            )
             == []
         )
         assert blocking.sequence_deadlock(instance, orders_of(case, sim.start), swap) is None
@@ -158,17 +169,23 @@ def test_orders_that_are_none(orders, message):
         blocking.earliest_starts(instance, orders)
 
 
-# ----------------------------------------------------------------------------------------------------- the judge
+# ---------------------------------------------------------------------------------------- the judge
 
 
-def played(case: cases.Case, instance, rng: random.Random) -> tuple[blocking.Schedule, reference.Simulator]:
+def played(
+    case: cases.Case, instance, rng: random.Random
+) -> tuple[blocking.Schedule, reference.Simulator]:
     """A schedule of the simulator, with its downtimes."""
     sim = reference.random_play(cases.simulator(case, instance), rng)
     down = []
     for windows, failures in zip(case.windows, sim.failures, strict=True):
         ticks = {t for a, b in [*windows, *failures] for t in range(a, b)}
         down.append(
-            [(t, next(u for u in range(t, t + 10**6) if u not in ticks)) for t in sorted(ticks) if t - 1 not in ticks]
+            [
+                (t, next(u for u in range(t, t + 10**6) if u not in ticks))
+                for t in sorted(ticks)
+                if t - 1 not in ticks
+            ]
         )
     return blocking.Schedule(sim.start, sim.makespan, down), sim
 
@@ -195,7 +212,10 @@ def test_the_judge_accepts_what_the_simulator_plays_and_finds_what_is_corrupted(
             broken.down[machine][0] = (a, b + 1)
             assert any("down" in fault for fault in blocking.validate(instance, broken))
             kinds["down"] += 1
-        assert any("makespan" in f for f in blocking.validate(instance, dataclasses.replace(schedule, makespan=-1)))
+        assert any(
+            "makespan" in f
+            for f in blocking.validate(instance, dataclasses.replace(schedule, makespan=-1))
+        )
         kinds["makespan"] += 1
         kinds["swap"] += bool(blocking.validate(instance, schedule, swap=False))
     assert min(kinds.values()) >= 5, kinds
@@ -204,16 +224,27 @@ def test_the_judge_accepts_what_the_simulator_plays_and_finds_what_is_corrupted(
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ([[0, 2], [0, 2], [0, 6]], "job 2, operation 1 starts at 6 on machine 0, which job 1 holds"),
+        (
+            [[0, 2], [0, 2], [0, 6]],
+            "job 2, operation 1 starts at 6 on machine 0, which job 1 holds",
+        ),
         ([[0, 1], [0, 2], [0, 7]], "operation 1 starts at 1, before operation 0 ends at 2"),
-        ([[0, 3], [0, 2], [0, 8]], "job 1, operation 1 starts at 2 on machine 0, which job 0 holds"),
+        (
+            [[0, 3], [0, 2], [0, 8]],
+            "job 1, operation 1 starts at 2 on machine 0, which job 0 holds",
+        ),
         ([[0, 2], [0, 2], [0]], "has 2 operations, but the schedule gives 1"),
     ],
 )
 def test_faults_are_named(start, message):
     instance = blocking.from_jobs([[(0, 2), (1, 5)], [(1, 2), (0, 5)], [(2, 1), (0, 1)]])
-    assert blocking.validate(instance, blocking.Schedule([[0, 2], [0, 2], [0, 7]], 8, [[]] * 3)) == []
-    assert any(message in fault for fault in blocking.validate(instance, blocking.Schedule(start, 8, [[]] * 3)))
+    assert (
+        blocking.validate(instance, blocking.Schedule([[0, 2], [0, 2], [0, 7]], 8, [[]] * 3)) == []
+    )
+    assert any(
+        message in fault
+        for fault in blocking.validate(instance, blocking.Schedule(start, 8, [[]] * 3))
+    )
 
 
 def test_nobody_moves_to_a_machine_in_maintenance():
@@ -223,13 +254,15 @@ def test_nobody_moves_to_a_machine_in_maintenance():
         jax.random.key(0),
     )
     schedule = blocking.dispatch(instance, "lpt")
-    assert schedule == blocking.Schedule([[0], [11]], 12, [[(2, 9)]])  # two ticks of work, the pause, two more
+    assert schedule == blocking.Schedule(
+        [[0], [11]], 12, [[(2, 9)]]
+    )  # two ticks of work, the pause, two more
     assert blocking.validate(instance, schedule) == []
     moved = blocking.Schedule([[5], [0]], 13, [[(2, 9)]])
     assert blocking.validate(instance, moved)[0] == "job 0 moves to machine 0 at 5, which is down"
 
 
-# ------------------------------------------------------------------------------------------------------------- draws
+# -------------------------------------------------------------------------------------------- draws
 
 
 def test_failures_follow_their_distributions():
@@ -247,10 +280,16 @@ def test_failures_follow_their_distributions():
 
 def test_moments_are_exact():
     rng = np.random.default_rng(0)
-    share, duration = rng.integers(2**32, size=999, dtype=np.uint32), rng.integers(2**31, size=999, dtype=np.int32)
+    share, duration = (
+        rng.integers(2**32, size=999, dtype=np.uint32),
+        rng.integers(2**31, size=999, dtype=np.int32),
+    )
     share[:2], duration[:4] = (2**32 - 1, 0), (2**31 - 1, 2**31 - 1, 0, 1)
     expected = [int(s) * int(d) >> 32 for s, d in zip(share, duration, strict=True)]
-    assert addressed.work_before_failure(jnp.asarray(share), jnp.asarray(duration)).tolist() == expected
+    assert (
+        addressed.work_before_failure(jnp.asarray(share), jnp.asarray(duration)).tolist()
+        == expected
+    )
 
 
 def test_probability_one_fails_always_and_zero_never():
@@ -300,7 +339,7 @@ def test_interruptions_out_of_range():
         blocking.Interruptions(mean_repair=0)
 
 
-# -------------------------------------------------------------------------------------------- names, rules, pictures
+# --------------------------------------------------------------------------- names, rules, pictures
 
 
 def test_classic_instances_are_blocking_ones():
@@ -315,9 +354,13 @@ def test_classic_instances_are_blocking_ones():
 def test_dispatch_meets_the_same_world_for_a_seed():
     instance = blocking.load("ft06")
     interruptions = blocking.Interruptions(0.3, 1.0, [(2, 20, 30)])
-    one, same, other = (blocking.dispatch(instance, "mtwr", True, interruptions, seed) for seed in (1, 1, 2))
+    one, same, other = (
+        blocking.dispatch(instance, "mtwr", True, interruptions, seed) for seed in (1, 1, 2)
+    )
     assert one == same != other
-    assert blocking.validate(blocking.interrupt(instance, interruptions, jax.random.key(1)), one) == []
+    assert (
+        blocking.validate(blocking.interrupt(instance, interruptions, jax.random.key(1)), one) == []
+    )
     assert one.down[2][0][0] <= 20
     with pytest.raises(UnknownNameError, match="did you mean mtwr"):
         blocking.dispatch(instance, "mtw")
@@ -325,7 +368,9 @@ def test_dispatch_meets_the_same_world_for_a_seed():
 
 def test_the_chart_hatches_blocked_time_and_greys_downtime():
     instance = blocking.interrupt(
-        blocking.from_jobs([[(0, 4), (1, 2)], [(1, 9)]]), blocking.Interruptions(windows=[(0, 1, 3)]), jax.random.key(0)
+        blocking.from_jobs([[(0, 4), (1, 2)], [(1, 9)]]),
+        blocking.Interruptions(windows=[(0, 1, 3)]),
+        jax.random.key(0),
     )
     schedule = blocking.dispatch(instance)
     picture = blocking.gantt_svg(instance, schedule, title="two <jobs>")
@@ -339,7 +384,9 @@ def test_the_chart_hatches_blocked_time_and_greys_downtime():
         "job 0, operation 1, machine 1: 9 to 11 (duration 2)",
         "job 1, operation 0, machine 1: 0 to 9 (duration 9)",
     ]
-    assert found["hatched"] == [("job 0, operation 0, machine 0: blocked from 6 to 9", "url(#stripes0072b2)")]
+    assert found["hatched"] == [
+        ("job 0, operation 0, machine 0: blocked from 6 to 9", "url(#stripes0072b2)")
+    ]
     assert [text for text, _ in found["grey"]] == ["machine 0: down from 1 to 3"]
     with pytest.raises(ValueError, match="job 0 has 2 operations"):
         blocking.gantt_svg(instance, blocking.Schedule([[0], [0]], 9))
@@ -361,7 +408,16 @@ def test_the_command_line_solves_the_shop_that_is_set(swap: str, capsys, tmp_pat
     shop = tmp_path / "two.txt"
     shop.write_text("2 2\n0 2 1 5\n1 2 0 5\n")
     chart = tmp_path / "two.svg"
-    options = ["--env", "BlockingJobShop-v0", "--settings", f"swap={swap}", "--gantt", str(chart), "--num-workers", "1"]
+    options = [
+        "--env",
+        "BlockingJobShop-v0",
+        "--settings",
+        f"swap={swap}",
+        "--gantt",
+        str(chart),
+        "--num-workers",
+        "1",
+    ]
     assert cli.main(["solve", str(shop), *options]) == 0
     assert f"objective   {7 if swap == 'true' else 14}" in capsys.readouterr().out
     assert chart.exists()

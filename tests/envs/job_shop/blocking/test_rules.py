@@ -1,4 +1,6 @@
-"""`BlockingJobShop-v0` against the plain-Python simulator: every step, every rule, interruptions included."""
+"""`BlockingJobShop-v0` against the plain-Python simulator: every step, every rule, interruptions
+included.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ JOBS = cases.JOBS
 
 @functools.partial(jax.jit, static_argnums=0)
 def play(env: jaxsched.Environment, instances: Any, choices: jax.Array) -> dict[str, jax.Array]:
-    """Play the decisions of `choices` i32[batch, D]; leaves are [batch, T, ...], before each step."""
+    """Play the decisions of `choices` i32[batch, D]; leaves are [batch, T, ...], before each
+    step.
+    """
 
     def episode(instance, row):
         def step(carry, _):
@@ -40,7 +44,10 @@ def play(env: jaxsched.Environment, instances: Any, choices: jax.Array) -> dict[
                 "next_op": state.next_op,
             }
             after, timestep = env.step(jax.random.key(0), state, row[count])
-            seen |= {"illegal": timestep.metrics["illegal"] & ~state.done, "elapsed": timestep.elapsed}
+            seen |= {
+                "illegal": timestep.metrics["illegal"] & ~state.done,
+                "elapsed": timestep.elapsed,
+            }
             seen |= {"reward": timestep.reward, "begun": after.next_op.sum() - state.next_op.sum()}
             return (after, count + timestep.metrics["decision"]), seen
 
@@ -81,7 +88,10 @@ def check(setting: dict[str, Any], given: list[cases.Case], seed: int, interrupt
         assert seen["done"][i]
         assert not seen["illegal"][i].any()
         assert seen["dead"][i] == (sim.deadlock is not None), i
-        start = [row[: len(begun)].tolist() for row, begun in zip(seen["start"][i], sim.start, strict=False)]
+        start = [
+            row[: len(begun)].tolist()
+            for row, begun in zip(seen["start"][i], sim.start, strict=False)
+        ]
         assert start == sim.start
         num_jobs, baseline = len(sim.jobs), seen["baseline"][i]
         if sim.deadlock is None:
@@ -119,7 +129,9 @@ def play_rules(env: jaxsched.Environment, names: tuple[str, ...], instances: Any
 
     def episode(rule, instance):
         def step(state, _):
-            action = jnp.stack([masked_argmax(scores(state), env.action_mask(state)) for scores in rules])[rule]
+            action = jnp.stack(
+                [masked_argmax(scores(state), env.action_mask(state)) for scores in rules]
+            )[rule]
             return env.step(jax.random.key(0), state, action)[0], None
 
         first, _ = env.reset(jax.random.key(0), instance)
@@ -139,7 +151,10 @@ def test_rules_equal_those_of_the_simulator():
     for i, (case, instance) in enumerate(zip(given, instances, strict=True)):
         for r, rule in enumerate(names):
             sim = reference.dispatch(cases.simulator(case, instance), rule)
-            start = [row[: len(job)].tolist() for row, job in zip(final.start[r, i], sim.jobs, strict=False)]
+            start = [
+                row[: len(job)].tolist()
+                for row, job in zip(final.start[r, i], sim.jobs, strict=False)
+            ]
             assert start == sim.start, (i, rule)
             assert final.time[r, i] == sim.makespan
             differ.add((rule, sim.makespan))
@@ -152,7 +167,9 @@ def test_without_failures_every_world_is_the_deterministic_one():
     given = [cases.random_case(rng)._replace(probability=0.0) for _ in range(60)]
     drawn = cases.stack([cases.to_instance(case) for case in given])
     never = drawn.replace(failures=None)
-    (with_draws, without) = (jax.device_get(play_rules(env, ("spt",), each)) for each in (drawn, never))
+    (with_draws, without) = (
+        jax.device_get(play_rules(env, ("spt",), each)) for each in (drawn, never)
+    )
     for name in ("time", "start", "ready", "next_op", "baseline"):
         np.testing.assert_array_equal(getattr(with_draws, name), getattr(without, name))
 
@@ -160,7 +177,9 @@ def test_without_failures_every_world_is_the_deterministic_one():
 def test_the_look_ahead_avoids_every_deadlock():
     rng, env = random.Random(5), jaxsched.make("BlockingJobShop-v0", swap=False, lookahead=True)
     given = [cases.random_case(rng) for _ in range(150)]
-    final = jax.device_get(play_rules(env, ("fifo",), cases.stack([cases.to_instance(case) for case in given])))
+    final = jax.device_get(
+        play_rules(env, ("fifo",), cases.stack([cases.to_instance(case) for case in given]))
+    )
     assert not final.dead.any()
     assert final.done.all()
     for i in range(0, 150, 10):
@@ -176,7 +195,9 @@ def test_an_illegal_action_changes_nothing():
     assert jax.jit(env.action_mask)(state).tolist() == [True, True, False]
     after, timestep = jax.jit(env.step)(jax.random.key(0), state, 2)
     assert timestep.metrics["illegal"]
-    assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), after, state))
+    assert jax.tree.all(
+        jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), after, state)
+    )
 
 
 def test_machines_are_served_in_the_order_of_their_numbers_and_a_swap_takes_no_time():
@@ -185,7 +206,13 @@ def test_machines_are_served_in_the_order_of_their_numbers_and_a_swap_takes_no_t
     step, state = jax.jit(env.step), jax.jit(env.reset)(jax.random.key(0), instance)[0]
     seen = []
     while not state.done:
-        seen.append((int(state.time), np.flatnonzero(state.competes).tolist(), np.flatnonzero(state.swaps).tolist()))
+        seen.append(
+            (
+                int(state.time),
+                np.flatnonzero(state.competes).tolist(),
+                np.flatnonzero(state.swaps).tolist(),
+            )
+        )
         state, timestep = step(jax.random.key(0), state, 0)
         assert not timestep.metrics["decision"]
     # Jobs 0 and 1 swap although job 2 wants machine 0, too: it is never free.
@@ -205,7 +232,10 @@ def test_a_deadlock_is_told_with_its_circle_and_costs_all_work():
     assert timestep.terminated
     assert not timestep.metrics["feasible"]
     assert total == -14  # the bound was 7 all along
-    with pytest.raises(Infeasible, match="job 0 holds machine 0 and needs machine 1; job 1 holds machine 1 and needs"):
+    with pytest.raises(
+        Infeasible,
+        match="job 0 holds machine 0 and needs machine 1; job 1 holds machine 1 and needs",
+    ):
         env.solution(state)
     assert blocking.dispatch(instance, "spt", swap=False, lookahead=True).makespan == 14
 
@@ -223,7 +253,9 @@ def test_settings():
 
 @pytest.mark.nightly
 def test_a_million_random_steps_break_no_invariant():
-    """Every moment: a machine has one job, a job one machine; time and bound do not fall; every step does something."""
+    """Every moment: a machine has one job, a job one machine; time and bound do not fall; every
+    step does something.
+    """
     num, steps = 1000, 0
     for seed, setting in enumerate(SETTINGS.values()):
         env, rng = jaxsched.make("BlockingJobShop-v0", **setting), random.Random(seed)
@@ -233,7 +265,9 @@ def test_a_million_random_steps_break_no_invariant():
         def run(key, instance, env=env):
             def step(state, key):
                 mask = env.action_mask(state)
-                action = masked_argmax(jax.random.bits(key, mask.shape, jnp.uint16).astype(jnp.int32), mask)
+                action = masked_argmax(
+                    jax.random.bits(key, mask.shape, jnp.uint16).astype(jnp.int32), mask
+                )
                 after, timestep = env.step(key, state, action)
                 machines = jnp.arange(instance.num_machines)
                 good = ((after.at == machines[:, None]).sum(1) <= 1).all()
@@ -241,7 +275,12 @@ def test_a_million_random_steps_break_no_invariant():
                 good &= (after.work_left == jnp.where(after.ops_left > 0, after.work_left, 0)).all()
                 good &= after.load_left.sum() == after.work_left.sum()
                 good &= (after.next_op + after.ops_left == instance.op_mask.sum(-1)).all()
-                good &= state.done | after.done | (after.competes.any() ^ after.swaps.any()) | (after.time > state.time)
+                good &= (
+                    state.done
+                    | after.done
+                    | (after.competes.any() ^ after.swaps.any())
+                    | (after.time > state.time)
+                )
                 good &= ~timestep.metrics["illegal"] | state.done
                 return after, (good, ~state.done)
 
@@ -252,7 +291,9 @@ def test_a_million_random_steps_break_no_invariant():
 
         shops = cases.stack([cases.to_instance(cases.random_case(rng)) for _ in range(num)])
         while steps < (seed + 1) * 250_000:
-            worlds = shops.failures.replace(noise_key=jax.random.split(jax.random.key(steps + 1), num))
+            worlds = shops.failures.replace(
+                noise_key=jax.random.split(jax.random.key(steps + 1), num)
+            )
             batch = shops.replace(failures=worlds)
             good, counts, done = run(jax.random.split(jax.random.key(steps), num), batch)
             assert good.all()

@@ -15,9 +15,15 @@ Jobs = list[list[list[tuple[int, int]]]]
 
 
 def random_jobs(
-    rng: random.Random, num_jobs: int = JOBS, num_ops: int = OPS, num_machines: int = MACHINES, longest: int = 0
+    rng: random.Random,
+    num_jobs: int = JOBS,
+    num_ops: int = OPS,
+    num_machines: int = MACHINES,
+    longest: int = 0,
 ) -> Jobs:
-    """At most this large; ragged, re-entrant, with durations of 0 and many ties, one to all machines an operation."""
+    """At most this large; ragged, re-entrant, with durations of 0 and many ties, one to all
+    machines an operation.
+    """
     longest = longest or rng.choice([1, 9, 99])
     machines = rng.randint(1, num_machines)
 
@@ -25,20 +31,31 @@ def random_jobs(
         chosen = sorted(rng.sample(range(machines), rng.randint(1, machines)))
         return [(machine, rng.randint(0, longest)) for machine in chosen]
 
-    return [[operation() for _ in range(rng.randint(1, num_ops))] for _ in range(rng.randint(1, num_jobs))]
+    return [
+        [operation() for _ in range(rng.randint(1, num_ops))]
+        for _ in range(rng.randint(1, num_jobs))
+    ]
 
 
 def num_machines(jobs: Jobs) -> int:
     return 1 + max(machine for job in jobs for operation in job for machine, _ in operation)
 
 
-def instance_of(jobs: Jobs, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES)) -> flexible.Instance:
+def instance_of(
+    jobs: Jobs, shape: tuple[int, int, int] = (JOBS, OPS, MACHINES)
+) -> flexible.Instance:
     """Padded to `shape`, on the host: no program per size."""
-    largest = {"duration": shape, "eligible_mask": shape, "op_mask": shape[:2], "machine_mask": shape[2:]}
+    largest = {
+        "duration": shape,
+        "eligible_mask": shape,
+        "op_mask": shape[:2],
+        "machine_mask": shape[2:],
+    }
     actual = jax.device_get(flexible.from_jobs(jobs))
     padded = {
         name: np.pad(
-            getattr(actual, name), [(0, b - a) for a, b in zip(getattr(actual, name).shape, like, strict=True)]
+            getattr(actual, name),
+            [(0, b - a) for a, b in zip(getattr(actual, name).shape, like, strict=True)],
         )
         for name, like in largest.items()
     }

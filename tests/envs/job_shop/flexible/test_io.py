@@ -1,4 +1,6 @@
-"""Lists, the .fjs format, JSON and names: read, written, and refused with the place of the fault."""
+"""Lists, the .fjs format, JSON and names: read, written, and refused with the place of the
+fault.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def sorted_jobs(jobs):
     return [[sorted(operation) for operation in job] for job in jobs]
 
 
-# ------------------------------------------------------------------------------------------------------- lists
+# -------------------------------------------------------------------------------------------- lists
 
 
 def test_from_jobs_and_back():
@@ -36,7 +38,9 @@ def test_from_jobs_and_back():
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(instance)} == {"int32", "bool"}
     assert flexible.to_jobs(instance) == sorted_jobs(JOBS)
     assert flexible.from_jobs(JOBS, num_machines=5).machine_mask.tolist() == [True] * 5
-    assert flexible.to_jobs(flexible.from_jobs(np.array([[[[1, 4]], [[0, 2]]]]))) == [[[(1, 4)], [(0, 2)]]]
+    assert flexible.to_jobs(flexible.from_jobs(np.array([[[[1, 4]], [[0, 2]]]]))) == [
+        [[(1, 4)], [(0, 2)]]
+    ]
 
 
 REFUSED = {
@@ -44,7 +48,11 @@ REFUSED = {
     "no operations": ([[[(0, 1)]], []], {}, "job 1: no operations"),
     "no machine": ([[[(0, 1)], []]], {}, "job 0, operation 1: no machine can do it"),
     "twice": ([[[(0, 1), (0, 2)]]], {}, "job 0, operation 0: machine 0 is given twice"),
-    "three": ([[[(0, 1, 2)]]], {}, "job 0, operation 0: expected (machine, duration), got 3 values"),
+    "three": (
+        [[[(0, 1, 2)]]],
+        {},
+        "job 0, operation 0: expected (machine, duration), got 3 values",
+    ),
     "a classic job shop": ([[(0, 1)]], {}, "job 0, operation 0: expected an array, got 0"),
     "text": ([[["01"]]], {}, "job 0, operation 0: expected an array, got '01'"),
     "float": ([[[(0, 1.0)]]], {}, "job 0, operation 0: duration 1.0 is not an integer"),
@@ -85,12 +93,14 @@ def test_the_largest_times_do_not_overflow():
     assert (worst.start, worst.makespan) == ([[0], [largest - 5]], largest)
 
 
-# ----------------------------------------------------------------------------------------------------- formats
+# ------------------------------------------------------------------------------------------ formats
 
 
 def test_fjs_is_read():
     assert flexible.to_jobs(to_instance(FJS)) == sorted_jobs(JOBS)
-    spaced = b"\xef\xbb\xbf# a comment\r\n\r\n 2\t3   1.15 \r\n" + FJS.partition(b"\n")[2].replace(b" ", b"  \t")
+    spaced = b"\xef\xbb\xbf# a comment\r\n\r\n 2\t3   1.15 \r\n" + FJS.partition(b"\n")[2].replace(
+        b" ", b"  \t"
+    )
     assert flexible.to_jobs(to_instance(spaced)) == sorted_jobs(JOBS)
     assert flexible.to_jobs(to_instance(FJS.replace(b"2 3 2\n", b"2 3\n"))) == sorted_jobs(JOBS)
 
@@ -117,7 +127,10 @@ def test_fjs_is_written_and_read_back(tmp_path):
 MALFORMED = {
     "empty": (b"", ": no first line `jobs machines`: the file is empty"),
     "comments": (b"# a\n\n", ": no first line `jobs machines`: the file is empty"),
-    "header of one": (b"# x\n2\n", ":2:2: the first line must be `jobs machines [mean alternatives]`, got 1 numbers"),
+    "header of one": (
+        b"# x\n2\n",
+        ":2:2: the first line must be `jobs machines [mean alternatives]`, got 1 numbers",
+    ),
     "header of four": (
         b"1 1 1 1\n",
         ":1:7: the first line must be `jobs machines [mean alternatives]`, got 4 numbers",
@@ -131,14 +144,20 @@ MALFORMED = {
         ":1:1: too large: the first line announces more than 4194304 jobs times machines",
     ),
     "too many machines": (b"1 70000\n1 1 1 1\n", ":1:3: 70000 machines: more than 65536"),
-    "no jobs follow": (b"2 1\n", ":1:4: the file ends after 0 of 2 jobs; each has a line of its own"),
+    "no jobs follow": (
+        b"2 1\n",
+        ":1:4: the file ends after 0 of 2 jobs; each has a line of its own",
+    ),
     "a job is missing": (
         b"2 1\n1 1 1 1\n",
         ":2:8: the file ends after 1 of 2 jobs; each has a line of its own",
     ),
     "a job too many": (b"1 1\n1 1 1 1\n1 1 1 1\n", ":3:1: a line after the last of 1 jobs"),
     "no operations": (b"1 1\n0\n", ":2:1: job 0: no operations"),
-    "operations are missing": (b"1 1\n2 1 1 1\n", ":2:8: job 0 announces 2 operations, but the line ends after 1"),
+    "operations are missing": (
+        b"1 1\n2 1 1 1\n",
+        ":2:8: job 0 announces 2 operations, but the line ends after 1",
+    ),
     "no machine": (b"1 2\n2 1 1 1 0\n", ":2:9: job 0, operation 1: no machine can do it"),
     "more than all": (
         b"1 2\n1 3 1 1 2 1 1 1\n",
@@ -183,12 +202,17 @@ def entry(**values):
 
 
 def test_json_is_read():
-    assert flexible.to_jobs(to_instance(entry(lower_bound=3, optimal=False), "a.json")) == sorted_jobs(JOBS)
+    assert flexible.to_jobs(
+        to_instance(entry(lower_bound=3, optimal=False), "a.json")
+    ) == sorted_jobs(JOBS)
 
 
 MALFORMED_JSON = {
     "array": (b"[]", ":1:1: expected an instance as one JSON object, got an array"),
-    "nothing": (b"{}", ":1:1: needs `operations`, or `duration_matrix` and `machines_matrix` of job-shop-lib"),
+    "nothing": (
+        b"{}",
+        ":1:1: needs `operations`, or `duration_matrix` and `machines_matrix` of job-shop-lib",
+    ),
     "unknown": (entry(mashines=3), ":1:127: unknown key 'mashines'; did you mean machines?"),
     "jobs": (entry(jobs=3), ":1:23: jobs is 3, but there are 2"),
     "machines": (entry(machines="3"), ":1:38: number of machines '3' is not an integer"),
@@ -196,7 +220,10 @@ MALFORMED_JSON = {
         entry(operations=[[[[3, 1]]]]),
         ":1:59: job 0, operation 0: machine 3 is out of range, there are 3, counted from 0",
     ),
-    "duration": (entry(operations=[[[[0, 1], [1, "2"]]]]), ":1:70: job 0, operation 0: duration '2' is not an integer"),
+    "duration": (
+        entry(operations=[[[[0, 1], [1, "2"]]]]),
+        ":1:70: job 0, operation 0: duration '2' is not an integer",
+    ),
     "no machine": (entry(operations=[[[]]]), ":1:57: job 0, operation 0: no machine can do it"),
 }
 
@@ -274,7 +301,7 @@ def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
         flexible.load(tmp_path / "a.fjs")
 
 
-# ------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------- names
 
 
 def test_names_and_bounds(monkeypatch):
@@ -289,9 +316,13 @@ def test_names_and_bounds(monkeypatch):
     for spec in ("mk16", "mk01-mk99", "la01_edata-la02_rdata", "mk", "hurink"):
         with pytest.raises(InstanceError, match="no instances named"):
             flexible.expand(spec)
-    with pytest.raises(InstanceError, match="no bounds for instance 'ft06'; known are the families brandimarte, "):
+    with pytest.raises(
+        InstanceError, match="no bounds for instance 'ft06'; known are the families brandimarte, "
+    ):
         flexible.bounds("ft06")
-    with pytest.raises(InstanceError, match="no file and no instance named 'mk99'; did you mean mk"):
+    with pytest.raises(
+        InstanceError, match="no file and no instance named 'mk99'; did you mean mk"
+    ):
         flexible.load("mk99")
     with pytest.raises(InstanceError) as error:
         flexible.load("mk01")
@@ -301,10 +332,16 @@ def test_names_and_bounds(monkeypatch):
 def test_every_published_instance_loads_from_the_data_folder(data_dir):
     files = sorted((data_dir / "jobshop" / "fjsp").glob("*.json"))
     entries = {entry["name"]: entry for file in files for entry in json.loads(file.read_text())}
-    assert sorted(entries) == sorted(name for family in flexible.instance_sets() for name in flexible.expand(family))
+    assert sorted(entries) == sorted(
+        name for family in flexible.instance_sets() for name in flexible.expand(family)
+    )
     for i, (name, data) in enumerate(entries.items()):
-        assert (flexible.bounds(name).lower, flexible.bounds(name).upper) == (data["lower_bound"], data["upper_bound"])
+        assert (flexible.bounds(name).lower, flexible.bounds(name).upper) == (
+            data["lower_bound"],
+            data["upper_bound"],
+        )
         if i % 16 == 0:
             assert flexible.to_jobs(flexible.load(name)) == sorted_jobs(
-                [[tuple(pair) for pair in operation] for operation in job] for job in data["operations"]
+                [[tuple(pair) for pair in operation] for operation in job]
+                for job in data["operations"]
             )

@@ -1,4 +1,6 @@
-"""`FlexibleJobShop-v0` against the plain-Python simulator: every step, every rule, and small optima."""
+"""`FlexibleJobShop-v0` against the plain-Python simulator: every step, every rule, and small
+optima.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ import jaxsched
 from jaxsched.core import greedy
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import flexible
-from tests.envs.job_shop.flexible.cases import JOBS, MACHINES, OPS, instance_of, num_machines, random_jobs, stacked
+from tests.envs.job_shop.flexible.cases import (
+    JOBS,
+    MACHINES,
+    OPS,
+    instance_of,
+    num_machines,
+    random_jobs,
+    stacked,
+)
 from tests.reference import flexible as reference
 
 MODES = ("any", "non_delay")
@@ -25,7 +35,9 @@ BATCH = 100
 
 
 def play_reference(jobs, mode: str, rng: random.Random) -> tuple[list[int], dict[str, Any]]:
-    """Random play of `STEPS` steps: the actions, some of them not legal, and what there is to see at every step."""
+    """Random play of `STEPS` steps: the actions, some of them not legal, and what there is to
+    see at every step.
+    """
     sim = reference.Simulator(jobs, num_machines(jobs))
 
     def padded(values, size: int) -> list:
@@ -61,7 +73,9 @@ def play_reference(jobs, mode: str, rng: random.Random) -> tuple[list[int], dict
                 "job_ready": padded(sim.job_ready, JOBS),
                 "machine_ready": padded(sim.machine_ready, MACHINES),
                 "work_left": padded([sim.work_left(job) for job in range(len(jobs))], JOBS),
-                "load_left": padded([sim.load_left(machine) for machine in range(sim.num_machines)], MACHINES),
+                "load_left": padded(
+                    [sim.load_left(machine) for machine in range(sim.num_machines)], MACHINES
+                ),
             }
         )
     assert not sim.pairs()
@@ -69,22 +83,36 @@ def play_reference(jobs, mode: str, rng: random.Random) -> tuple[list[int], dict
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: jaxsched.Environment, instances: flexible.Instance, actions: jax.Array) -> dict[str, jax.Array]:
+def play(
+    env: jaxsched.Environment, instances: flexible.Instance, actions: jax.Array
+) -> dict[str, jax.Array]:
     """What `play_reference` reports, of a batch of environments; leaves are [batch, STEPS, ...]."""
     key = jax.random.key(0)
 
     def step(state, action):
         after, timestep = env.step(key, state, action)
-        names = ("start", "machine", "next_op", "job_ready", "machine_ready", "work_left", "load_left")
+        names = (
+            "start",
+            "machine",
+            "next_op",
+            "job_ready",
+            "machine_ready",
+            "work_left",
+            "load_left",
+        )
         seen = {name: getattr(after, name) for name in names}
-        seen |= {name: timestep.metrics[name] for name in ("illegal", "decision", "objective_delta")}
+        seen |= {
+            name: timestep.metrics[name] for name in ("illegal", "decision", "objective_delta")
+        }
         return after, seen | {
             "mask": env.action_mask(state),
             "elapsed": timestep.elapsed,
             "done": timestep.terminated,
         }
 
-    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(instances, actions)
+    return jax.vmap(lambda instance, row: jax.lax.scan(step, env.reset(key, instance)[0], row)[1])(
+        instances, actions
+    )
 
 
 def check_steps(mode: str, seed: int):
@@ -92,7 +120,9 @@ def check_steps(mode: str, seed: int):
     cases = [random_jobs(rng) for _ in range(BATCH)]
     actions, expected = zip(*(play_reference(jobs, mode, rng) for jobs in cases), strict=True)
     env = jaxsched.make("FlexibleJobShop-v0", candidates=mode)
-    actual = jax.device_get(play(env, stacked([instance_of(jobs) for jobs in cases]), np.array(actions, np.int32)))
+    actual = jax.device_get(
+        play(env, stacked([instance_of(jobs) for jobs in cases]), np.array(actions, np.int32))
+    )
     assert actual.keys() == expected[0].keys()
     for name, value in actual.items():
         wanted = np.array([trace[name] for trace in expected])
@@ -117,12 +147,14 @@ def test_every_step_equals_the_simulator_2000(mode):
         check_steps(mode, seed)
 
 
-# --------------------------------------------------------------------------------------------- priority rules
+# ----------------------------------------------------------------------------------- priority rules
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def play_rules(env: jaxsched.Environment, instances: flexible.Instance) -> flexible.State:
-    """Final states [rule, batch] of all rules of the simulator, in its order: one program for all of them."""
+    """Final states [rule, batch] of all rules of the simulator, in its order: one program for
+    all of them.
+    """
     policies = [greedy(env.heuristics[rule]) for rule in reference.RULES]
 
     def final(rule, instance):
@@ -145,7 +177,9 @@ def test_rules_equal_the_simulator(mode):
         for i, jobs in enumerate(cases):
             schedule = env.solution(jax.tree.map(lambda leaf, r=r, i=i: leaf[r, i], states))
             sim = reference.dispatch(jobs, num_machines(jobs), rule, mode)
-            assert (schedule.start, schedule.machine) == (sim.start, sim.machine), f"{rule}, {mode}: {jobs}"
+            assert (schedule.start, schedule.machine) == (sim.start, sim.machine), (
+                f"{rule}, {mode}: {jobs}"
+            )
             assert schedule.makespan == sim.makespan
 
 
@@ -154,11 +188,13 @@ def test_the_rules_of_the_simulator_are_all_but_random():
     assert set(env.heuristics) == {*reference.RULES, "random"}
 
 
-# ------------------------------------------------------------------------------------------ optima, special cases
+# ---------------------------------------------------------------------------- optima, special cases
 
 
 def test_both_ways_to_the_optimum_agree():
-    """The dispatching of pairs is complete: it finds the best job shop over all assignments of machines."""
+    """The dispatching of pairs is complete: it finds the best job shop over all assignments of
+    machines.
+    """
     rng = random.Random(2)
     worse = 0
     for _ in range(40):
@@ -170,13 +206,22 @@ def test_both_ways_to_the_optimum_agree():
 
 
 def test_one_machine_an_operation_is_the_job_shop():
-    """The schedules of the job shop, where there is no choice, and a bound that is at least as good."""
+    """The schedules of the job shop, where there is no choice, and a bound that is at least as
+    good.
+    """
     rng = random.Random(3)
-    bounds = [jax.jit(jaxsched.make(name).lower_bound) for name in ("FlexibleJobShop-v0", "JobShop-v0")]
+    bounds = [
+        jax.jit(jaxsched.make(name).lower_bound) for name in ("FlexibleJobShop-v0", "JobShop-v0")
+    ]
     for _ in range(4):
         lengths = [OPS, *(rng.randint(1, OPS) for _ in range(JOBS - 1))]
-        jobs = [[(rng.randrange(MACHINES), rng.randint(0, 20)) for _ in range(length)] for length in lengths]
-        instance = flexible.from_jobs([[[operation] for operation in job] for job in jobs], num_machines=MACHINES)
+        jobs = [
+            [(rng.randrange(MACHINES), rng.randint(0, 20)) for _ in range(length)]
+            for length in lengths
+        ]
+        instance = flexible.from_jobs(
+            [[[operation] for operation in job] for job in jobs], num_machines=MACHINES
+        )
         fixed = job_shop.from_jobs(jobs, num_machines=MACHINES)
         sequence = [job for job, length in enumerate(lengths) for _ in range(length)]
         rng.shuffle(sequence)
@@ -208,13 +253,17 @@ def test_a_million_random_steps_break_no_invariant():
             return after, (good, timestep.metrics["decision"])
 
         first, _ = env.reset(key, instance)
-        final, (good, decision) = jax.lax.scan(step, first, jax.random.split(key, env.max_steps(instance) + 2))
+        final, (good, decision) = jax.lax.scan(
+            step, first, jax.random.split(key, env.max_steps(instance) + 2)
+        )
         bound_met = (env.objective(final) >= env.lower_bound(instance)) & final.done
         return final, good.all() & bound_met, decision.sum()
 
     steps = 0
     for seed in range(72):
-        final, good, decisions = jax.device_get(episode(jax.random.split(jax.random.key(seed), 1024)))
+        final, good, decisions = jax.device_get(
+            episode(jax.random.split(jax.random.key(seed), 1024))
+        )
         assert good.all()
         steps += int(decisions.sum())
         for i in range(0, 1024, 64):

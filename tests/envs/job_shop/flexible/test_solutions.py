@@ -9,7 +9,16 @@ from time import perf_counter
 import pytest
 
 from jaxsched.envs.job_shop import flexible
-from jaxsched.envs.job_shop.flexible import Schedule, dispatch, exact, from_jobs, measure, replay, solve_exact, validate
+from jaxsched.envs.job_shop.flexible import (
+    Schedule,
+    dispatch,
+    exact,
+    from_jobs,
+    measure,
+    replay,
+    solve_exact,
+    validate,
+)
 from jaxsched.host.errors import UnknownNameError
 from tests.envs.job_shop.flexible.cases import instance_of, num_machines, random_jobs
 from tests.reference import flexible as reference
@@ -18,14 +27,18 @@ JOBS = [[[(0, 3), (1, 5)], [(1, 2)]], [[(0, 4), (1, 4)], [(0, 0), (1, 9)]]]
 GOOD = Schedule([[0, 3], [5, 9]], [[0, 1], [1, 0]], 9)
 
 
-# ------------------------------------------------------------------------------------------------------ validate
+# ----------------------------------------------------------------------------------------- validate
 
 
 def test_a_valid_schedule():
     assert validate(from_jobs(JOBS), GOOD) == []
     assert measure(from_jobs(JOBS), GOOD) == 9
     padded = instance_of(JOBS)
-    assert validate(padded, GOOD) == validate(padded, Schedule([*GOOD.start, []], [*GOOD.machine, []], 9)) == []
+    assert (
+        validate(padded, GOOD)
+        == validate(padded, Schedule([*GOOD.start, []], [*GOOD.machine, []], 9))
+        == []
+    )
 
 
 FAULTS = {
@@ -47,11 +60,36 @@ FAULTS = {
         9,
         ["job 2 has 0 operations, but the schedule gives 1 starts"],
     ),
-    "float": ([[0, 3.0], [5, 9]], GOOD.machine, 9, ["job 0, operation 1: start 3.0 is not an integer"]),
-    "bool": (GOOD.start, [[0, True], [1, 0]], 9, ["job 0, operation 1: machine True is not an integer"]),
-    "negative": ([[-1, 3], [5, 9]], GOOD.machine, 9, ["job 0, operation 0: start -1 is not in [0, 2**31)"]),
-    "no such machine": (GOOD.start, [[2, 1], [1, 0]], 9, ["job 0, operation 0: machine 2 is not in [0, 2)"]),
-    "not eligible": (GOOD.start, [[0, 0], [1, 0]], 9, ["job 0, operation 1: machine 0 cannot do it"]),
+    "float": (
+        [[0, 3.0], [5, 9]],
+        GOOD.machine,
+        9,
+        ["job 0, operation 1: start 3.0 is not an integer"],
+    ),
+    "bool": (
+        GOOD.start,
+        [[0, True], [1, 0]],
+        9,
+        ["job 0, operation 1: machine True is not an integer"],
+    ),
+    "negative": (
+        [[-1, 3], [5, 9]],
+        GOOD.machine,
+        9,
+        ["job 0, operation 0: start -1 is not in [0, 2**31)"],
+    ),
+    "no such machine": (
+        GOOD.start,
+        [[2, 1], [1, 0]],
+        9,
+        ["job 0, operation 0: machine 2 is not in [0, 2)"],
+    ),
+    "not eligible": (
+        GOOD.start,
+        [[0, 0], [1, 0]],
+        9,
+        ["job 0, operation 1: machine 0 cannot do it"],
+    ),
     "order": (
         [[0, 2], [5, 9]],
         GOOD.machine,
@@ -70,8 +108,18 @@ FAULTS = {
         9,
         ["the makespan is given as 9, but the latest end is 18"],
     ),
-    "makespan": (GOOD.start, GOOD.machine, 8, ["the makespan is given as 8, but the latest end is 9"]),
-    "makespan as text": (GOOD.start, GOOD.machine, "9", ["the makespan is given as '9', but the latest end is 9"]),
+    "makespan": (
+        GOOD.start,
+        GOOD.machine,
+        8,
+        ["the makespan is given as 8, but the latest end is 9"],
+    ),
+    "makespan as text": (
+        GOOD.start,
+        GOOD.machine,
+        "9",
+        ["the makespan is given as '9', but the latest end is 9"],
+    ),
 }
 
 
@@ -118,7 +166,10 @@ def test_agrees_with_the_pairwise_oracle():
             for op, s, m in zip(job, starts, machines, strict=True)
         ]
         schedule = Schedule(sim.start, sim.machine, max(ends))
-        assert (validate(instance_of(jobs), schedule) == []) == pairwise(jobs, schedule), (jobs, schedule)
+        assert (validate(instance_of(jobs), schedule) == []) == pairwise(jobs, schedule), (
+            jobs,
+            schedule,
+        )
         verdicts.add(pairwise(jobs, schedule))
     assert verdicts == {True, False}
 
@@ -130,7 +181,7 @@ def test_batches_are_refused():
         validate(batch, GOOD)
 
 
-# --------------------------------------------------------------------------------------------------------- exact
+# -------------------------------------------------------------------------------------------- exact
 
 
 def test_exact_equals_exhaustive_search():
@@ -156,7 +207,9 @@ def test_exact_never_loses_the_hint():
     assert nothing.bound <= nothing.objective <= 49
     found = solve_exact(instance, 20, hint=poor, num_workers=1)
     assert (found.objective, found.proved) == (6, True)
-    with pytest.raises(ValueError, match="the hint is not a valid schedule: the makespan is given as 1"):
+    with pytest.raises(
+        ValueError, match="the hint is not a valid schedule: the makespan is given as 1"
+    ):
         solve_exact(instance, 1, hint=Schedule(GOOD.start, GOOD.machine, 1))
     with pytest.raises(ValueError, match="not negative"):
         solve_exact(instance, -1)
@@ -186,10 +239,14 @@ def slow_greedy(jobs):
 
 
 def test_the_greedy_start_is_that_of_the_quadratic_form():
-    """Issue 16, row 13: queues per machine give the same schedules; small numbers, so that most things tie."""
+    """Issue 16, row 13: queues per machine give the same schedules; small numbers, so that most
+    things tie.
+    """
     rng = random.Random(0)
     for _ in range(600):
-        jobs = random_jobs(rng, rng.randint(1, 12), rng.randint(1, 6), 5, longest=rng.choice([1, 2, 99]))
+        jobs = random_jobs(
+            rng, rng.randint(1, 12), rng.randint(1, 6), 5, longest=rng.choice([1, 2, 99])
+        )
         greedy = exact._greedy(jobs)
         assert (greedy.start, greedy.machine) == slow_greedy(jobs), jobs
 
@@ -212,7 +269,9 @@ def test_the_method_is_who_found_the_schedule():
 
 @pytest.mark.nightly
 def test_a_large_shop_ends_within_the_limit():
-    """Issue 16, row 13: 30,000 operations; 9,000 took 23 s of a limit of 1. The margin is for a busy machine."""
+    """Issue 16, row 13: 30,000 operations; 9,000 took 23 s of a limit of 1. The margin is for a
+    busy machine.
+    """
     rng = random.Random(0)
     choose = lambda: [(machine, rng.randint(1, 99)) for machine in rng.sample(range(20), 3)]  # noqa: E731
     instance = from_jobs([[choose() for _ in range(5)] for _ in range(6000)])
@@ -234,7 +293,7 @@ def test_exact_without_ortools_says_what_to_install(monkeypatch):
         solve_exact(from_jobs(JOBS))
 
 
-# ----------------------------------------------------------------------------------------------- plain functions
+# ---------------------------------------------------------------------------------- plain functions
 
 
 def test_replay():
@@ -247,8 +306,14 @@ def test_replay():
 REPLAYS = {
     "left over": ([(0, 0)], "the schedule is not finished: 3 operations are left"),
     "too many": ([(0, 0)] * 5, "pairs has 5 entries, the instance only 4 operations"),
-    "finished": ([(0, 0), (0, 1), (0, 1)], "step 2: job 0 on machine 1 is not legal with candidates='any'"),
-    "not eligible": ([(0, 0), (0, 0)], "step 1: job 0 on machine 0 is not legal with candidates='any'"),
+    "finished": (
+        [(0, 0), (0, 1), (0, 1)],
+        "step 2: job 0 on machine 1 is not legal with candidates='any'",
+    ),
+    "not eligible": (
+        [(0, 0), (0, 0)],
+        "step 1: job 0 on machine 0 is not legal with candidates='any'",
+    ),
     "no such machine": ([(0, 2)], "step 0: job 0 on machine 2 is not legal with candidates='any'"),
     "no such job": ([(-1, 0)], "step 0: job -1 on machine 0 is not legal with candidates='any'"),
     "flat": ([0, 1], r"pairs must be a sequence of \(job, machine\), integers"),
@@ -263,14 +328,18 @@ def test_replay_refuses(pairs, message):
 
 
 def test_replay_under_non_delay_refuses_a_delay():
-    with pytest.raises(ValueError, match="step 1: job 0 on machine 1 is not legal with candidates='non_delay'"):
+    with pytest.raises(
+        ValueError, match="step 1: job 0 on machine 1 is not legal with candidates='non_delay'"
+    ):
         replay(from_jobs(JOBS), [(0, 0), (0, 1)], "non_delay")
 
 
 def test_dispatch():
     for candidates in ("any", "non_delay"):
         sim = reference.dispatch(JOBS, 2, "mwkr", candidates)
-        assert dispatch(from_jobs(JOBS), "mwkr", candidates) == Schedule(sim.start, sim.machine, sim.makespan)
+        assert dispatch(from_jobs(JOBS), "mwkr", candidates) == Schedule(
+            sim.start, sim.machine, sim.makespan
+        )
     instance = from_jobs(JOBS)
     assert dispatch(instance) == dispatch(instance, "mwkr", "non_delay")
     seeds = [dispatch(instance, "random", seed=seed) for seed in range(8)]
@@ -282,7 +351,7 @@ def test_dispatch():
         dispatch(instance, "spt", "insert")
 
 
-# --------------------------------------------------------------------------------------------------------- chart
+# -------------------------------------------------------------------------------------------- chart
 
 
 def test_the_chart_is_that_of_the_job_shop():
@@ -293,7 +362,9 @@ def test_the_chart_is_that_of_the_job_shop():
     assert "job 1, operation 0, machine 1: 5 to 9 (duration 4)" in svg
     with pytest.raises(ValueError, match="job 0, operation 1: machine 0 cannot do it"):
         flexible.gantt_svg(instance, Schedule(GOOD.start, [[0, 0], [1, 0]], 9))
-    with pytest.raises(ValueError, match="job 1 has 2 operations, but the schedule gives 0 machines"):
+    with pytest.raises(
+        ValueError, match="job 1 has 2 operations, but the schedule gives 0 machines"
+    ):
         flexible.gantt_svg(instance, Schedule([[0, 3]], [[0, 1]], 5))
     axes = pytest.importorskip("matplotlib.figure").Figure().subplots()
     assert flexible.gantt(instance, GOOD, axes) is axes

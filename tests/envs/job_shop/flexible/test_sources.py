@@ -26,8 +26,13 @@ def draw(source, seed=0):
 
 
 def assert_well_formed(instance):
-    """The invariants of `Instance`: types, prefix masks, zero padding, a machine for every operation."""
-    assert {leaf.dtype for leaf in jax.tree.leaves(instance)} == {np.dtype(np.int32), np.dtype(bool)}
+    """The invariants of `Instance`: types, prefix masks, zero padding, a machine for every
+    operation.
+    """
+    assert {leaf.dtype for leaf in jax.tree.leaves(instance)} == {
+        np.dtype(np.int32),
+        np.dtype(bool),
+    }
     assert (instance.op_mask[..., 1:] <= instance.op_mask[..., :-1]).all()
     assert (instance.machine_mask[..., 1:] <= instance.machine_mask[..., :-1]).all()
     assert (instance.eligible_mask.any(-1) == instance.op_mask).all()
@@ -51,12 +56,16 @@ def test_sd1():
     shares(count[instance.op_mask], 1, 5)
     ticks = instance.duration[instance.eligible_mask]
     assert (ticks.min(), ticks.max()) == (1, 20)
-    np.testing.assert_allclose(instance.eligible_mask.mean((0, 1, 2)) / instance.eligible_mask.mean(), 1, atol=0.1)
+    np.testing.assert_allclose(
+        instance.eligible_mask.mean((0, 1, 2)) / instance.eligible_mask.mean(), 1, atol=0.1
+    )
     # Within 20 % of a mean: rounded, so that 4 to 6 go with 5, and never 3 and 5.
     highest = instance.duration.max(-1)[instance.op_mask]
     lowest = np.where(instance.eligible_mask, instance.duration, 99).min(-1)[instance.op_mask]
     pairs = set(zip(lowest.tolist(), highest.tolist(), strict=True))
-    assert all(any(round(0.8 * m) <= a and b <= round(1.2 * m) for m in range(1, 21)) for a, b in pairs)
+    assert all(
+        any(round(0.8 * m) <= a and b <= round(1.2 * m) for m in range(1, 21)) for a, b in pairs
+    )
     assert (highest > lowest).any()
 
 
@@ -107,10 +116,19 @@ def test_the_key_decides():
         (lambda: sd1(3, 3, min_jobs=4), "jobs need 1 <= low <= high, got 4 and 3"),
         (lambda: sd1(3, 1), "1 machines leave jobs without operations"),
         (lambda: uniform(3, 3, ops=(0, 2)), "ops need 1 <= low <= high, got 0 and 2"),
-        (lambda: uniform(3, 3, ops=(1, 2), low=-1), "durations need 0 <= low <= high, got low=-1, high=99"),
+        (
+            lambda: uniform(3, 3, ops=(1, 2), low=-1),
+            "durations need 0 <= low <= high, got low=-1, high=99",
+        ),
         (lambda: uniform(3, 3, ops=(1, 2), spread=2), "spread is in [0, 1], got 2.0"),
-        (lambda: uniform(3, 3, ops=(1, 2), high=2**28), "3 machines times the longest durations so far exceed int32"),
-        (lambda: uniform(2**10, 2**7, ops=(1, 2**6)), "more than 4194304 pairs of an operation and a machine"),
+        (
+            lambda: uniform(3, 3, ops=(1, 2), high=2**28),
+            "3 machines times the longest durations so far exceed int32",
+        ),
+        (
+            lambda: uniform(2**10, 2**7, ops=(1, 2**6)),
+            "more than 4194304 pairs of an operation and a machine",
+        ),
     ],
 )
 def test_contradictions_are_refused(make, message):
