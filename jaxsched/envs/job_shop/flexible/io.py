@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from jaxsched.core.result import Bounds
-from jaxsched.envs.job_shop import formats
+from jaxsched.envs.job_shop import formats, json_formats
 from jaxsched.envs.job_shop.catalogue import Catalogue
 from jaxsched.envs.job_shop.flexible.lists import (
     Jobs,
@@ -280,7 +280,7 @@ def _data_entry(source: Json) -> Lists:
         if jobs is not entry["operations"]:
             del path[2:3]  # the only alternative
         raise source.fail(fault.reason, "operations", *path) from None
-    formats.check_count(source, len(lists.jobs))
+    json_formats.check_count(source, len(lists.jobs))
     return lists
 
 
@@ -299,8 +299,8 @@ def _is_classic(jobs: Any) -> bool:
 
 def _job_shop_lib(source: Json) -> Lists:
     """An instance of job-shop-lib without dates; its operations take as long on every machine."""
-    durations, machines = formats.job_shop_lib_matrices(source)
-    for key in formats.JOB_SHOP_LIB_DATES:
+    durations, machines = json_formats.job_shop_lib_matrices(source)
+    for key in json_formats.JOB_SHOP_LIB_DATES:
         if source.entry.get(key) is not None:
             raise source.fail(f"{key}: FlexibleJobShop-v0 has no dates", key)
     jobs = []
@@ -313,4 +313,4 @@ def _job_shop_lib(source: Json) -> Lists:
     try:
         return check(jobs)
     except Fault as fault:
-        raise source.fail(fault.reason, formats.matrix_key(fault), *place(fault)[:2]) from None
+        raise source.fail(fault.reason, json_formats.matrix_key(fault), *place(fault)[:2]) from None
