@@ -38,9 +38,7 @@ REPO_URL = "https://<host>/<owner>/jaxsched"
 if "google.colab" in sys.modules:
     assert "<" not in REPO_URL, "first put the address of the repository into REPO_URL"
     requirement = f"jaxsched[train,viz,solvers] @ git+{REPO_URL}"
-    keep = [
-        f"{name}=={version(name)}" for name in ("jax", "jaxlib")
-    ]  # the JAX that fits this machine's accelerator
+    keep = [f"{name}=={version(name)}" for name in ("jax", "jaxlib")]  # the JAX that fits this machine's accelerator
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", requirement, *keep])
 
 # Both are read when JAX is imported: take accelerator memory as it is needed, and compile each program only once.
@@ -128,9 +126,7 @@ job_shop.gantt_svg(ft06, exact.schedule, title="ft06, optimal")
 # %%
 taillard = [job_shop.bounds(name) for name in job_shop.expand("ta01-ta80")]
 num_open = sum(known.lower < known.upper for known in taillard)
-print(
-    f"{num_open} of the {len(taillard)} instances that Taillard published in 1993 have no proved optimum"
-)
+print(f"{num_open} of the {len(taillard)} instances that Taillard published in 1993 have no proved optimum")
 print(f"({taillard[0].source}, {taillard[0].date})")
 
 # %% [markdown]
@@ -163,9 +159,7 @@ def play(keys):
     def one(key):
         instance_key, episode_key = jax.random.split(key)
         instance = source(instance_key)
-        played = [
-            jaxsched.rollout(rules_env, episode_key, instance, policy) for policy in rules.values()
-        ]
+        played = [jaxsched.rollout(rules_env, episode_key, instance, policy) for policy in rules.values()]
         return [episode.objective / env.baseline(instance) for episode in played]
 
     return jax.vmap(one)(keys)
@@ -178,11 +172,7 @@ colours = ("#999999", "#E69F00", "#0072B2")
 bins = np.linspace(1, max(float(ratio.max()) for ratio in ratios.values()), 60)
 for (name, ratio), colour in zip(ratios.items(), colours, strict=True):
     axis.hist(ratio, bins, alpha=0.6, color=colour, label=f"{name}: mean {ratio.mean():.2f}")
-axis.set(
-    xlabel="makespan / baseline (lower is better)",
-    ylabel="shops",
-    title=f"{num_shops:,} random shops",
-)
+axis.set(xlabel="makespan / baseline (lower is better)", ylabel="shops", title=f"{num_shops:,} random shops")
 axis.spines[["top", "right"]].set_visible(False)
 axis.legend(frameon=False)
 plt.show()
@@ -209,9 +199,7 @@ observation = timestep.observation
 kinds = np.bincount(observation.node_kind)
 print(f"nodes: {kinds[0]} jobs, {kinds[1]} machines, {observation.nodes.shape[1]} features each")
 print(f"edges: {int(observation.edge_mask.sum())} of {observation.num_edge_kinds} kinds")
-print(
-    f"actions: {len(observation.action_mask)}, of which {int(observation.action_mask.sum())} legal"
-)
+print(f"actions: {len(observation.action_mask)}, of which {int(observation.action_mask.sum())} legal")
 
 # %% [markdown]
 # The teacher is the simulator itself (*self-labelling*, Corsini et al., NeurIPS 2024). In each update the policy
@@ -226,9 +214,7 @@ from jaxsched.training import SelfLabelingConfig, new_run_dir, train
 config = SelfLabelingConfig(num_updates=60, num_envs=8, num_samples=32, num_minibatches=2)
 if QUICK:
     small = NetworkConfig(width=16, num_layers=1, num_heads=2)
-    config = SelfLabelingConfig(
-        num_updates=4, num_envs=4, num_samples=4, num_minibatches=2, network=small
-    )
+    config = SelfLabelingConfig(num_updates=4, num_envs=4, num_samples=4, num_minibatches=2, network=small)
 
 run_dir = new_run_dir("runs")
 apply, trained = train(env, source, config, run_dir=run_dir)
@@ -250,17 +236,8 @@ curves = {
 figure, axis = plt.subplots(figsize=(9, 3.6), layout="constrained")
 for name, (colour, label) in curves.items():
     axis.plot(updates, [row[name] for row in rows], color=colour, label=label)
-axis.axhline(
-    ratios["MWKR"].mean(),
-    color="#D55E00",
-    linestyle="--",
-    label=f"MWKR, mean of {num_shops:,} shops",
-)
-axis.set(
-    xlabel="update",
-    ylabel="makespan / baseline",
-    title="Learning curve, new random shops in every update",
-)
+axis.axhline(ratios["MWKR"].mean(), color="#D55E00", linestyle="--", label=f"MWKR, mean of {num_shops:,} shops")
+axis.set(xlabel="update", ylabel="makespan / baseline", title="Learning curve, new random shops in every update")
 axis.spines[["top", "right"]].set_visible(False)
 axis.legend(frameon=False)
 plt.show()
@@ -296,22 +273,8 @@ reports = [
     evaluate(rules_env, instances, "spt"),
     evaluate(rules_env, instances, "mwkr"),
     evaluate(env, instances, play_greedily, params=trained.params, label="policy, greedy"),
-    evaluate(
-        rules_env,
-        instances,
-        noisy,
-        params=temperature,
-        samples=samples,
-        label=f"mwkr, best of {samples}",
-    ),
-    evaluate(
-        env,
-        instances,
-        play_sampled,
-        params=trained.params,
-        samples=samples,
-        label=f"policy, best of {samples}",
-    ),
+    evaluate(rules_env, instances, noisy, params=temperature, samples=samples, label=f"mwkr, best of {samples}"),
+    evaluate(env, instances, play_sampled, params=trained.params, samples=samples, label=f"policy, best of {samples}"),
 ]
 
 print(f"{'makespan (gap)':<18}", *(f"{name:>16}" for name in names), f"{'mean gap':>10}")
@@ -328,10 +291,7 @@ bars = axis.barh(labels, [report.mean_gap for report in reports], color=colours)
 axis.bar_label(bars, fmt="%.1f %%", padding=4)
 axis.invert_yaxis()
 axis.margins(x=0.1)
-axis.set(
-    xlabel="mean gap to the best known makespan in per cent (lower is better)",
-    title=", ".join(names),
-)
+axis.set(xlabel="mean gap to the best known makespan in per cent (lower is better)", title=", ".join(names))
 axis.spines[["top", "right"]].set_visible(False)
 plt.show()
 
@@ -363,15 +323,11 @@ workshop = job_shop.from_jobs(
     release=[0, 0, 0, 0, 60],
 )
 mine = {"workshop": workshop}
-row = evaluate(env, mine, play_sampled, params=trained.params, samples=samples, label="policy")[
-    "workshop"
-]
+row = evaluate(env, mine, play_sampled, params=trained.params, samples=samples, label="policy")["workshop"]
 exact = job_shop.solve_exact(workshop, time_limit=30)
 
 print("faults found by the validator:", env.validate(workshop, row.solution))
-print(
-    f"policy {row.objective}, MWKR {job_shop.dispatch(workshop, 'mwkr').makespan}, CP-SAT {exact.objective}"
-)
+print(f"policy {row.objective}, MWKR {job_shop.dispatch(workshop, 'mwkr').makespan}, CP-SAT {exact.objective}")
 job_shop.gantt_svg(workshop, row.solution, title="the workshop, scheduled by the policy")
 
 # %% [markdown]

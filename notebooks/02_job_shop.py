@@ -36,9 +36,7 @@ REPO_URL = "https://<host>/<owner>/jaxsched"
 if "google.colab" in sys.modules:
     assert "<" not in REPO_URL, "first put the address of the repository into REPO_URL"
     requirement = f"jaxsched[train,viz,solvers] @ git+{REPO_URL}"
-    keep = [
-        f"{name}=={version(name)}" for name in ("jax", "jaxlib")
-    ]  # the JAX that fits this machine's accelerator
+    keep = [f"{name}=={version(name)}" for name in ("jax", "jaxlib")]  # the JAX that fits this machine's accelerator
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", requirement, *keep])
 
 # Both are read when JAX is imported: take accelerator memory as it is needed, and compile each program only once.
@@ -76,9 +74,7 @@ print(f"jaxsched {jaxsched.__version__}, jax {jax.__version__}")
 
 # %%
 ft10 = job_shop.load("ft10")
-schedules = {
-    mode: job_shop.dispatch(ft10, "mwkr", mode) for mode in ("any", "non_delay", "insert", "event")
-}
+schedules = {mode: job_shop.dispatch(ft10, "mwkr", mode) for mode in ("any", "non_delay", "insert", "event")}
 job_shop.gantt_svg(ft10, schedules["any"], title="ft10, MWKR, any")
 
 # %% [markdown]
@@ -99,17 +95,12 @@ job_shop.gantt_svg(ft10, schedules["non_delay"], title="ft10, MWKR, non_delay")
 
 # %%
 assert schedules["event"] == schedules["non_delay"]
-names = (
-    ["ft06", "ft10", "ft20"] if QUICK else ["ft06", "ft10", "ft20", *job_shop.expand("ta01-ta10")]
-)
+names = ["ft06", "ft10", "ft20"] if QUICK else ["ft06", "ft10", "ft20", *job_shop.expand("ta01-ta10")]
 shops = {name: job_shop.load(name) for name in names}
 rules, modes = ["spt", "mwkr", "mopnr", "fdd_mwkr"], ["any", "insert", "non_delay"]
 gaps = np.array(
     [
-        [
-            evaluation.evaluate(jaxsched.make("JobShop-v0", candidates=mode), shops, rule).mean_gap
-            for rule in rules
-        ]
+        [evaluation.evaluate(jaxsched.make("JobShop-v0", candidates=mode), shops, rule).mean_gap for rule in rules]
         for mode in modes
     ]
 )
@@ -161,9 +152,7 @@ for observation, others in settings.items():
     env = jaxsched.make("JobShop-v0", observation=observation, **others)
     shapes = jax.eval_shape(env.reset, jax.random.key(0), ft10)[1].observation
     nodes, features = shapes.nodes.shape
-    print(
-        f"{observation:<11} {nodes:4} nodes of {features:2} features, {len(shapes.senders):4} edges"
-    )
+    print(f"{observation:<11} {nodes:4} nodes of {features:2} features, {len(shapes.senders):4} edges")
 
 # %% [markdown]
 # ## 4. What to minimise
@@ -173,9 +162,7 @@ for observation, others in settings.items():
 # the work of a job, where the rules for due dates show what they are for:
 
 # %%
-source = job_shop.with_due_dates(
-    job_shop.uniform(4, 3) if QUICK else job_shop.uniform(10, 10), tightness=1.5
-)
+source = job_shop.with_due_dates(job_shop.uniform(4, 3) if QUICK else job_shop.uniform(10, 10), tightness=1.5)
 dated = evaluation.generate(source, 8 if QUICK else 64, seed=1)
 env = jaxsched.make("JobShop-v0", candidates="non_delay", objective="weighted_tardiness")
 rules = ["spt", "mwkr", "fifo", "edd", "slack", "cr", "atc"]
@@ -183,10 +170,7 @@ cost = [evaluation.evaluate(env, dated, rule).mean_objective for rule in rules]
 
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 axes.bar(rules, cost, color=["C7"] * 3 + ["C0"] * 4)
-axes.set(
-    ylabel="mean weighted tardiness",
-    title=f"{len(dated)} random shops; blue: rules that know due dates",
-)
+axes.set(ylabel="mean weighted tardiness", title=f"{len(dated)} random shops; blue: rules that know due dates")
 plt.show()
 
 # %% [markdown]
@@ -220,12 +204,8 @@ print(*lines, *impossible, sep="\n")
 plan = job_shop.dispatch(orders.instance, "atc", objective="weighted_tardiness")
 result = job_shop.solve_exact(orders.instance, 10, plan, objective="weighted_tardiness")
 before = job_shop.measure(orders.instance, plan, "weighted_tardiness")
-print(
-    f"weighted tardiness: {before} by the rule, {result.objective} after the solver, proved: {result.proved}"
-)
-for line in job_shop.explain(
-    orders.instance, result.schedule, objective="weighted_tardiness", orders=orders
-):
+print(f"weighted tardiness: {before} by the rule, {result.objective} after the solver, proved: {result.proved}")
+for line in job_shop.explain(orders.instance, result.schedule, objective="weighted_tardiness", orders=orders):
     print("-", line)
 
 # %%
@@ -236,9 +216,7 @@ job_shop.gantt_svg(orders.instance, result.schedule, title="Plan", orders=orders
 
 # %%
 job_shop.write_schedule(orders.instance, result.schedule, "plan.csv", orders=orders, overwrite=True)
-job_shop.gantt_html(orders.instance, result.schedule, title="Plan", orders=orders).save(
-    "plan.html", overwrite=True
-)
+job_shop.gantt_html(orders.instance, result.schedule, title="Plan", orders=orders).save("plan.html", overwrite=True)
 print(Path("plan.csv").read_text())
 
 # %% [markdown]

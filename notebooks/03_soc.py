@@ -41,9 +41,7 @@ REPO_URL = "https://<host>/<owner>/jaxsched"
 if "google.colab" in sys.modules:
     assert "<" not in REPO_URL, "first put the address of the repository into REPO_URL"
     requirement = f"jaxsched[train,viz,solvers] @ git+{REPO_URL}"
-    keep = [
-        f"{name}=={version(name)}" for name in ("jax", "jaxlib")
-    ]  # the JAX that fits this machine's accelerator
+    keep = [f"{name}=={version(name)}" for name in ("jax", "jaxlib")]  # the JAX that fits this machine's accelerator
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", requirement, *keep])
 
 # Both are read when JAX is imported: take accelerator memory as it is needed, and compile each program only once.
@@ -75,18 +73,10 @@ platform, job = soc.load_platform("socrates_top"), soc.load_job("socrates_top1")
 depth = [0] * len(job.tasks)
 for before, after, _ in sorted(job.edges):
     depth[after] = max(depth[after], depth[before] + 1)
-column = {
-    level: [task for task in range(len(depth)) if depth[task] == level] for level in set(depth)
-}
-place = {
-    task: (level, i - (len(tasks) - 1) / 2)
-    for level, tasks in column.items()
-    for i, task in enumerate(tasks)
-}
+column = {level: [task for task in range(len(depth)) if depth[task] == level] for level in set(depth)}
+place = {task: (level, i - (len(tasks) - 1) / 2) for level, tasks in column.items() for i, task in enumerate(tasks)}
 
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(11, 3.8), width_ratios=(3, 2), layout="constrained"
-)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), width_ratios=(3, 2), layout="constrained")
 for before, after, volume in job.edges:
     arrow = {"arrowstyle": "->", "color": "0.6", "shrinkA": 11, "shrinkB": 11}
     left.annotate("", place[after], place[before], arrowprops=arrow)
@@ -101,9 +91,7 @@ left.axis("off")
 times = np.array([platform.exec_time[name] for name in job.tasks], float)
 image = right.imshow(times.T, cmap="viridis_r", aspect="auto")
 for (task, pe), value in np.ndenumerate(times):
-    right.text(
-        task, pe, f"{value:.0f}", ha="center", va="center", color="white" if value > 12 else "black"
-    )
+    right.text(task, pe, f"{value:.0f}", ha="center", va="center", color="white" if value > 12 else "black")
 right.set_xticks(range(len(job.tasks)))
 right.set_yticks(range(platform.num_pes), platform.pes)
 right.set(title="time of each task on each PE, us", xlabel="task")
@@ -127,9 +115,7 @@ print("Topcuoglu's graph:", dag)
 # fastest PE, ETF the task and PE that are done first, data included.
 
 # %%
-soc.gantt_svg(
-    soc.simulate("socrates_top", ["socrates_top1"], [0], scheduler="etf"), title="one job, ETF"
-)
+soc.gantt_svg(soc.simulate("socrates_top", ["socrates_top1"], [0], scheduler="etf"), title="one job, ETF")
 
 # %% [markdown]
 # ## 3. A stream of jobs
@@ -171,10 +157,7 @@ def latencies(report):
 caps = (3,) if QUICK else (3, 4, 5)
 streams = {cap: soc.streams(num_jobs=num_jobs, cap=cap) for cap in caps}
 worlds = {cap: evaluation.generate(streams[cap], num_worlds, seed=1) for cap in caps}
-latency = {
-    rule: [latencies(evaluation.evaluate(make(rule), worlds[cap], rule)) for cap in caps]
-    for rule in rules
-}
+latency = {rule: [latencies(evaluation.evaluate(make(rule), worlds[cap], rule)) for cap in caps] for rule in rules}
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for i, rule in enumerate(rules):
@@ -182,9 +165,7 @@ for i, rule in enumerate(rules):
     half = [1.96 * values.std() / np.sqrt(num_worlds) for values in latency[rule]]
     axes.bar(np.arange(len(caps)) + 0.2 * (i - 1.5), mean, 0.18, yerr=half, label=rule)
 axes.set_xticks(range(len(caps)), [f"at most {cap} jobs" for cap in caps])
-axes.set(
-    ylabel="mean latency, us", title=f"{num_worlds} streams of {num_jobs} jobs, with 95 % intervals"
-)
+axes.set(ylabel="mean latency, us", title=f"{num_worlds} streams of {num_jobs} jobs, with 95 % intervals")
 axes.legend(ncols=4)
 plt.show()
 
@@ -206,20 +187,14 @@ def play(params):
     return greedy_policy(apply, params)
 
 
-policy = [
-    latencies(evaluation.evaluate(make(), worlds[cap], play, params=params, label="policy"))
-    for cap in caps
-]
+policy = [latencies(evaluation.evaluate(make(), worlds[cap], play, params=params, label="policy")) for cap in caps]
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 change = [100 * (ours / theirs - 1) for ours, theirs in zip(policy, latency["etf"], strict=True)]
 axes.violinplot(change, showmeans=True)
 axes.axhline(0, color="0.5", linewidth=1)
 axes.set_xticks(range(1, len(caps) + 1), [f"at most {cap} jobs" for cap in caps])
-axes.set(
-    ylabel="latency over ETF, %",
-    title="policy against ETF, one point per world; below 0 the policy is faster",
-)
+axes.set(ylabel="latency over ETF, %", title="policy against ETF, one point per world; below 0 the policy is faster")
 plt.show()
 print({cap: f"{values.mean():+.2f} %" for cap, values in zip(caps, change, strict=True)})
 
@@ -234,18 +209,12 @@ for std in noise:
     drawn = evaluation.generate(soc.streams(num_jobs=num_jobs, noise_std=std), num_worlds, seed=2)
     for rule in rules:
         curves[rule].append(latencies(evaluation.evaluate(make(rule), drawn, rule)).mean())
-    curves["policy"].append(
-        latencies(evaluation.evaluate(make(), drawn, play, params=params, label="policy")).mean()
-    )
+    curves["policy"].append(latencies(evaluation.evaluate(make(), drawn, play, params=params, label="policy")).mean())
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for name, values in curves.items():
     axes.plot(noise, values, marker="o", label=name, linewidth=2.5 if name == "policy" else 1.2)
-axes.set(
-    xlabel="standard deviation of execution times / mean",
-    ylabel="mean latency, us",
-    title="at most 3 jobs",
-)
+axes.set(xlabel="standard deviation of execution times / mean", ylabel="mean latency, us", title="at most 3 jobs")
 axes.legend()
 plt.show()
 
@@ -284,17 +253,9 @@ plt.show()
 
 # %%
 mine = evaluation.evaluate(
-    make(),
-    worlds[3],
-    lambda params: greedy_policy(apply_mine, params),
-    params=trained.params,
-    label="mine",
+    make(), worlds[3], lambda params: greedy_policy(apply_mine, params), params=trained.params, label="mine"
 )
-theirs = {
-    "mine, after minutes": latencies(mine).mean(),
-    "shipped": policy[0].mean(),
-    "etf": latency["etf"][0].mean(),
-}
+theirs = {"mine, after minutes": latencies(mine).mean(), "shipped": policy[0].mean(), "etf": latency["etf"][0].mean()}
 for name, value in theirs.items():
     print(f"{name:<20} {value:7.1f} us")
 

@@ -38,9 +38,7 @@ REPO_URL = "https://<host>/<owner>/jaxsched"
 if "google.colab" in sys.modules:
     assert "<" not in REPO_URL, "first put the address of the repository into REPO_URL"
     requirement = f"jaxsched[train,viz,solvers] @ git+{REPO_URL}"
-    keep = [
-        f"{name}=={version(name)}" for name in ("jax", "jaxlib")
-    ]  # the JAX that fits this machine's accelerator
+    keep = [f"{name}=={version(name)}" for name in ("jax", "jaxlib")]  # the JAX that fits this machine's accelerator
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", requirement, *keep])
 
 # Both are read when JAX is imported: take accelerator memory as it is needed, and compile each program only once.
@@ -67,9 +65,7 @@ print(f"jaxsched {jaxsched.__version__}, jax {jax.__version__}")
 # plain data, operators and tensors; everything below is made of it.
 
 # %%
-network = memory.u_net(
-    np.random.default_rng(5), 2 if QUICK else 4, convolutions=1 if QUICK else 2, backward=True
-)
+network = memory.u_net(np.random.default_rng(5), 2 if QUICK else 4, convolutions=1 if QUICK else 2, backward=True)
 graph = memory.Graph.from_dict(network)
 print(graph)
 for op in network["ops"][:3]:
@@ -89,9 +85,7 @@ plans = {name: memory.allocate(buffers, method=name) for name in rules}
 plans["search"] = memory.allocate(buffers, method="search", time_limit=SECONDS)
 for name, plan in plans.items():
     assert memory.verify(buffers, plan) == []  # an independent judge
-    print(
-        f"{name:<18} {plan.peak / plan.lower_bound:.3f} of the lower bound{', optimal' if plan.proved else ''}"
-    )
+    print(f"{name:<18} {plan.peak / plan.lower_bound:.3f} of the lower bound{', optimal' if plan.proved else ''}")
 
 # %%
 memory.memory_map_svg(buffers, plans["first_fit_start"], title="first fit in order of time")
@@ -106,14 +100,10 @@ memory.memory_map_svg(buffers, plans["search"], title="search")
 # %%
 rng = np.random.default_rng(0)
 start = np.sort(rng.integers(0, 60, 40 if QUICK else 90))
-length = np.where(
-    rng.random(len(start)) < 0.3, rng.integers(1, 40, len(start)), rng.integers(1, 6, len(start))
-)
+length = np.where(rng.random(len(start)) < 0.3, rng.integers(1, 40, len(start)), rng.integers(1, 6, len(start)))
 hard = memory.Buffers(
     {"id": i, "start": int(s), "end": int(s + n), "size": int(size)}
-    for i, (s, n, size) in enumerate(
-        zip(start, length, rng.integers(8, 65, len(start)), strict=True)
-    )
+    for i, (s, n, size) in enumerate(zip(start, length, rng.integers(8, 65, len(start)), strict=True))
 )
 found = {name: memory.allocate(hard, method=name) for name in (*rules[1:], "first_fit_area")}
 found["search"] = memory.allocate(hard, method="search", time_limit=SECONDS)
@@ -152,9 +142,7 @@ memory.replacement_svg(part, belady, title="Belady, order given")
 # %%
 best = memory.replace(part, "M_R", "free", "address", "search", time_limit=SECONDS)
 assert memory.verify(part, best) == []
-print(
-    f"{belady.traffic:,} bytes moved by Belady, {best.traffic:,} after search, at least {best.bound:,}"
-)
+print(f"{belady.traffic:,} bytes moved by Belady, {best.traffic:,} after search, at least {best.bound:,}")
 memory.replacement_svg(part, best, title="search, free order")
 
 # %% [markdown]
@@ -189,18 +177,13 @@ residual = memory.layered(np.random.default_rng(2), 10)  # a network with residu
 program = memory.graph_program(residual, np.random.default_rng(4), capacity=(45, 50))
 print(program)
 names = ["all_drop", "greedy", "belady", "msa"]
-mapped = {
-    name: memory.map_program(program, f"{name}+drop_backup")
-    for name in (names[1:2] if QUICK else names)
-}
+mapped = {name: memory.map_program(program, f"{name}+drop_backup") for name in (names[1:2] if QUICK else names)}
 method = "belady+drop_backup" if QUICK else "search"  # the search compiles several programs
 mapped["search"] = memory.map_program(program, method, time_limit=SECONDS)
 for name, plan in mapped.items():
     assert memory.verify(program, plan) == []
     print(f"{name:<10} {100 * (1 - plan.latency / plan.baseline):5.1f} % of the time saved")
-print(
-    f"no plan saves more than {100 * (1 - mapped['search'].bound / mapped['search'].baseline):.1f} %"
-)
+print(f"no plan saves more than {100 * (1 - mapped['search'].bound / mapped['search'].baseline):.1f} %")
 
 # %%
 memory.mapping_svg(program, mapped["search"], title="search")
@@ -212,19 +195,13 @@ memory.mapping_svg(program, mapped["search"], title="search")
 
 # %%
 late = memory.stalls(program, mapped["search"].actions)
-print(
-    f"{late.latency - mapped['search'].latency:,} ticks of stalls on {mapped['search'].latency:,}"
-)
+print(f"{late.latency - mapped['search'].latency:,} ticks of stalls on {mapped['search'].latency:,}")
 figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
 values = [100 * (1 - plan.latency / plan.baseline) for plan in mapped.values()]
 axes.barh(list(mapped), values)
-axes.axvline(
-    100 * (1 - mapped["search"].bound / mapped["search"].baseline), color="0.3", linestyle="--"
-)
+axes.axvline(100 * (1 - mapped["search"].bound / mapped["search"].baseline), color="0.3", linestyle="--")
 axes.invert_yaxis()
-axes.set(
-    xlabel="time saved, % (dashed: no plan saves more)", title=f"{len(program.accesses)} accesses"
-)
+axes.set(xlabel="time saved, % (dashed: no plan saves more)", title=f"{len(program.accesses)} accesses")
 plt.show()
 
 # %% [markdown]

@@ -38,9 +38,7 @@ REPO_URL = "https://<host>/<owner>/jaxsched"
 if "google.colab" in sys.modules:
     assert "<" not in REPO_URL, "first put the address of the repository into REPO_URL"
     requirement = f"jaxsched[train,viz,solvers] @ git+{REPO_URL}"
-    keep = [
-        f"{name}=={version(name)}" for name in ("jax", "jaxlib")
-    ]  # the JAX that fits this machine's accelerator
+    keep = [f"{name}=={version(name)}" for name in ("jax", "jaxlib")]  # the JAX that fits this machine's accelerator
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", requirement, *keep])
 
 # Both are read when JAX is imported: take accelerator memory as it is needed, and compile each program only once.
@@ -77,9 +75,7 @@ print(f"jaxsched {jaxsched.__version__}, jax {jax.__version__}")
 
 # %%
 jobs, machines = (4, 3) if QUICK else (10, 6)
-source = flexible.uniform(
-    jobs, machines, ops=(3, 4) if QUICK else (5, 7), alternatives=(1, 3), low=1, high=7
-)
+source = flexible.uniform(jobs, machines, ops=(3, 4) if QUICK else (5, 7), alternatives=(1, 3), low=1, high=7)
 shops = evaluation.generate(source, 1 if QUICK else 32, seed=0)
 shop = shops["generated-0"]
 flexible.write_fjs(shop, "shop.fjs", overwrite=True)
@@ -90,14 +86,7 @@ figure, axes = plt.subplots(figsize=(6, 2.8), layout="constrained")
 axes.imshow(first.T, cmap="viridis_r", vmin=0, vmax=8, aspect="auto")
 for (job, machine), value in np.ndenumerate(first):
     if not np.isnan(value):
-        axes.text(
-            job,
-            machine,
-            f"{value:.0f}",
-            ha="center",
-            va="center",
-            color="white" if value > 4 else "black",
-        )
+        axes.text(job, machine, f"{value:.0f}", ha="center", va="center", color="white" if value > 4 else "black")
 axes.set_xticks(range(jobs))
 axes.set_yticks(range(machines), [f"M{machine}" for machine in range(machines)])
 axes.set(xlabel="job", title="the first decision: every number is a legal pair, and its duration")
@@ -112,32 +101,20 @@ plt.show()
 
 # %%
 rules = ["mwkr"] if QUICK else ["fifo", "spt", "mor", "mwkr", "est"]
-no_delay, any_pair = (
-    jaxsched.make("FlexibleJobShop-v0", candidates="non_delay"),
-    jaxsched.make("FlexibleJobShop-v0"),
-)
+no_delay, any_pair = jaxsched.make("FlexibleJobShop-v0", candidates="non_delay"), jaxsched.make("FlexibleJobShop-v0")
 apply, params = load_policy("standard", any_pair)
 reports = {rule: evaluation.evaluate(no_delay, shops, rule) for rule in rules}
 greedy = functools.partial(greedy_policy, apply)
 reports["policy"] = evaluation.evaluate(any_pair, shops, greedy, params=params)
 if not QUICK:
     sampling = functools.partial(sampling_policy, apply, temperature=1.0)
-    reports["policy, best of 32"] = evaluation.evaluate(
-        any_pair, shops, sampling, params=params, samples=32
-    )
+    reports["policy, best of 32"] = evaluation.evaluate(any_pair, shops, sampling, params=params, samples=32)
 
 bound = np.array([row.lower_bound for row in reports["policy"].rows])
-over = {
-    name: 100 * (np.array([row.objective for row in report.rows]) / bound - 1)
-    for name, report in reports.items()
-}
+over = {name: 100 * (np.array([row.objective for row in report.rows]) / bound - 1) for name, report in reports.items()}
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-axes.boxplot(
-    list(over.values()), tick_labels=[name.replace(", ", ",\n") for name in over], showmeans=True
-)
-axes.set(
-    ylabel="makespan over its lower bound, %", title=f"{len(shops)} flexible shops of {jobs} jobs"
-)
+axes.boxplot(list(over.values()), tick_labels=[name.replace(", ", ",\n") for name in over], showmeans=True)
+axes.set(ylabel="makespan over its lower bound, %", title=f"{len(shops)} flexible shops of {jobs} jobs")
 plt.show()
 print({name: f"{values.mean():.1f} %" for name, values in over.items()})
 
@@ -162,11 +139,7 @@ ft06, limit = blocking.load("ft06"), 0.3 if QUICK else 30
 with_buffers = job_shop.solve_exact(job_shop.load("ft06"), time_limit=limit)
 with_swaps = blocking.solve_exact(ft06, swap=True, time_limit=limit)
 without_swaps = blocking.solve_exact(ft06, swap=False, time_limit=limit)
-for name, found in {
-    "buffers": with_buffers,
-    "swaps": with_swaps,
-    "no swaps": without_swaps,
-}.items():
+for name, found in {"buffers": with_buffers, "swaps": with_swaps, "no swaps": without_swaps}.items():
     print(f"{name:<9} {found.objective}" + ("" if found.proved else f" (bound {found.bound})"))
 job_shop.gantt_svg(job_shop.load("ft06"), with_buffers.schedule, title="with buffers")
 
@@ -199,10 +172,7 @@ for i, (job, held, _) in enumerate(circle):
         angle = np.pi / 2 - np.pi * turn / len(circle)
         place[node] = np.cos(angle), np.sin(angle)
 for job, held, needed in circle:
-    for tail, head, color in (
-        (f"M{held}", f"job {job}", "0.6"),
-        (f"job {job}", f"M{needed}", "C3"),
-    ):
+    for tail, head, color in ((f"M{held}", f"job {job}", "0.6"), (f"job {job}", f"M{needed}", "C3")):
         arrow = {"arrowstyle": "->", "color": color, "lw": 2, "shrinkA": 24, "shrinkB": 24}
         axes.annotate("", place[head], place[tail], arrowprops=arrow)
 for node, at in place.items():
@@ -253,29 +223,21 @@ chances = (0.0, 0.2) if QUICK else (0.0, 0.05, 0.1, 0.2)
 rules = ["mtwr"] if QUICK else ["mtwr", "spt", "fifo", "lor", "random"]
 curves = {name: [] for name in (*rules, "policy")}
 for chance in chances:
-    worlds = evaluation.generate(
-        blocking.interrupted(job_shop.uniform(size, size), chance), num_worlds, seed=1
-    )
+    worlds = evaluation.generate(blocking.interrupted(job_shop.uniform(size, size), chance), num_worlds, seed=1)
     for rule in rules:
         curves[rule].append([row.objective for row in evaluation.evaluate(env, worlds, rule).rows])
-    curves["policy"].append(
-        [row.objective for row in evaluation.evaluate(env, worlds, policy, params=params).rows]
-    )
+    curves["policy"].append([row.objective for row in evaluation.evaluate(env, worlds, policy, params=params).rows])
 makespan = {name: np.array(rows, float) for name, rows in curves.items()}  # [p, world]
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
 for name, rows in makespan.items():
-    left.plot(
-        chances, rows.mean(1), marker="o", label=name, linewidth=2.5 if name == "policy" else 1.2
-    )
+    left.plot(chances, rows.mean(1), marker="o", label=name, linewidth=2.5 if name == "policy" else 1.2)
 left.set(xlabel="p", ylabel="mean makespan", title=f"{num_worlds} shops of {size} x {size}")
 left.legend()
 change = 100 * (makespan["policy"] / makespan["mtwr"] - 1)
 right.boxplot(list(change), tick_labels=list(map(str, chances)), showmeans=True)
 right.axhline(0, color="0.5", linewidth=1)
-right.set(
-    xlabel="p", ylabel="policy over MTWR, %", title="world by world; below 0 the policy is faster"
-)
+right.set(xlabel="p", ylabel="policy over MTWR, %", title="world by world; below 0 the policy is faster")
 plt.show()
 for p, ours, theirs in zip(chances, makespan["policy"], makespan["mtwr"], strict=True):
     print(f"p = {p}: {100 * (ours.mean() / theirs.mean() - 1):+.1f} %")
