@@ -4,7 +4,9 @@ errors.
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,14 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str, str]:
     status = cli.main(command.split())
     return status, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_is_described(name):
+    """The help of an option is its entry below `Args:`, one a paragraph."""
+    command = cli.COMMANDS[name]
+    described = re.findall(r"^    (\w+): ", inspect.getdoc(command) or "", re.MULTILINE)
+    assert described == list(inspect.signature(command).parameters)
 
 
 def test_help_lists_the_commands_without_jax():

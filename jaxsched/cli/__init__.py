@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxsched.cli.common import EXTRAS, lookup, pip_line
+from jaxsched.cli.common import EXTRAS, first_sentence, lookup, pip_line
 from jaxsched.cli.info import bench, doctor, list_names
 from jaxsched.cli.memory import map_file
 from jaxsched.cli.solving import draw, evaluate, import_file, solve
@@ -80,10 +80,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [
-        f"  {name:<9} {(inspect.getdoc(command) or '').partition(chr(10))[0]}"
-        for name, command in COMMANDS.items()
-    ]
+    lines = [f"  {name:<9} {first_sentence(command)}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: jaxsched COMMAND [OPTIONS]",

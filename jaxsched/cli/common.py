@@ -4,6 +4,7 @@ policies.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,11 @@ EXTRAS = {  # what the optional extras bring, by the names that are imported
     "search": ("mctx",),
     "omnimalloc": ("omnimalloc",),
 }
+
+
+def first_sentence(documented: Any) -> str:
+    """What a docstring begins with, on one line."""
+    return " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())
 
 
 def load(

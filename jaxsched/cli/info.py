@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import json
 import os
 from pathlib import Path
 
-from jaxsched.cli.common import EXTRAS, join_names, make_environment, make_source, pip_line
+from jaxsched.cli.common import (
+    EXTRAS,
+    first_sentence,
+    join_names,
+    make_environment,
+    make_source,
+    pip_line,
+)
 from jaxsched.cli.outputs import check_writable
 
 
@@ -26,7 +32,7 @@ def list_names() -> None:
     for name in list_envs():
         env = make(name)
         offers[name] = offered = offer(env)
-        print(f"{name}: {(inspect.getdoc(type(env.unwrapped)) or '').partition(chr(10))[0]}")
+        print(f"{name}: {first_sentence(type(env.unwrapped))}")
         print(f"  rules: {', '.join(env.heuristics)}")
         print("  presets:")
         for preset, value in offered.presets.items():

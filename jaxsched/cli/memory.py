@@ -42,24 +42,26 @@ def map_file(
 
     Args:
         file: Buffers as CSV in MiniMalloc's format; a program or a graph as JSON, what their
-        `to_dict` gives; a
-            compiled JAX program, what `compiled.as_text()` gives or XLA dumps. Its content says
-            which.
+            `to_dict` gives; a compiled JAX program, what `compiled.as_text()` gives or XLA dumps.
+            Its content says which.
         capacity: Memory there is, in the units of the file, or such as 512KiB or 1MiB; for a graph
-        also M_R, M_P or
-            M_H. Default: without a limit for buffers, the program's own, M_H for a graph.
+            also M_R, M_P or M_H. Default: without a limit for buffers, the program's own, M_H for a
+            graph.
         method: One of `jaxsched.envs.memory.ALLOCATION_METHODS`, `MAP_METHODS` or
-        `REPLACEMENT_METHODS`, some of them
-            separated by commas, or all: the heuristics and the search.
-        alignment: Of buffers: round sizes and offsets up to multiples of it. schedule: Of a graph:
-        choose the order of the operators, or keep it. placement: Of a graph: with addresses, or
-        bytes only. time_limit: Seconds for each search or exact solver. seed: Seed of the search
-        and of an example. out: Write the best plan to this .csv file; of buffers, these with their
-        offsets. table: Write the table of methods to this .csv file. picture: Draw the best plan
-        into this .svg, .png or .pdf file, or with the table into an .html page. example: Write an
-        example into the file and stop. part: Of a compiled JAX program: its accesses to a fast
-        memory (program, the default), the addresses of its
-            temporaries (buffers), or order and residency of its tensors (graph).
+            `REPLACEMENT_METHODS`, some of them separated by commas, or all: the heuristics and the
+            search.
+        alignment: Of buffers: round sizes and offsets up to multiples of it.
+        schedule: Of a graph: choose the order of the operators, or keep it.
+        placement: Of a graph: with addresses, or bytes only.
+        time_limit: Seconds for each search or exact solver.
+        seed: Seed of the search and of an example.
+        out: Write the best plan to this .csv file; of buffers, these with their offsets.
+        table: Write the table of methods to this .csv file.
+        picture: Draw the best plan into this .svg, .png or .pdf file, or with the table into an
+            .html page.
+        example: Write an example into the file and stop.
+        part: Of a compiled JAX program: its accesses to a fast memory (program, the default), the
+            addresses of its temporaries (buffers), or order and residency of its tensors (graph).
         force: Overwrite files that exist.
     """
     from jaxsched.envs import memory

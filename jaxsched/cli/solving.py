@@ -36,18 +36,21 @@ def evaluate(
 
     Args:
         instances: Names, ranges, families and paths, separated by commas:
-        ft06,ta01-ta10,la,shop.txt; or
-            generated:200, so many of the environment's source.
+            ft06,ta01-ta10,la,shop.txt; or generated:200, so many of the environment's source.
         policy: Folder of a run, its policy.safetensors, or the name of a policy that comes with the
-        package. rule: Priority rule by name. samples: Keep the best of so many episodes.
+            package.
+        rule: Priority rule by name.
+        samples: Keep the best of so many episodes.
         temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise
-        1 for a policy
-            and 0.3 for a rule.
-        env: Environment id. objective: What to minimise, where the environment has a choice.
+            1 for a policy and 0.3 for a rule.
+        env: Environment id.
+        objective: What to minimise, where the environment has a choice.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are
-        compared under. source: Options of the source of generated instances, NAME=VALUE. seed: Seed
-        of the sampling. out: Write the results to this JSON file. force: Overwrite it where it
-        exists.
+            compared under.
+        source: Options of the source of generated instances, NAME=VALUE.
+        seed: Seed of the sampling.
+        out: Write the results to this JSON file.
+        force: Overwrite it where it exists.
     """
     from jaxsched import evaluation
     from jaxsched.evaluation.report import instance_table, print_table
@@ -91,19 +94,27 @@ def solve(
 
     Args:
         instance: Name or file, for a shop also its orders as a .csv; or generated-0, -1, ... of the
-        source. method: How. Default: by the policy or the rule where one is given, otherwise
-        exactly. rule: Priority rule by name. policy: Folder of a run, or its policy.safetensors.
-        samples: Keep the best of so many episodes of the rule or policy. temperature: Of their
-        sampling, as in `jaxsched evaluate`. time_limit: Seconds for the exact solver, its start and
-        its model included. num_workers: Threads of the exact solver. Default: all cores. polish:
-        Improve the schedule of the rule or policy with the exact solver. explain: Say what binds
-        the schedule: machine, job or chain. env: Environment id. objective: What to minimise, where
-        the environment has a choice. settings: Settings of the environment, NAME=VALUE. Default for
-        rules: those they are compared under. start: Start of planning, for a table of orders: a
-        date such as 2026-11-23T08:00. read: Options of the reader of a file, NAME=VALUE. source:
-        Options of the source of generated instances, NAME=VALUE. seed: Seed of the sampling or the
-        solver. out: Write the solution to this .csv file, or with all figures to this .json file.
-        gantt: Draw it into this .svg, .png, .pdf or .html file. force: Overwrite files that exist.
+            source.
+        method: How. Default: by the policy or the rule where one is given, otherwise exactly.
+        rule: Priority rule by name.
+        policy: Folder of a run, or its policy.safetensors.
+        samples: Keep the best of so many episodes of the rule or policy.
+        temperature: Of their sampling, as in `jaxsched evaluate`.
+        time_limit: Seconds for the exact solver, its start and its model included.
+        num_workers: Threads of the exact solver. Default: all cores.
+        polish: Improve the schedule of the rule or policy with the exact solver.
+        explain: Say what binds the schedule: machine, job or chain.
+        env: Environment id.
+        objective: What to minimise, where the environment has a choice.
+        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are
+            compared under.
+        start: Start of planning, for a table of orders: a date such as 2026-11-23T08:00.
+        read: Options of the reader of a file, NAME=VALUE.
+        source: Options of the source of generated instances, NAME=VALUE.
+        seed: Seed of the sampling or the solver.
+        out: Write the solution to this .csv file, or with all figures to this .json file.
+        gantt: Draw it into this .svg, .png, .pdf or .html file.
+        force: Overwrite files that exist.
     """
     import dataclasses
 
@@ -241,14 +252,20 @@ def draw(
     """Draw the solution of a rule or a policy as SVG, PNG, PDF or HTML.
 
     Args:
-        instance: Name or file. rule: Priority rule by name. policy: Folder of a run, or its
-        policy.safetensors. samples: Keep the best of so many episodes. temperature: Of the
-        sampling, as in `jaxsched evaluate`. env: Environment id. settings: Settings of the
-        environment, NAME=VALUE. Default for rules: those they are compared under. start: Start of
-        planning, for a table of orders: a date such as 2026-11-23T08:00. read: Options of the
-        reader of a file, NAME=VALUE. source: Options of the source of generated instances,
-        NAME=VALUE. seed: Seed of the sampling. out: The .svg, .png, .pdf or .html file. Default:
-        the name of the instance with .svg. force: Overwrite it where it exists.
+        instance: Name or file.
+        rule: Priority rule by name.
+        policy: Folder of a run, or its policy.safetensors.
+        samples: Keep the best of so many episodes.
+        temperature: Of the sampling, as in `jaxsched evaluate`.
+        env: Environment id.
+        settings: Settings of the environment, NAME=VALUE. Default for rules: those they are
+            compared under.
+        start: Start of planning, for a table of orders: a date such as 2026-11-23T08:00.
+        read: Options of the reader of a file, NAME=VALUE.
+        source: Options of the source of generated instances, NAME=VALUE.
+        seed: Seed of the sampling.
+        out: The .svg, .png, .pdf or .html file. Default: the name of the instance with .svg.
+        force: Overwrite it where it exists.
     """
     path = out or Path(f"{Path(instance).stem}.svg")
     if policy is None and rule is None:

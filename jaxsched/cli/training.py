@@ -42,18 +42,23 @@ def train(
     config.json, log.jsonl, curve.png, checkpoints, policy.safetensors, results.json and the chart.
 
     Args:
-        env: Environment id; `jaxsched list` shows them. preset: Training settings of the
-        environment, by name. config: Changes to them, NAME=VALUE; `--NAME VALUE` does the same.
-        seed: Seed of the run. num_seeds: Train so many seeds side by side, from `seed` on.
+        env: Environment id; `jaxsched list` shows them.
+        preset: Training settings of the environment, by name.
+        config: Changes to them, NAME=VALUE; `--NAME VALUE` does the same.
+        seed: Seed of the run.
+        num_seeds: Train so many seeds side by side, from `seed` on.
         start_from: Begin with the policy of this run folder, or a policy.safetensors, instead of a
-        random one. out: New folder of the run. Default: the next number in runs/. resume: Go on
-        with the run in this folder, with the settings it was started with. evaluate_every: Updates
-        between evaluations for the learning curve; 0 for none. evaluate_on: Instances of these
-        evaluations. compare: Groups of instances to compare on at the end; `--compare` alone for no
-        comparison. samples: Episodes of the methods that keep the best of many. time_limit: Seconds
-        per instance for the exact solver; 0 leaves it out. num_workers: Threads of the exact
-        solver. draw: Compared instance whose best schedule by the policy is drawn. options: List
-        the options of the training configuration and stop.
+            random one.
+        out: New folder of the run. Default: the next number in runs/.
+        resume: Go on with the run in this folder, with the settings it was started with.
+        evaluate_every: Updates between evaluations for the learning curve; 0 for none.
+        evaluate_on: Instances of these evaluations.
+        compare: Groups of instances to compare on at the end; `--compare` alone for no comparison.
+        samples: Episodes of the methods that keep the best of many.
+        time_limit: Seconds per instance for the exact solver; 0 leaves it out.
+        num_workers: Threads of the exact solver.
+        draw: Compared instance whose best schedule by the policy is drawn.
+        options: List the options of the training configuration and stop.
     """
     import jax
 
