@@ -5,7 +5,9 @@ settings.
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,31 @@ def test_unknown_settings_of_a_stream_are_named(setting):
 def test_a_setting_of_a_wrong_type_is_named():
     with pytest.raises(ValueError, match="swap must be of type bool, got 'no'"):
         jaxsched.make("BlockingJobShop-v0", swap="no")
+
+
+@pytest.mark.parametrize(
+    ("id", "columns"),
+    [
+        ("FlexibleJobShop-v0", "job,step,machine,start,end"),
+        ("BlockingJobShop-v0", "job,step,machine,start,end,leaves"),
+    ],
+)
+def test_a_schedule_of_every_shop_can_be_written(id: str, columns: str, capsys):
+    """Issue 16, row 15: `--out p.csv` was refused after the work."""
+    job_shop.write_standard(job_shop.load("ft06"), "six.txt")
+    assert cli.main(f"solve six.txt --env {id} --rule spt --out p.csv --gantt p.svg".split()) == 0
+    makespan = int(re.findall(r"(?:makespan|objective) +(\d+)", capsys.readouterr().out)[0])
+    header, *rows = [line.split(",") for line in Path("p.csv").read_text().splitlines()]
+    assert ",".join(header) == columns
+    places = [(int(row[0]), int(row[1])) for row in rows]
+    assert places == list(itertools.product(range(6), range(6)))
+    assert max(int(row[4]) for row in rows) == makespan
+    jobs = job_shop.to_jobs(job_shop.load("ft06"))
+    for (job, op), row in zip(places, rows, strict=True):
+        assert (int(row[2]), int(row[4]) - int(row[3])) == jobs[job][op]
+    spans = {}
+    for row in rows:
+        spans.setdefault(int(row[2]), []).append((int(row[3]), int(row[-1])))
+    for taken in spans.values():
+        taken.sort()
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(taken))

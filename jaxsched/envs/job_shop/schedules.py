@@ -12,7 +12,7 @@ import datetime
 import json
 import os
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jaxsched.envs.job_shop.labels import Labels
 from jaxsched.envs.job_shop.lists import to_jobs
@@ -55,12 +55,26 @@ def write_schedule(
         times = labels.time(start), labels.time(start + duration)
         operations.append((labels.job(job), labels.step(job, op), labels.machine(machine), *times))
     if _ending(path) == ".csv":
-        lines = [",".join(map(csv_cell, row)) + "\n" for row in (_COLUMNS, *operations)]
+        write_table(operations, path, overwrite=overwrite)
     else:
         rows = ",\n".join(
             "  " + json.dumps(dict(zip(_COLUMNS, row, strict=True))) for row in operations
         )
-        lines = [f'{{"makespan": {int(schedule.makespan)},\n"operations": [\n{rows}\n]}}\n']
+        text = f'{{"makespan": {int(schedule.makespan)},\n"operations": [\n{rows}\n]}}\n'
+        write_text(path, [text], overwrite)
+
+
+def write_table(
+    operations: Iterable[Sequence[int | str]],
+    path: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] = _COLUMNS,
+    overwrite: bool = False,
+) -> None:
+    """Write one row per operation as CSV; raises `FileExistsError` where the file exists and
+    `overwrite` is False.
+    """
+    lines = [",".join(map(csv_cell, row)) + "\n" for row in (columns, *operations)]
     write_text(path, lines, overwrite)
 
 

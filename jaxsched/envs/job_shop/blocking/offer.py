@@ -4,6 +4,7 @@ buffers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,14 @@ from jaxsched.envs.job_shop.blocking import io
 from jaxsched.envs.job_shop.blocking.draw import gantt_svg
 from jaxsched.envs.job_shop.blocking.exact import solve_exact
 from jaxsched.envs.job_shop.blocking.preset import PRESETS
+from jaxsched.envs.job_shop.blocking.realised import work
 from jaxsched.envs.job_shop.blocking.sources import without_buffers
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
+from jaxsched.envs.job_shop.lists import to_jobs
+from jaxsched.envs.job_shop.schedules import write_table
 from jaxsched.host.picture import Picture
+
+COLUMNS = ("job", "step", "machine", "start", "end", "leaves")
 
 
 def load_shop(env: Environment, name: str, options: Mapping[str, str], /) -> Loaded:
@@ -62,6 +68,29 @@ def draw_shop(
     return gantt_svg(instance, solution, title=title)
 
 
+def write_schedule(
+    env: Environment,
+    instance: Instance,
+    solution: Schedule,
+    path: str | os.PathLike[str],
+    /,
+    *,
+    names: Any = None,
+    overwrite: bool = False,
+) -> None:
+    """The schedule as a table; after its `end` an operation's job holds the machine until it
+    `leaves`. All numbers count from 0.
+    """
+    rows = []
+    for job, operations in enumerate(to_jobs(instance)):
+        starts = solution.start[job] if operations else []
+        for op, (start, (machine, duration)) in enumerate(zip(starts, operations, strict=True)):
+            end = work(solution.down[machine] if solution.down else [], start, duration)
+            leaves = starts[op + 1] if op + 1 < len(starts) else end
+            rows.append((job, op, machine, start, end, leaves))
+    write_table(rows, path, columns=COLUMNS, overwrite=overwrite)
+
+
 OFFER = Offer(
     presets=PRESETS,
     load=load_shop,
@@ -71,4 +100,5 @@ OFFER = Offer(
     bounds=published_bounds,
     exact=solve_shop,
     picture=draw_shop,
+    write=write_schedule,
 )

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxsched.core.environment import Environment
 from jaxsched.core.offer import Comparison, Loaded, Offer
 from jaxsched.core.result import Bounds, Result
@@ -15,6 +17,7 @@ from jaxsched.envs.job_shop.flexible.exact import solve_exact
 from jaxsched.envs.job_shop.flexible.preset import PRESETS
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.offer import LOAD_OPTIONS, machines_from
+from jaxsched.envs.job_shop.schedules import write_table
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.picture import Picture
 
@@ -76,6 +79,24 @@ def draw_shop(
     return gantt_svg(instance, solution, title=title)
 
 
+def write_schedule(
+    env: Environment,
+    instance: Instance,
+    solution: Schedule,
+    path: str | os.PathLike[str],
+    /,
+    *,
+    names: Any = None,
+    overwrite: bool = False,
+) -> None:
+    """The schedule as a table with the machine of each operation; all numbers count from 0."""
+    durations, rows = np.asarray(instance.duration), []
+    for job, starts in enumerate(solution.start):
+        for op, (start, machine) in enumerate(zip(starts, solution.machine[job], strict=True)):
+            rows.append((job, op, machine, start, start + int(durations[job, op, machine])))
+    write_table(rows, path, overwrite=overwrite)
+
+
 def expand_names(env: Environment, spec: str) -> list[str]:
     """The names and paths in a list."""
     return io.expand(spec)
@@ -96,4 +117,5 @@ OFFER = Offer(
     bounds=published_bounds,
     exact=solve_shop,
     picture=draw_shop,
+    write=write_schedule,
 )
