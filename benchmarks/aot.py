@@ -23,9 +23,8 @@ import re
 from collections.abc import Callable, Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "TPU_SKIP_MDS_QUERY", "1"
-)  # there is no TPU whose metadata could be asked for
+# there is no TPU whose metadata could be asked for
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")  # nor a driver
 
 import jax
@@ -57,11 +56,12 @@ INSTRUCTIONS = (20,)
 OPERATORS = (12, 24)  # least and most of the programs of tensor replacement
 SYSTEMS = {
     "3 PEs": {"cap": 3},
+    # data folder
     "16 PEs": {
         "platform": "ds3_multiple_bal",
         "profiles": ("ds3_wifi_tx", "ds3_wifi_rx"),
         "cap": 12,
-    },  # data folder
+    },
 }
 
 # GpuTargetConfig of XLA, in proto text format.

@@ -60,11 +60,8 @@ from jaxsched.training.config import from_dict
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
 TRAINED = RESULTS.parent / "mapping"
-START = {
-    "standard": "imitate",
-    "long": "standard",
-    "expert": "long",
-}  # from whose weights a stage starts
+# from whose weights a stage starts
+START = {"standard": "imitate", "long": "standard", "expert": "long"}
 SEED, HELD_OUT = 999, 100  # programs of the curves
 BEAM, SAMPLES, SIMULATIONS = 64, 64, 32
 LARGE, SMALL = 20, 4  # instructions
@@ -289,9 +286,8 @@ def compare(
             began = time.perf_counter()
             found_plans = [relaxed_plan(instance, 10.0) for instance in instances]
             best = np.maximum(best, [bound for bound, _ in found_plans])
-            columns["relaxed plan"] = np.array(
-                [plan.latency for _, (plan,) in found_plans]
-            )  # all find one in time
+            # all find one in time
+            columns["relaxed plan"] = np.array([plan.latency for _, (plan,) in found_plans])
             print(f"relaxations: {time.perf_counter() - began:.0f} s", flush=True)
             searched = keys[:num_searched]
         if len(searched):

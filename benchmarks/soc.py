@@ -110,10 +110,8 @@ RELEASED = {
     },
 }
 UNSEEN = tuple(f"socrates_top{i}" for i in range(6, 11))
-START = {
-    "standard": "imitate",
-    "platform": "standard",
-}  # stage -> the one whose weights it starts from
+# stage -> the one whose weights it starts from
+START = {"standard": "imitate", "platform": "standard"}
 CASES = {
     "main": {f"cap {cap}": {"cap": cap} for cap in (3, 4, 5)},
     "noise": {f"noise {std}": {"cap": 3, "noise_std": std} for std in (0.1, 0.2, 0.4)},
@@ -265,9 +263,8 @@ def compare(stage: str, group: str, worlds: int, num_jobs: int) -> None:
     for case, settings in CASES[group].items():
         source = soc.streams(num_jobs=num_jobs, **settings)
         drawn = evaluation.generate(source, worlds, seed=SEED)
-        common = {
-            "cap_mode": "ds3" if "platform" in settings else "socrates"
-        }  # whatever the policy was trained in
+        # whatever the policy was trained in
+        common = {"cap_mode": "ds3" if "platform" in settings else "socrates"}
         latency = {}
         for rule in ("met", "heft_rt", "eft", "etf"):
             report = evaluation.evaluate(scheduler_env(rule, **common), drawn, rule)
@@ -396,9 +393,8 @@ def throughput(rounds: int) -> None:
 
             return unroll(env, random.key(0), state, act, env.max_steps(instance))[0]
 
-        final = jax.block_until_ready(
-            play(worlds)
-        )  # after compilation and warm-up; states are returned in full
+        # after compilation and warm-up; states are returned in full
+        final = jax.block_until_ready(play(worlds))
         some = [
             jax.device_get(jax.tree.map(lambda leaf, i=i: leaf[i], worlds))
             for i in range(settings["python"])

@@ -231,9 +231,8 @@ def timed(system: System, seconds: float, lower: np.ndarray, upper: np.ndarray) 
         check(system, outcome, lower, upper)
     schedules = sum(len(outcome.makespan) for outcome in outcomes)
     steps = sum(int(np.sum(outcome.steps)) for outcome in outcomes)
-    if (
-        system.unit == "tick"
-    ):  # a finished lane is refilled at no cost: its idle ticks play further schedules
+    # a finished lane is refilled at no cost: its idle ticks play further schedules
+    if system.unit == "tick":
         used, steps = (
             steps,
             sum(int(outcome.lane_steps) * len(outcome.makespan) for outcome in outcomes),

@@ -219,9 +219,8 @@ def test_evaluate_a_rule_on_files_and_names(capsys):
     assert rows[0]["gap"] == pytest.approx(
         100 * (makespan / job_shop.bounds("ft06").upper - 1), abs=1e-3
     )
-    assert (
-        rows[1]["gap"] == rows[0]["gap"]
-    )  # bounds are those of the instance, whatever it is called
+    # Bounds are those of the instance, whatever it is called.
+    assert rows[1]["gap"] == rows[0]["gap"]
     assert "6 x 6" in out
 
 

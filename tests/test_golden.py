@@ -79,9 +79,8 @@ def play(env: Environment, source: Any, num_actions: int, keys):
     def episode(key):
         source_key, reset_key, step_key, action_key = jax.random.split(key, 4)
         instance = source(source_key)
-        actions = jax.random.randint(
-            action_key, (STEPS,), -1, num_actions + 1, jnp.int32
-        )  # in `event` with no-ops
+        # in `event` with no-ops
+        actions = jax.random.randint(action_key, (STEPS,), -1, num_actions + 1, jnp.int32)
 
         def step(state, given):
             after, timestep = env.step(given[0], state, given[1])

@@ -28,11 +28,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
-ONLY_NIGHTLY = {
-    "02_job_shop",
-    "03_soc",
-    "05_flexible_and_blocking",
-}  # what they call, the tests call too
+# what they call, the tests call too
+ONLY_NIGHTLY = {"02_job_shop", "03_soc", "05_flexible_and_blocking"}
 MIN_PICTURES = 6
 FOLDERS = "content|home|opt|private|root|tmp|usr|var|work|Users"
 MACHINE_PATH = re.compile(rf"(?<![\w.~])/(?:{FOLDERS})/|site-packages|\b[A-Z]:\\")

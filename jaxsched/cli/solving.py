@@ -153,9 +153,8 @@ def solve(
             row = evaluation.evaluate_exact(
                 environment, problem, hints=hints, label=label, **exactly
             )[instance]
-            proof = row.method.removeprefix(
-                "hint"
-            )  # who proved that the hint is optimal, if anybody did
+            # Who proved that the hint is optimal, if anybody did.
+            proof = row.method.removeprefix("hint")
             found = (
                 f"{first.policy}{proof}"
                 if row.method.startswith("hint")

@@ -93,9 +93,8 @@ def train(
     offered = offer(environment)
     shown = offered.comparison(environment) if offered.comparison else None
     groups = compare if compare is not None else shown.groups if shown else ()
-    instances, members = evaluation.load_groups(
-        environment, groups
-    )  # a misspelt name fails before the training
+    # A misspelt name fails before the training.
+    instances, members = evaluation.load_groups(environment, groups)
     if draw is not None and draw not in instances:
         raise ValueError(f"--draw {draw}: not among the compared instances")
     track = evaluate_on or (shown.track if shown else "")

@@ -17,9 +17,8 @@ from jaxsched.core.arrays import integer_scalar, take
 from jaxsched.core.graph import GraphObservation
 
 Instance = Any  # a family's frozen dataclass of arrays
-State = (
-    Any  # a family's frozen dataclass with `.instance`, `.done`, `.baseline` and flax's `.replace`
-)
+# a family's frozen dataclass with `.instance`, `.done`, `.baseline` and flax's `.replace`
+State = Any
 Source = Callable[[Array], Instance]  # key -> Instance: generates, samples a pool, or mixes
 Policy = Callable[[Array, State, GraphObservation], Array]  # key, state, observation -> action
 Scores = Callable[[State], Array]  # state -> f32[A] or i32[A], the highest legal score is taken

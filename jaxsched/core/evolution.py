@@ -29,12 +29,8 @@ class EvolutionConfig:
     size: int = 256  # episodes kept, and played per generation
     num_generations: int = 10  # per call of `evolve`
     crossed: float = 0.5  # share of children with a stretch of a second parent
-    mutations: tuple[float, ...] = (
-        1.0,
-        2.0,
-        4.0,
-        8.0,
-    )  # mean number of actions drawn anew, one of these per child
+    # mean number of actions drawn anew, one of these per child
+    mutations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 
     def __post_init__(self):
         if self.size < 2 or self.num_generations < 1:

@@ -46,9 +46,8 @@ class GraphObservation(struct.PyTreeNode):
     graph: jraph.GraphsTuple
     node_mask: Array  # bool[N]  real nodes
     node_kind: Array  # i32[N]
-    edge_mask: (
-        Array  # bool[E]  real edges, where both ends are: an edge at a masked node does not count
-    )
+    # bool[E]  real edges, where both ends are: an edge at a masked node does not count
+    edge_mask: Array
     edge_kind: Array  # i32[E]
     action_node: Array  # i32[A]  the node an action is about
     action_resource: Array  # i32[A]  the resource node it uses

@@ -155,16 +155,14 @@ class Offer:
     # Reading: one name or file; the names in a list such as "ft06,ta01-ta10"; the named sets and
     # what they are.
     load: Load | None = None
-    load_options: Mapping[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # name -> what it says
+    # name -> what it says
+    load_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     expand: Callable[[Environment, str], Sequence[str]] | None = None
     sets: Callable[[Environment], Mapping[str, str]] | None = None
     # A generator of instances with options by name; an unknown one raises `UnknownNameError`.
     source: Callable[[Environment, Mapping[str, Any]], Source] | None = None
-    summary: Callable[[Environment, Instance, Any], Summary] | None = (
-        None  # of an instance and its names
-    )
+    # of an instance and its names
+    summary: Callable[[Environment, Instance, Any], Summary] | None = None
     # Figures: best known bounds of exactly this instance under these settings, None where none are
     # published.
     bounds: Callable[[Environment, Instance], Bounds | None] | None = None

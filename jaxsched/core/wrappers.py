@@ -36,9 +36,8 @@ class WrappedState:
         return dataclasses.replace(self, **own)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "inner" or name.startswith(
-            "__"
-        ):  # not there (yet): do not look for it in itself
+        # not there (yet): do not look for it in itself
+        if name == "inner" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.inner, name)
 

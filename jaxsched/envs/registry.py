@@ -15,9 +15,8 @@ from jaxsched.core.offer import Offer
 from jaxsched.core.rules import RulesEnvironment
 from jaxsched.host.errors import UnknownNameError
 
-EntryPoint = (
-    str | Callable[..., Environment]
-)  # "module:attribute", or what is called with the settings
+# "module:attribute", or what is called with the settings
+EntryPoint = str | Callable[..., Environment]
 
 ENTRY_POINTS: dict[str, EntryPoint] = {
     "BlockingJobShop-v0": "jaxsched.envs.job_shop.blocking.env:BlockingJobShop",

@@ -77,9 +77,8 @@ def evaluate(
     compile_best: Any = batches.compile_best
     if isinstance(key, Uncached):
         compile_best = functools.lru_cache(compile_best.__wrapped__)
-    params = jax.tree.map(
-        jnp.asarray, jax.device_get(params)
-    )  # from any number of devices to the default one
+    # from any number of devices to the default one
+    params = jax.tree.map(jnp.asarray, jax.device_get(params))
 
     rows: dict[str, Row] = {}
     compile_seconds = 0.0
@@ -92,9 +91,8 @@ def evaluate(
         sample_chunk = batches.even_chunk(samples, num_lanes)
         name_chunk = batches.even_chunk(len(names), max(num_lanes // sample_chunk, 1))
         for chunk in batches.chunks(len(names), name_chunk):
-            best: list[tuple[int, int, Any]] = [(FAILED, 0, None)] * len(
-                chunk
-            )  # outcome, objective, state
+            # outcome, objective, state
+            best: list[tuple[int, int, Any]] = [(FAILED, 0, None)] * len(chunk)
             lower = np.zeros(len(chunk), np.int32)
             seconds = 0.0
             for sample_ids in batches.chunks(samples, sample_chunk):

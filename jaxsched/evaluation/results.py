@@ -39,9 +39,8 @@ class Row:
     upper_bound: int | None  # best known; None where nobody has published one
     samples: int
     seed: int
-    seconds: (
-        float  # wall time without compilation; its share where instances are solved side by side
-    )
+    # wall time without compilation; its share where instances are solved side by side
+    seconds: float
     solution: Any = dataclasses.field(repr=False, compare=False)
     truncated: bool = False
     # Who found the solution: the policy, or what an exact solver says, which may be its start.

@@ -19,14 +19,12 @@ from typing import Any
 from jaxsched.host.checks import Fault, mapping
 from jaxsched.host.errors import InstanceError
 
-MAX_FILE_BYTES = (
-    4 * 2**20
-)  # bounds the memory and time of a parser; the largest classic instance has 11 KiB
+# bounds the memory and time of a parser; the largest classic instance has 11 KiB
+MAX_FILE_BYTES = 4 * 2**20
 MAX_DIGITS = 10  # of an int32
 
-_NUMBERS = re.compile(
-    r"\s*+(?:[0-9]{1,10}(?:\s++|$))*+"
-)  # possessive: linear in time, constant in memory
+# possessive: linear in time, constant in memory
+_NUMBERS = re.compile(r"\s*+(?:[0-9]{1,10}(?:\s++|$))*+")
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 # Beside letters, what names in Windows-1252 hold.
 _SIGNS = frozenset("\u00a0°µ€£§²³·×–—‘’“”„…«»®™")
@@ -159,9 +157,8 @@ def read_json(text: Text) -> Any:
 
 
 def _json_integer(digits: str) -> int:
-    return int(
-        digits[:20]
-    )  # enough to see that it is out of range; int of many digits is slow or refused
+    # enough to see that it is out of range; int of many digits is slow or refused
+    return int(digits[:20])
 
 
 class Json:

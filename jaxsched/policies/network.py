@@ -110,17 +110,15 @@ class GraphActorCritic(nnx.Module):
         )
         self.point_pair = nnx.Linear(num_pair, width, use_bias=False, rngs=rngs)
         self.point_kind = nnx.Param(jnp.zeros((observation.num_action_kinds, width), jnp.float32))
-        small = nnx.initializers.variance_scaling(
-            1e-4, "fan_in", "normal"
-        )  # a nearly uniform first policy
+        # a nearly uniform first policy
+        small = nnx.initializers.variance_scaling(1e-4, "fan_in", "normal")
         self.logit = nnx.Linear(width, 1, kernel_init=small, rngs=rngs)
         self.value_hidden = nnx.Linear(width * self.num_node_kinds, width, rngs=rngs)
         self.value = nnx.Linear(width, 1, kernel_init=small, rngs=rngs)
 
     def __call__(self, observation: GraphObservation) -> tuple[Array, Array]:
-        node_kind = jax.nn.one_hot(
-            observation.node_kind, self.num_node_kinds, dtype=jnp.float32
-        )  # [N, kinds]
+        # [N, kinds]
+        node_kind = jax.nn.one_hot(observation.node_kind, self.num_node_kinds, dtype=jnp.float32)
         embedded = (
             jnp.einsum("nf,kfd->nkd", observation.nodes, self.embed[...]) + self.embed_kind[...]
         )
@@ -155,9 +153,8 @@ class GraphActorCritic(nnx.Module):
         )
         if self.config.backend == "segment":
             edge_mask = edge_mask & node_mask[senders] & node_mask[receivers]
-            biases = jnp.where(
-                edge_mask[:, None], self.edge_bias[...][edge_kind], -jnp.inf
-            )  # [E, layers * heads]
+            # [E, layers * heads]
+            biases = jnp.where(edge_mask[:, None], self.edge_bias[...][edge_kind], -jnp.inf)
             return [
                 lambda q, k, v, b=b: _attend_segment(q, k, v, b, senders, receivers)
                 for b in jnp.split(biases, self.config.num_layers, -1)
@@ -195,17 +192,15 @@ def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
 
 def _attend_dense(query: Array, key: Array, value: Array, weight: Array) -> Array:
     """`weight` [heads, N receivers, N senders] >= 0, 0 where there is no edge."""
-    query, key, value = (
-        jnp.swapaxes(x, 0, 1) for x in (query, key, value)
-    )  # heads first: CPUs run along the senders
+    # heads first: CPUs run along the senders
+    query, key, value = (jnp.swapaxes(x, 0, 1) for x in (query, key, value))
     logits = jnp.einsum("hnd,hmd->hnm", query, key) / np.sqrt(query.shape[-1])
     edge = weight > 0
     # The result does not depend on `top`, so it needs no gradient.
     top = jax.lax.stop_gradient(jnp.where(edge, logits, -jnp.inf).max(-1, keepdims=True))
     attention = jnp.exp(jnp.where(edge, logits - top, 0)) * weight
-    total = attention.sum(
-        -1, keepdims=True
-    )  # [heads, N, 1]; 0 for a node without edges, which then receives 0
+    # [heads, N, 1]; 0 for a node without edges, which then receives 0
+    total = attention.sum(-1, keepdims=True)
     return jnp.swapaxes(
         jnp.einsum("hnm,hmd->hnd", attention, value) / jnp.where(total > 0, total, 1), 0, 1
     )
@@ -221,9 +216,8 @@ def _attend_segment(
     )
     top = jax.lax.stop_gradient(jraph.segment_max(logits, receivers, num_nodes))
     top = jnp.where(jnp.isfinite(top), top, 0)[receivers]
-    edge = jnp.isfinite(
-        bias
-    )  # guarded inside exp too, where an infinity would turn gradients into nan
+    # guarded inside exp too, where an infinity would turn gradients into nan
+    edge = jnp.isfinite(bias)
     attention = jnp.where(edge, jnp.exp(jnp.where(edge, logits - top, 0)), 0)
     total = jraph.segment_sum(attention, receivers, num_nodes)
     out = jraph.segment_sum(attention[..., None] * value[senders], receivers, num_nodes)
@@ -244,9 +238,8 @@ def init_network(
     graphdef, state = nnx.split(GraphActorCritic(observation, config, rngs=nnx.Rngs(params=key)))
 
     def apply(params: Params, observation: GraphObservation) -> tuple[Array, Array]:
-        params = jax.tree.map(
-            jnp.asarray, params
-        )  # as loaded from a file: a traced index does not take from NumPy
+        # as loaded from a file: a traced index does not take from NumPy
+        params = jax.tree.map(jnp.asarray, params)
         return nnx.merge(graphdef, nnx.State(params))(observation)
 
     return apply, nnx.to_pure_dict(state)

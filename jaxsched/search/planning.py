@@ -24,9 +24,8 @@ class PlanningConfig:
     """Settings of the search."""
 
     num_simulations: int = 32  # steps of the simulator, and calls of the network, per decision
-    num_considered: int = (
-        16  # actions at the root among which simulations are shared by sequential halving
-    )
+    # actions at the root among which simulations are shared by sequential halving
+    num_considered: int = 16
     gumbel_scale: float = 1.0  # 0: no randomness, for play; 1: actions are drawn, for training
     value_scale: float = 0.1  # weight of values against the network's logits
     # Values are scaled to [0, 1] in every node, as in the paper. With few actions that blows up

@@ -139,9 +139,8 @@ def legal_actions(subject: Subject) -> None:
         good | ~subject.probes.illegal[..., :num_actions],
         "an action the mask allows is called illegal",
     )
-    changed = (
-        subject.probes.changed | subject.probes.restarts
-    )  # the next episode may begin like the last one
+    # the next episode may begin like the last one
+    changed = subject.probes.changed | subject.probes.restarts
     everywhere(good | changed[..., :num_actions], "an action the mask allows changes nothing")
     event = ~play.decides & ~play.done
     everywhere(
@@ -159,9 +158,8 @@ def illegal_actions(subject: Subject) -> None:
     allowed = np.pad(play.mask, ((0, 0), (0, 0), (0, num_outside)))
     wrong = ~allowed & (play.decides | play.done)[..., None]
     late = np.broadcast_to(play.done[..., None], wrong.shape)
-    stopped = np.broadcast_to(
-        (play.done & ~play.inner_done)[..., None], wrong.shape
-    )  # by a wrapper
+    # by a wrapper
+    stopped = np.broadcast_to((play.done & ~play.inner_done)[..., None], wrong.shape)
     asked = np.broadcast_to((play.decides | play.inner_done)[..., None], wrong.shape)
     for kind, where in (("masked or out-of-range", wrong & ~late), ("late", wrong & late)):
         kept = ~subject.probes.changed | subject.probes.restarts
@@ -364,10 +362,8 @@ def padding(subject: Subject) -> None:
         jax.device_get(batched(params, leaves_at(each.observation, *where)))
         for each in (play, padded)
     )
-    legal = (
-        logits[play.mask[where]],
-        padded_logits[padded.mask[where]],
-    )  # in the order of the actions
+    # in the order of the actions
+    legal = logits[play.mask[where]], padded_logits[padded.mask[where]]
     for name, a, b in (("logits of legal actions", *legal), ("the value", value, padded_value)):
         error = np.abs(a - b).max() / max(1.0, np.abs(a).max())
         expect(error < 1e-5, f"{name} of a random network change by {error:.1e} of their size")

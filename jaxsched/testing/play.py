@@ -28,11 +28,8 @@ from jaxsched.core.wrappers import WrappedState
 
 LATE = 2  # steps played after the last one that may take a decision
 INT32 = np.iinfo(np.int32)
-OUTSIDE = (
-    0,
-    1,
-    INT32.max,
-)  # added to the number of actions, without overflow; and those below zero:
+# added to the number of actions, without overflow; and those below zero:
+OUTSIDE = (0, 1, INT32.max)
 NEGATIVE = (-1, -2, INT32.min)
 
 

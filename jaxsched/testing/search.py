@@ -60,9 +60,8 @@ def exhaustive_search(env: Environment, exact: Sequence[tuple[Instance, int]]) -
     for _ in range(num_steps if len(ids) else 0):
         layers = []
         for first in range(0, len(ids), SEARCH_CHUNK):
-            rows = np.minimum(
-                np.arange(first, first + SEARCH_CHUNK), len(ids) - 1
-            )  # the last one fills the chunk
+            # the last one fills the chunk
+            rows = np.minimum(np.arange(first, first + SEARCH_CHUNK), len(ids) - 1)
             found = on_host(expand(jax.tree.map(lambda leaf, rows=rows: leaf[rows], frontier)))
             num_actions = found[1].shape[1]
             flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)

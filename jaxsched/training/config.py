@@ -17,12 +17,10 @@ class TrainConfig:
     """What all algorithms share."""
 
     num_updates: int = 200
-    num_envs: int = (
-        64  # episodes (PPO, imitation) or instances (self-labelling) per update, over all devices
-    )
-    num_minibatches: int = (
-        4  # gradient steps per epoch; environments with equal id modulo this number go together
-    )
+    # episodes (PPO, imitation) or instances (self-labelling) per update, over all devices
+    num_envs: int = 64
+    # gradient steps per epoch; environments with equal id modulo this number go together
+    num_minibatches: int = 4
     num_epochs: int = 1
     learning_rate: float = 1e-3
     schedule: str = "linear"  # linear | rex | cosine | constant, over all gradient steps
@@ -89,9 +87,8 @@ class ExpertIterationConfig(TrainConfig):
     num_simulations: int = 32  # per decision
     num_considered: int = 16  # actions at the root
     value_scale: float = 0.1  # weight of values against logits in the search
-    rescale_values: bool = (
-        True  # to [0, 1] in every node; False where there are few actions, see `PlanningConfig`
-    )
+    # to [0, 1] in every node; False where there are few actions, see `PlanningConfig`
+    rescale_values: bool = True
     value_weight: float = 0.5
     gamma: float = 1.0  # per decision
     reward_scale: float = 1.0  # rewards are fractions of the baseline

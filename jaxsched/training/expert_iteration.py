@@ -71,9 +71,8 @@ def make_update(
 
         def act(key, current):
             search_key, world_key = jax.random.split(key)
-            blind = current.replace(
-                instance=rekey(world_key, instance)
-            )  # noise to come is not foreseen
+            # noise to come is not foreseen
+            blind = current.replace(instance=rekey(world_key, instance))
             planned = plan(
                 env,
                 apply,

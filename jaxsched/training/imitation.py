@@ -96,9 +96,8 @@ def make_update(
         lessons, figures = play(state.params, state.key, state.update, ids)
         state, metrics = gradient_steps(state, optimizer, loss, lessons, config, mesh)
         own = (ids < config.num_own)[:, None]
-        mean = jnp.where(own, figures, 0).sum(0) / max(
-            config.num_own, 1
-        )  # of the policy's own episodes
+        # of the policy's own episodes
+        mean = jnp.where(own, figures, 0).sum(0) / max(config.num_own, 1)
         return state, metrics | {
             "objective": mean[0],
             "objective_over_scale": mean[1],

@@ -95,17 +95,15 @@ def make_update(
             state.key, state.update, ids
         )
         instances = jax.vmap(source)(instance_key)
-        sample_keys = jax.vmap(lambda key: random.split(key, config.num_samples))(
-            step_key
-        )  # [B, S]
+        # [B, S]
+        sample_keys = jax.vmap(lambda key: random.split(key, config.num_samples))(step_key)
         one = jax.vmap(sample, (None, 0, None, None))
         play = jax.vmap(one, (None, 0, 0, 0))
         action, ends, objective, ratio, terminated = play(
             state.params, sample_keys, reset_key, instances
         )
-        best = best_episode(
-            ends, objective
-        )  # [B]  one that was cut off or failed teaches where no other is left
+        # [B]  one that was cut off or failed teaches where no other is left
+        best = best_episode(ends, objective)
         rows = jnp.arange(config.num_envs, dtype=jnp.int32)
         labels = Labels(instances, reset_key, sample_keys[rows, best], action[rows, best])
         state, metrics = gradient_steps(state, optimizer, loss, shard(labels, mesh), config, mesh)

@@ -105,9 +105,8 @@ def test_a_wrapper_agrees_with_its_end(id):
     env = TimeLimit(jaxsched.make(id), 3)
     instance, state, (num_decisions, num_illegal) = cut(env, id)
     assert num_illegal == 0
-    assert (
-        num_decisions == 3 if id != "SoC-v0" else num_decisions <= 3
-    )  # some of its steps pass an event
+    # some of its steps pass an event
+    assert num_decisions == 3 if id != "SoC-v0" else num_decisions <= 3
     assert env.max_steps(instance) == 3
     assert state.done
     assert env.cut_off(state)
@@ -267,9 +266,8 @@ def test_auto_reset_goes_on_with_an_instance_of_the_pool(stream):
 def test_the_instance_is_not_in_the_carried_state(stream):
     _, _, steps = stream
     assert steps[0][3].inner.instance is None
-    assert (
-        steps[0][3].instance == steps[0][3].extra
-    )  # instances of a stream are indices into its pool
+    # instances of a stream are indices into its pool
+    assert steps[0][3].instance == steps[0][3].extra
 
 
 def test_a_stream_is_unrolled_with_the_index_in_its_carry():

@@ -76,9 +76,8 @@ def test_the_best_of_more_samples_is_no_worse_and_varies_with_the_seed():
     assert any(other != seeds[0] for other in seeds)
 
 
-@pytest.mark.parametrize(
-    "num_lanes", [2, 10]
-)  # 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1
+# 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1
+@pytest.mark.parametrize("num_lanes", [2, 10])
 def test_chunks_change_nothing(num_lanes: int, monkeypatch: pytest.MonkeyPatch):
     together = objectives(sampled())
     monkeypatch.setattr(batches, "MAX_LANES_CPU", num_lanes)

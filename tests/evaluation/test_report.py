@@ -120,12 +120,8 @@ def test_compare_hands_every_entry_the_same_instances():
 
 def test_tables(report):
     titles, body = gap_table([report], {"all": list(INSTANCES)})
-    assert titles == [
-        "method",
-        "all (mean objective)",
-        "seconds",
-        "compiling",
-    ]  # no published bound, no gap
+    # no published bound, no gap
+    assert titles == ["method", "all (mean objective)", "seconds", "compiling"]
     assert body[0][:2] == ["spt", number(report.mean_objective)]
     titles, body = instance_table(report)
     assert len(body) == len(INSTANCES) + len(report.by_size()) + (len(report.by_size()) > 1)

@@ -52,9 +52,8 @@ def observation(seed: int, legal: float = 0.7, real: float = 0.8) -> GraphObserv
     )
 
 
-BATCH = [observation(seed) for seed in range(12)] + [
-    observation(99, legal=0, real=0)
-]  # the last has nothing real
+# the last has nothing real
+BATCH = [observation(seed) for seed in range(12)] + [observation(99, legal=0, real=0)]
 
 
 @functools.cache

@@ -116,9 +116,8 @@ def _then_first_end(
     return priority
 
 
-RULES: dict[
-    str, Callable[[Simulator, Pair], int | tuple[int, ...]]
-] = {  # smallest first, ties to the lowest pair
+# smallest first, ties to the lowest pair
+RULES: dict[str, Callable[[Simulator, Pair], int | tuple[int, ...]]] = {
     "fifo": _then_first_end(lambda sim, pair: sim.job_ready[pair[0]]),
     "spt": lambda sim, pair: sim.left(pair[0])[0][pair[1]],
     "mor": _then_first_end(lambda sim, pair: -len(sim.left(pair[0]))),

@@ -163,9 +163,8 @@ class InsertSimulator(Simulator):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.placed: list[list[tuple[int, int]]] = [
-            [] for _ in self.machine_ready
-        ]  # (start, end) in order of time
+        # (start, end) in order of time
+        self.placed: list[list[tuple[int, int]]] = [[] for _ in self.machine_ready]
 
     def copy(self):
         other = super().copy()
@@ -308,12 +307,13 @@ class EventSimulator(Simulator):
         return max(ends)
 
 
+# by mode
 SIMULATORS = {
     "any": Simulator,
     "non_delay": Simulator,
     "insert": InsertSimulator,
     "event": EventSimulator,
-}  # by mode
+}
 
 
 def _duration(sim: Simulator, job: int) -> int:

@@ -36,9 +36,8 @@ class Simulator:
         self.baseline = self.latency = sum(self.supply)
         self.at = 0
         self.actions: list[int] = []
-        self.blocks: list[
-            tuple[int, int, int, int]
-        ] = []  # first and last instruction, low and high address
+        # first and last instruction, low and high address
+        self.blocks: list[tuple[int, int, int, int]] = []
         self.last_fast: dict[Any, tuple[int, int]] = {}  # instruction and address
         self.hbm_ready = {id: 0 for id, value in self.values.items() if value.get("input")}
         self.groups: dict[int, int | None] = {}  # the address, or None for slow memory

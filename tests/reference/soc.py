@@ -100,9 +100,8 @@ class Run(NamedTuple):
     jobs.
     """
 
-    tasks: list[
-        tuple[int, int, int, int, int]
-    ]  # (job, task, pe, start, finish) of all started tasks, sorted
+    # (job, task, pe, start, finish) of all started tasks, sorted
+    tasks: list[tuple[int, int, int, int, int]]
     jobs: list[tuple[int, int | None, int | None]]
     end: int
     held_back: list[int]  # ordinals of the jobs that found no room when they were due
@@ -260,9 +259,8 @@ class _Placing:
     def __init__(self, profile: Profile):
         self.profile = profile
         self.pe, self.start, self.finish = ([0] * profile.num_tasks for _ in range(3))
-        self.lines: list[list[tuple[int, int, int]]] = [
-            [] for _ in range(profile.num_pes)
-        ]  # (start, finish, task)
+        # (start, finish, task)
+        self.lines: list[list[tuple[int, int, int]]] = [[] for _ in range(profile.num_pes)]
 
     def place(self, k: int, cost: Callable[[int, int, int], Any]) -> None:
         profile, best = self.profile, None
@@ -300,9 +298,8 @@ def gap(line: Sequence[tuple[int, int, Any]], ready: int, length: int) -> tuple[
     at.
     """
     for i, (start, finish, _) in enumerate(line):
-        if (
-            finish > ready
-        ):  # otherwise it is over: a task of length 0 goes behind those at the same time
+        # otherwise it is over: a task of length 0 goes behind those at the same time
+        if finish > ready:
             if ready + length <= start:
                 return ready, i
             ready = finish
@@ -333,9 +330,8 @@ class Task:
     def __init__(self, job: int, task: int, profile: Profile):
         self.job, self.task, self.profile = job, task, profile
         self.exec = profile.exec[task]  # mean us per PE
-        self.arrive: Sequence[
-            int
-        ] = ()  # when its data would be there, per PE; from when it is ready
+        # when its data would be there, per PE; from when it is ready
+        self.arrive: Sequence[int] = ()
         self.before: Task | None = None  # must retire first
         self.pe, self.start, self.finish, self.data, self.retired = -1, -1, -1, -1, False
         self.key: Any = None  # order in the executable list
@@ -387,13 +383,11 @@ class Simulator:
         self.in_system, self.completed = 0, 0
         self.ready: list[Task] = []
         self.waiting: list[tuple[int, Task]] = []  # shared memory: (when ready, task)
-        self.executable: list[list[tuple[Any, Task]]] = [
-            [] for _ in range(self.num_pes)
-        ]  # (key, task), sorted by key
+        # (key, task), sorted by key
+        self.executable: list[list[tuple[Any, Task]]] = [[] for _ in range(self.num_pes)]
         self.running: list[Task | None] = [None] * self.num_pes
-        self.finishing: list[
-            tuple[int, int, Task]
-        ] = []  # heap of (when it retires, order of start, task)
+        # heap of (when it retires, order of start, task)
+        self.finishing: list[tuple[int, int, Task]] = []
         self.estimate = [0] * self.num_pes  # A[p]
         self.counter = [0] * self.num_pes  # of ETF_LB
         self.started = 0
@@ -446,9 +440,8 @@ class Simulator:
             self.ready = []
             self.scheduler(ready)
         starting = []
-        for p, queue in enumerate(
-            self.executable
-        ):  # 6: PEs do not interfere, only the order of the starts matters
+        # 6: PEs do not interfere, only the order of the starts matters
+        for p, queue in enumerate(self.executable):
             if queue and self.running[p] is None:
                 for i, (_, task) in enumerate(queue):
                     if task.data <= now and (task.before is None or task.before.retired):

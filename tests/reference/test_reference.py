@@ -114,9 +114,8 @@ def test_ft06_facts():
         == sum(sim.load_left)
         == sum(duration for job in FT06 for _, duration in job)
     )
-    assert (
-        sim.makespan_bound() == 47
-    )  # the longest job, `trivial_lower_bound` of the published data
+    # the longest job, `trivial_lower_bound` of the published data
+    assert sim.makespan_bound() == 47
     assert sim.clock() == 0
     for rule in RULES:
         for candidates in ("any", "non_delay"):

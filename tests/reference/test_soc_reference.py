@@ -127,9 +127,8 @@ def check(
         assert mean is not None
         assert finish - start == (mean if realised is None else realised(i, k, pe))
         assert start >= run.jobs[i][0]
-        by_pe.setdefault(pe, []).append(
-            (start, max(finish, start + 1))
-        )  # occupied for 1 us at least
+        # occupied for 1 us at least
+        by_pe.setdefault(pe, []).append((start, max(finish, start + 1)))
         for src, dst, volume in jobs[i].edges:
             if dst == k:
                 p, _, end = at[i, src]

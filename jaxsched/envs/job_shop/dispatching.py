@@ -34,12 +34,10 @@ class WaitingOperations:
         self.free: dict[int, int] = defaultdict(int)  # by machine
         self.turn = [0] * num_jobs  # by job; what waits from an earlier turn is gone
         self.ready: dict[int, list[Entry]] = defaultdict(list)  # (lag, priority, job, turn)
-        self.arriving: dict[int, list[Entry]] = defaultdict(
-            list
-        )  # (when, lag, priority, job, turn)
-        self.later: dict[int, list[Entry]] = defaultdict(
-            list
-        )  # (when + lag, priority, job, when, turn)
+        # (when, lag, priority, job, turn)
+        self.arriving: dict[int, list[Entry]] = defaultdict(list)
+        # (when + lag, priority, job, when, turn)
+        self.later: dict[int, list[Entry]] = defaultdict(list)
         self.offers: list[Entry] = []  # (time, priority, job, machine, start, turn)
         self.offer: dict[int, Entry] = {}  # of each machine the one of `offers` that counts
 

@@ -57,9 +57,8 @@ def critical_chain(instance: Instance, schedule: Schedule, job: int | None = Non
 
     # Depth first from the end, each operation once: those of duration 0 may follow each other in
     # circles.
-    after: dict[
-        tuple[int, int], tuple[tuple[int, int] | None, str]
-    ] = {}  # operation -> the next one, its reason
+    # operation -> the next one, its reason
+    after: dict[tuple[int, int], tuple[tuple[int, int] | None, str]] = {}
     stack: list[tuple[tuple[int, int], tuple[int, int] | None, str]] = [(target, None, "")]
     roots: dict[str, tuple[int, int]] = {}
     while stack and "start" not in roots:

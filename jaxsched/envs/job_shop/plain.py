@@ -40,9 +40,8 @@ def replay(
     nothing = instance.num_jobs + 1
     padded = np.full(most, nothing, np.int32)
     padded[: len(jobs)] = np.where((jobs >= 0) & (jobs <= instance.num_jobs), jobs, nothing)
-    if (
-        candidates == "event"
-    ):  # the no-op comes after the real jobs here, in the environment after the padded ones
+    # the no-op comes after the real jobs here, in the environment after the padded ones
+    if candidates == "event":
         padded[padded == real] = instance.num_jobs
     state, illegal = _replay(env, instance, padded)
     wrong = np.flatnonzero(np.asarray(illegal)[: len(jobs)])

@@ -172,9 +172,8 @@ def _gap(
     """Where an operation goes on a machine with these slots i32[S]: slot and start; slot S:
     appended, all are taken.
     """
-    before = jnp.maximum(
-        ready, jnp.concatenate([jnp.zeros((1,), jnp.int32), ends[:-1]])
-    )  # start in front of slot k
+    # start in front of slot k
+    before = jnp.maximum(ready, jnp.concatenate([jnp.zeros((1,), jnp.int32), ends[:-1]]))
     fits = before <= starts - duration
     found, slot = fits.any(), jnp.argmax(fits).astype(jnp.int32)
     start = jnp.where(found, take(before, slot), jnp.maximum(ready, machine_ready))

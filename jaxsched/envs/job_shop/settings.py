@@ -24,9 +24,8 @@ class Settings(settings.Settings):
     candidates: str = "any"
     objective: str = "makespan"
     observation: str = "frontier"
-    max_visits: int | None = (
-        None  # `insert`: a machine remembers this many operations per job; None: all
-    )
+    # `insert`: a machine remembers this many operations per job; None: all
+    max_visits: int | None = None
 
     def __post_init__(self):
         super().__post_init__()

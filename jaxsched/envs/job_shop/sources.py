@@ -173,9 +173,8 @@ class KnownOptimum:
         shift = jax.random.randint(
             shift_key, (num_jobs - 1, num_machines), low[:, None], high[:, None] + 1, jnp.int32
         )
-        came = (
-            turn[1:, None] + offset - turn[:-1, None]
-        ) % num_jobs  # the offset it had in the slice before
+        # the offset it had in the slice before
+        came = (turn[1:, None] + offset - turn[:-1, None]) % num_jobs
         same = came[:, :, None] == offset  # bool[J - 1, M, M'] it came to m from m'
 
         def hand_on(_: int, shift: Array) -> Array:
@@ -187,16 +186,15 @@ class KnownOptimum:
             jnp.zeros((1, num_machines), jnp.int32),
             jnp.full((1, num_machines), self.makespan, jnp.int32),
         )
-        time = jnp.concatenate(
-            [zero, border[:, None] + shift, end]
-        )  # i32[J + 1, M] borders of each machine
+        # i32[J + 1, M] borders of each machine
+        time = jnp.concatenate([zero, border[:, None] + shift, end])
+        # i32[J, M]
         slices = (
             jnp.zeros(num_jobs, jnp.int32).at[turn].set(jobs)[(jobs[:, None] - offset) % num_jobs]
-        )  # i32[J, M]
+        )
         slices = slices[jax.random.permutation(job_key, jobs)]
-        machine = jnp.argsort(slices, 1).astype(
-            jnp.int32
-        )  # its machines in the order of their slices
+        # its machines in the order of their slices
+        machine = jnp.argsort(slices, 1).astype(jnp.int32)
         slices = jnp.sort(slices, 1)
         start = time[slices, machine]
         op_mask = jnp.ones((num_jobs, num_machines), jnp.bool_)

@@ -75,9 +75,8 @@ class Slots(struct.PyTreeNode):
 
     start: Array  # i32[M, S]  ticks
     end: Array  # i32[M, S]  ticks
-    op: Array | None = (
-        None  # i32[M, S]  j * K + k of operation k of job j, where an observation asks for it
-    )
+    # i32[M, S]  j * K + k of operation k of job j, where an observation asks for it
+    op: Array | None = None
 
 
 class State(struct.PyTreeNode):
@@ -88,9 +87,8 @@ class State(struct.PyTreeNode):
     ops_left: Array  # i32[J]  operations still to schedule; 0 in padding
     # i32[J]  end of the job's last scheduled operation, its release date before the first
     job_ready: Array
-    machine_ready: (
-        Array  # i32[M]  end of the machine's last scheduled operation, 0 before the first
-    )
+    # i32[M]  end of the machine's last scheduled operation, 0 before the first
+    machine_ready: Array
     work_left: Array  # i32[J]  summed duration of the job's unscheduled operations
     load_left: Array  # i32[M]  summed duration of the unscheduled operations of the machine
     baseline: Array  # i32[]  bound on the objective before the first decision

@@ -258,9 +258,8 @@ def _standardised(
     return jnp.where(mask, (values.astype(jnp.float32) - mean) / jnp.maximum(spread, 1e-6), 0)
 
 
-VIEWS: dict[
-    str, Callable[[State, Array], GraphObservation]
-] = {  # by the name of the setting `observation`
+# by the name of the setting `observation`
+VIEWS: dict[str, Callable[[State, Array], GraphObservation]] = {
     "operations": operations_observation,
     "l2d": l2d_observation,
     "tassel": tassel_observation,

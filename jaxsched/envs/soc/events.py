@@ -142,9 +142,8 @@ def update_jobs(jobs: Jobs, event: Event) -> Jobs:
     everywhere.
     """
     here = jnp.arange(jobs.ordinal.shape[0], dtype=jnp.int32) == event.slot  # [W]
-    task = (
-        here[:, None] & (jnp.arange(jobs.pe.shape[1], dtype=jnp.int32) == event.task)[None]
-    )  # [W, T]
+    # [W, T]
+    task = here[:, None] & (jnp.arange(jobs.pe.shape[1], dtype=jnp.int32) == event.task)[None]
     return Jobs(
         occupied=jnp.where(here, ~event.complete, jobs.occupied),
         ordinal=jnp.where(here, event.ordinal, jobs.ordinal),

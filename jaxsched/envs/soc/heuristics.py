@@ -120,9 +120,8 @@ def heft_rt_released(state: State, settings: Settings) -> Array:
     longest = jnp.where(others.any(), others, longest)
     _, end = timeline(state)
     here = (front.pe[:, None] == _pe_ids(state)[None]) & now[:, None]
-    planned = jnp.where(here, front.mean[:, None], 0).sum(
-        0, dtype=jnp.int32
-    )  # in this call, behind all else
+    # in this call, behind all else
+    planned = jnp.where(here, front.mean[:, None], 0).sum(0, dtype=jnp.int32)
     end = jnp.maximum(end - planned, collision(state)) + planned
     return _score_task(
         state, first(longest, front.ready_seq), front.exec_time + end[None] - state.time
@@ -142,9 +141,8 @@ def collision(state: State) -> Array:
     ids = lookup(state.jobs.ordinal, front.slot) * system.num_tasks + front.task
     largest = jnp.where(listed, ids, -1).max()
     num_tasks = lookup(system.num_tasks_of, lookup(state.jobs.profile, front.slot))
-    last = (
-        listed & (ids == largest) & (front.task + 1 == num_tasks)
-    ).any()  # of its job: the next job's first task
+    # of its job: the next job's first task
+    last = (listed & (ids == largest) & (front.task + 1 == num_tasks)).any()
     entry = jnp.where(last, (largest // system.num_tasks + 1) * system.num_tasks, largest + 1)
     queued = (front.status == QUEUED) & ~listed
     same = (

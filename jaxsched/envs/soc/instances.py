@@ -153,9 +153,8 @@ def _fill_look_ahead(
             there = np.array(
                 [np.inf if time is None else time for time in platform.exec_time[job.tasks[s]]]
             )
-            ahead = (
-                there + into["optimistic"][s, : platform.num_pes]
-            )  # [Q] where the successor runs
+            # [Q] where the successor runs
+            ahead = there + into["optimistic"][s, : platform.num_pes]
             least = (ahead + transfer[k, s] * others).min(1)  # [Q] where the task runs
             mine = into["optimistic"][k, : platform.num_pes]
             np.maximum(mine, least, out=mine)

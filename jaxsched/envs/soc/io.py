@@ -250,10 +250,8 @@ def _job(reader: _Reader) -> Job:
     for k in range(len(tasks)):
         reader.object("tasks", k, known=_TASK)
         names.append(check_name(reader.get("tasks", k, "name"), "tasks", k, "name"))
-        for key in (
-            "earliest_start",
-            "deadline",
-        ):  # read and never used by the simulators, nor here
+        # read and never used by the simulators, nor here
+        for key in ("earliest_start", "deadline"):
             if reader.has("tasks", k, key):
                 reader.integer("tasks", k, key)
     job = Job(name=reader.get("name"), tasks=tuple(names), edges=_edges(reader))

@@ -171,9 +171,8 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
 
     # Edges. Of two live tasks of a job none needs the other, but they may have a successor in
     # common.
-    bits = take_rows(
-        system.successor_bits.reshape(num_tasks * system.rank.shape[0], -1), index
-    )  # [F, B]
+    # [F, B]
+    bits = take_rows(system.successor_bits.reshape(num_tasks * system.rank.shape[0], -1), index)
     common = (bits[:, None] & bits[None, :] != 0).any(-1)
     shares = common & (front.slot[:, None] == front.slot[None]) & ~np.eye(num_entries, dtype=bool)
     entries = np.arange(num_entries, dtype=np.int32)

@@ -98,9 +98,8 @@ def simulate(
 
     places = min(len(stream), PLACES if max_jobs_in_system is None else max_jobs_in_system)
     state = run(places)
-    while (
-        max_jobs_in_system is None and state.held_back
-    ):  # nobody may lack a place: again, with twice as many
+    # nobody may lack a place: again, with twice as many
+    while max_jobs_in_system is None and state.held_back:
         places = min(len(stream), 2 * places)
         state = run(places)
     return make_trace(state, platform, profiles)

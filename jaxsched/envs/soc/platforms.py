@@ -45,15 +45,12 @@ class Platform:
 
     name: str
     pes: tuple[str, ...]  # Q names
-    exec_time: Mapping[
-        str, Times
-    ]  # task name -> us on each PE at its top operating point, None: cannot run there
-    bandwidth: (
-        np.ndarray
-    )  # i32[Q, Q]  units per us from PE to PE, > 0; the diagonal from a PE to itself
-    to_memory: np.ndarray | None = (
-        None  # i32[Q]  units per us from the PE to the memory node, > 0; None: no memory
-    )
+    # task name -> us on each PE at its top operating point, None: cannot run there
+    exec_time: Mapping[str, Times]
+    # i32[Q, Q]  units per us from PE to PE, > 0; the diagonal from a PE to itself
+    bandwidth: np.ndarray
+    # i32[Q]  units per us from the PE to the memory node, > 0; None: no memory
+    to_memory: np.ndarray | None = None
     from_memory: np.ndarray | None = None  # i32[Q]  units per us from the memory node to the PE
     # Task name -> what one us of it costs on each PE at the top operating point; None: the source
     # states none there. DS3 states W, so that power times us is uJ: dynamic and static power of its
@@ -141,12 +138,10 @@ class Job:
     """
 
     name: str
-    tasks: tuple[
-        str, ...
-    ]  # names, which the platform's `exec_time` is looked up by; ids are positions
-    edges: tuple[
-        tuple[int, int, int], ...
-    ]  # (src, dst, volume), volume in data units; 0 is still a precedence
+    # names, which the platform's `exec_time` is looked up by; ids are positions
+    tasks: tuple[str, ...]
+    # (src, dst, volume), volume in data units; 0 is still a precedence
+    edges: tuple[tuple[int, int, int], ...]
 
     def __post_init__(self):
         check_name(self.name, "name")
@@ -172,9 +167,8 @@ class StaticGraph:
     name: str
     exec_time: tuple[Times, ...]  # [task][pe], None: cannot run there
     edges: tuple[tuple[int, int, int], ...]  # (src, dst, volume)
-    bandwidth: (
-        np.ndarray
-    )  # i32[Q, Q]  units per time; the diagonal is not used: nothing is sent to the same PE
+    # i32[Q, Q]  units per time; the diagonal is not used: nothing is sent to the same PE
+    bandwidth: np.ndarray
 
     def __post_init__(self):
         check_name(self.name, "name")
@@ -223,9 +217,8 @@ def check(platform: Platform, jobs: Iterable[Job]) -> None:
                     f"job {job.name!r}: tasks[{k}].name {task!r}: no PE of platform {platform.name!r} can run it"
                 )
             total += max(row)
-        total += sum(
-            2 * (volume // int(min(slowest))) for _, _, volume in job.edges
-        )  # to the memory and from it
+        # to the memory and from it
+        total += sum(2 * (volume // int(min(slowest))) for _, _, volume in job.edges)
         if total > INT32_MAX:
             raise InstanceError(
                 f"job {job.name!r}: its tasks and transfers in a row may take {total} us on platform "

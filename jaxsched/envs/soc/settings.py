@@ -25,9 +25,8 @@ class Settings(settings.Settings):
     order_mapping: str = "heft_rt"  # view `order`: who chooses the PE
     cap_mode: str = "ds3"  # when a job may enter
     communication: str = "pe_to_pe"
-    dispatch_order: str = (
-        "job_id"  # the queue is sorted by job (DS3), or in order of decisions (SoCRATES, DASH-Sim)
-    )
+    # the queue is sorted by job (DS3), or in order of decisions (SoCRATES, DASH-Sim)
+    dispatch_order: str = "job_id"
     # Every decision, whoever takes it, also does what this rule does beyond its choice of a PE.
     # HEFT_RT, HEFT, PEFT: the task waits for the one before it in their plan. `etf_lb`: its
     # counters go on.

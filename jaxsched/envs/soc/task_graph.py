@@ -27,9 +27,8 @@ class TaskGraph:
     # edge -> i64[Q, Q]  from the PE of src to that of dst; with shared memory i64[Q, 1]  from the
     # PE of src to it
     transfer: dict[tuple[int, int], np.ndarray]
-    read: (
-        np.ndarray
-    )  # i64[task, Q]  from the memory to the PE, once all data are there; 0 without shared memory
+    # i64[task, Q]  from the memory to the PE, once all data are there; 0 without shared memory
+    read: np.ndarray
 
     @property
     def num_tasks(self) -> int:

@@ -46,9 +46,8 @@ class Trace:
     """
 
     tasks: Sequence[TaskRecord]  # sorted by (job, task)
-    jobs: Sequence[
-        JobRecord
-    ]  # by ordinal; with the pseudo-steady-state start the first ones enter at 0
+    # by ordinal; with the pseudo-steady-state start the first ones enter at 0
+    jobs: Sequence[JobRecord]
     platform: Platform
     profiles: Sequence[Job]  # one per job of `jobs`
     end: int  # us: the last finish, or the horizon where the stream was cut

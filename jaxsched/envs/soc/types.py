@@ -53,9 +53,8 @@ class System(struct.PyTreeNode):
     profile_mask: Array  # bool[P]
     pe_mask: Array  # bool[Q]
     bandwidth: Array  # i32[Q, Q]  data units per us from PE to PE, > 0 between real ones
-    to_memory: (
-        Array  # i32[Q]  data units per us from the PE to the shared memory, > 0 for real ones
-    )
+    # i32[Q]  data units per us from the PE to the shared memory, > 0 for real ones
+    to_memory: Array
     from_memory: Array  # i32[Q]  data units per us from the shared memory to the PE
 
     @property
@@ -192,9 +191,8 @@ class State(struct.PyTreeNode):
     energy: Array  # f32[]  power times time of the complete tasks
     baseline: Array  # i32[]  bound on the objective before the first step
     scale: Array  # i32[]  what rewards are divided by, > 0
-    num_improved: Array | None = (
-        None  # i32[Q]  rule `etf_lb`: how often each PE was the best so far in its scans
-    )
+    # i32[Q]  rule `etf_lb`: how often each PE was the best so far in its scans
+    num_improved: Array | None = None
     record: Record | None = None
 
     @property

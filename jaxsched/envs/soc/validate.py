@@ -255,9 +255,8 @@ def _arrivals(
     for i in range(min(len(trace.jobs) + 1, len(jobs))):
         gap = int(requests[i]) - (int(requests[i - 1]) if i else 0)
         due = previous + gap
-        follows = (
-            late and gap == 0
-        )  # enters with a job that was held back, when those that leave now have left
+        # enters with a job that was held back, when those that leave now have left
+        follows = late and gap == 0
         late = False
         if cap is not None and (leaves[:i] >= due + follows).sum() >= cap:
             room = int(np.sort(leaves[:i])[-cap])  # the first tick with room

@@ -123,9 +123,8 @@ def test_names_and_dates_of_orders(orders):
     tree = ElementTree.fromstring(gantt_svg(orders.instance, schedule, orders=orders).svg)
     texts = [element.text for element in tree.iter(f"{SVG}text")]
     assert "a < b" in texts
-    assert (
-        "a machine wi\N{HORIZONTAL ELLIPSIS}y long name" in texts
-    )  # the end, where names differ, is kept
+    # the end, where names differ, is kept
+    assert "a machine wi\N{HORIZONTAL ELLIPSIS}y long name" in texts
     assert "a machine with a very long name" in [title.text for title in tree.iter(f"{SVG}title")]
     assert "11-24 00:00" in texts
     assert bars(ElementTree.tostring(tree).decode())[0][0] == (

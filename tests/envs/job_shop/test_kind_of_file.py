@@ -270,9 +270,8 @@ def test_machines_that_count_from_neither(write):
         "machines_from=0 counts from 0"
     )
     found = message(flexible.load, write("a.fjs", "1 3\n1 2 0 4 0 8\n"))
-    assert found.endswith(
-        ":2:9: job 0, operation 0: machine 0 is given twice"
-    )  # as the file counts
+    # as the file counts
+    assert found.endswith(":2:9: job 0, operation 0: machine 0 is given twice")
     found = message(flexible.load, write("a.fjs", "1 3\n1 2 2 4 2 8\n"))
     assert found.endswith(":2:9: job 0, operation 0: machine 2 is given twice")
 
@@ -280,9 +279,8 @@ def test_machines_that_count_from_neither(write):
 def test_machines_from_1_in_the_standard_format(write):
     from_1 = "2 3\n1 5 2 6 3 7\n3 1 2 2 1 3\n"
     assert to_jobs(job_shop.load(write("a.txt", from_1))) == JOBS
-    assert to_jobs(job_shop.load(write("b.txt", "1 3 1\n1 5\n"))) == [
-        [(1, 5)]
-    ]  # it may be either: as usual
+    # it may be either: as usual
+    assert to_jobs(job_shop.load(write("b.txt", "1 3 1\n1 5\n"))) == [[(1, 5)]]
     assert to_jobs(job_shop.load(write("b.txt", "1 3 1\n1 5\n"), machines_from=1)) == [[(0, 5)]]
     found = message(job_shop.load, write("a.txt", from_1), machines_from=0)
     assert found.endswith(

@@ -244,9 +244,8 @@ def test_both_forms_of_the_rivals_are_equal():
     """
     rng = np.random.default_rng(0)
     num_jobs, num_machines = 7, 4
-    ids = rng.integers(0, num_machines + 1, (500, num_jobs)).astype(
-        np.int32
-    )  # num_machines: finished
+    # num_machines: finished
+    ids = rng.integers(0, num_machines + 1, (500, num_jobs)).astype(np.int32)
     start, tail = rng.integers(0, 4, (2, 500, num_jobs)).astype(np.int32)
     zeros = np.zeros(num_machines, np.int32)
     found, other = (

@@ -53,11 +53,8 @@ def test_replay_under_non_delay():
 def test_replay_under_insert_fills_gaps():
     jobs = [[(0, 9), (1, 5)], [(1, 2), (0, 1)], [(1, 2)]]
     schedule = job_shop.replay(shapes.instance_of(jobs), [0, 0, 1, 1, 2], "insert")
-    assert schedule.start == [
-        [0, 9],
-        [0, 9],
-        [2],
-    ]  # the operations on machine 1 go before that of job 0
+    # the operations on machine 1 go before that of job 0
+    assert schedule.start == [[0, 9], [0, 9], [2]]
 
 
 @pytest.mark.parametrize("rule", ["spt", "fifo", "mwkr"])

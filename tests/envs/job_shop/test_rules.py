@@ -97,9 +97,8 @@ def play_reference(case: Case, mode: str, rng: random.Random) -> tuple[list[int]
     actions, wasted, trace = [], 0, []
     bound, clock = sim.makespan_bound(), sim.clock()
     for _ in range(STEPS[mode]):
-        legal = [
-            job if job < len(case.jobs) else JOBS for job in sim.legal(mode)
-        ]  # the no-op comes after padding
+        # the no-op comes after padding
+        legal = [job if job < len(case.jobs) else JOBS for job in sim.legal(mode)]
         action = rng.choice(legal) if legal else rng.randrange(-1, JOBS + 2)
         if legal and wasted < ILLEGAL and rng.random() < 0.15:
             action = rng.randrange(-1, JOBS + 2)
@@ -368,9 +367,8 @@ def exhaustive(mode: str, cases: Sequence[Case]) -> list[int]:
 def test_exhaustive_play_reaches_the_optimum():
     pytest.importorskip("ortools", reason='needs pip install "jaxsched[solvers]"')
     cases = [WAITING_PAYS, *small_cases()]
-    reached = {
-        mode: exhaustive(mode, cases) for mode in MODES if mode != "event"
-    }  # its sequences hold no-ops
+    # its sequences hold no-ops
+    reached = {mode: exhaustive(mode, cases) for mode in MODES if mode != "event"}
     reached["event"] = [reference.optimum(case.jobs, case.release, "event") for case in cases]
     for i, case in enumerate(cases):
         instance = job_shop.from_jobs(case.jobs, release=case.release)

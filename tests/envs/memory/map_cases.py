@@ -12,11 +12,8 @@ import numpy as np
 from jaxsched.core import pad_to
 from jaxsched.envs import memory
 
-NUM_ACCESSES, NUM_VALUES, NUM_INSTRUCTIONS = (
-    16,
-    10,
-    8,
-)  # random programs are padded to this one shape
+# random programs are padded to this one shape
+NUM_ACCESSES, NUM_VALUES, NUM_INSTRUCTIONS = 16, 10, 8
 
 
 def random_program(rng: random.Random, most: int = NUM_ACCESSES) -> dict[str, Any]:

@@ -14,12 +14,8 @@ import numpy as np
 from jaxsched.envs import memory
 from tests.reference import replacement as reference
 
-NUM_OPS, NUM_TENSORS, NUM_READS, NUM_SLOTS = (
-    7,
-    12,
-    14,
-    4,
-)  # random instances are padded to this one shape
+# random instances are padded to this one shape
+NUM_OPS, NUM_TENSORS, NUM_READS, NUM_SLOTS = 7, 12, 14, 4
 
 
 def random_graph(

@@ -325,9 +325,8 @@ def test_the_time_limit_stops_whatever_is_slow(monkeypatch):
     """
     buffers = memory.Buffers(memory.live_ranges(memory.draw_program(3, 60)))
     looks = iter(range(10**9))
-    monkeypatch.setattr(
-        deadline, "clock", lambda: float(next(looks))
-    )  # a second passes with every look at it
+    # a second passes with every look at it
+    monkeypatch.setattr(deadline, "clock", lambda: float(next(looks)))
     monkeypatch.setattr(deadline, "probe", lambda: 0.5)
     monkeypatch.setattr(deadline, "_compiled", set())
     monkeypatch.setattr(search, "search", None)  # nothing is compiled

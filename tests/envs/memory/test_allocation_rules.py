@@ -248,9 +248,8 @@ def test_the_skyline_stays_above_placed_neighbours_and_clear_of_pinned_ones():
     env, key = jaxsched.make("StaticAllocation-v0"), jax.random.key(0)
     state, _ = env.reset(key, padded(memory.allocation.to_instance(memory.Buffers(rows))))
     for action in range(3):
-        assert np.flatnonzero(env.action_mask(state)).tolist() == [
-            action
-        ]  # equal buffers: the first only
+        # equal buffers: the first only
+        assert np.flatnonzero(env.action_mask(state)).tolist() == [action]
         state, _ = env.step(key, state, action)
     assert np.asarray(state.offset)[:3].tolist() == [0, 4, 9]
 

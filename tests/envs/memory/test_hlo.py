@@ -94,9 +94,8 @@ def test_arguments_may_be_arrays_keys_and_numbers():
         return x + scale * jax.random.normal(key, x.shape)
 
     report = memory.from_jax(draw, jax.random.key(0), jnp.zeros((8, 8)), 2.0).report
-    assert (
-        report["operations"] >= report["XLA: operations"] > 8 * 8
-    )  # loops of the generator run more than once
+    # loops of the generator run more than once
+    assert report["operations"] >= report["XLA: operations"] > 8 * 8
     jitted = memory.from_jax(jax.jit(draw), jax.random.key(0), jnp.zeros((8, 8)), 2.0).report
     assert jitted == report
 

@@ -332,9 +332,8 @@ def test_the_time_limit_stops_whatever_is_slow(monkeypatch):
     monkeypatch.setattr(plain, "search", lambda instance, given, *args, **options: given[0])
     monkeypatch.setattr(plain, "find_spec", lambda name: None)
     given = memory.draw_mapping(5)
-    plan = memory.map_program(
-        given, "search", time_limit=100_000
-    )  # time for all but another generation
+    # time for all but another generation
+    plan = memory.map_program(given, "search", time_limit=100_000)
     assert plan.method in ("greedy+drop_backup", "belady+drop_backup", "msa+drop_backup")
     assert plan.note == "search found no better plan in its time"
     assert memory.verify(given, plan) == []

@@ -612,9 +612,8 @@ def test_the_time_limit_stops_whatever_is_slow(monkeypatch, schedule, placement)
     """
     graph = memory.draw_graph(np.random.default_rng(0), 30, 40)
     looks = iter(range(10**9))
-    monkeypatch.setattr(
-        deadline, "clock", lambda: float(next(looks))
-    )  # a second passes with every look at it
+    # a second passes with every look at it
+    monkeypatch.setattr(deadline, "clock", lambda: float(next(looks)))
     monkeypatch.setattr(deadline, "probe", lambda: 0.5)
     monkeypatch.setattr(deadline, "_compiled", set())
     for method in ("belady", "greedy", "belady_min_peak", "search", "exact", "policy"):

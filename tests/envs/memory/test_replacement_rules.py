@@ -194,9 +194,8 @@ def random_play(
             inputs = (instance.reads & ran[:, None]).any(0)
             entered = after.resident & ~state.resident
             left = state.resident & ~after.resident
-            victim = (
-                jnp.arange(len(low)) == action - num_ops
-            )  # an input may enter again at once, elsewhere
+            # an input may enter again at once, elsewhere
+            victim = jnp.arange(len(low)) == action - num_ops
             return after, {
                 "overflow": used > instance.capacity,
                 "overlap": clash.any(),

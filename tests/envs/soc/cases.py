@@ -32,9 +32,8 @@ class Case(NamedTuple):
     gap: list[int]
     redraw: list[int]
     cap: int
-    draws: list[
-        tuple[int, int]
-    ]  # which ready task and which of its PEs `drawn` takes, one pair per decision
+    # which ready task and which of its PEs `drawn` takes, one pair per decision
+    draws: list[tuple[int, int]]
     horizon: int | None = None
 
 

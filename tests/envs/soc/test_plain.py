@@ -59,9 +59,8 @@ def test_with_a_cap_gaps_count_from_entries():
     run = expected("etf", cap=2, communication="shared_memory")
     assert (trace.tasks, trace.jobs, trace.held_back) == (run.tasks, run.jobs, len(run.held_back))
     assert trace.average_latency == run.mean_latency
-    assert trace.energy == sum(
-        (row.finish - row.start) ** 2 for row in trace.tasks
-    )  # its power is its time
+    # its power is its time
+    assert trace.energy == sum((row.finish - row.start) ** 2 for row in trace.tasks)
 
 
 def test_noise_and_random_depend_on_the_seed_alone():

@@ -30,9 +30,8 @@ def test_gaps_profiles_and_the_steady_start():
     filled = np.arange(40) < caps[:, None]
     assert (batch.gap[filled] == 0).all()
     later = batch.gap[~filled]
-    assert (
-        abs(later.mean() - 20 + 0.5) < 4 * 20 / len(later) ** 0.5
-    )  # the floor of an exponential: half a us less
+    # the floor of an exponential: half a us less
+    assert abs(later.mean() - 20 + 0.5) < 4 * 20 / len(later) ** 0.5
     assert abs(batch.redraw.mean() - 19.5) < 4 * 20 / batch.redraw.size**0.5
     assert set(np.unique(batch.profile)) == {0, 1}
     assert abs((batch.profile == 0).mean() - 0.6) < 0.03

@@ -44,9 +44,8 @@ def frontier_observation(state: State, settings: Settings, mask: Array) -> Graph
 
     left = jnp.maximum(end - now, 0)  # until it could move
     waits = front.mask & (end <= now)
-    holds = front.mask[:, None] & (
-        front.machine[:, None] == state.at[None]
-    )  # [j, k]: k has the machine that j wants
+    # [j, k]: k has the machine that j wants
+    holds = front.mask[:, None] & (front.machine[:, None] == state.at[None])
     taken = holds.any(1)
     holder_left = jnp.where(holds, left, 0).max(1)
     holder_last = (holds & (~front.mask)[None]).any(1)

@@ -228,16 +228,14 @@ def settle(state: State, settings: Settings) -> State:
     instance, front = state.instance, upcoming(state)
     num_jobs, num_machines = instance.num_jobs, instance.num_machines
     windows, jobs = instance.windows, jnp.arange(num_jobs, dtype=jnp.int32)
-    holds = front.mask[:, None] & (
-        front.machine[:, None] == state.at[None]
-    )  # [j, k]: k has the machine that j wants
+    # [j, k]: k has the machine that j wants
+    holds = front.mask[:, None] & (front.machine[:, None] == state.at[None])
     # A job that has begun its last operation leaves when it ends; others only by moving on
     # themselves.
     leaves = jnp.where(front.mask, LATEST, state.ready)
     free = jnp.where(holds, leaves, 0).max(1)
-    ahead = jnp.where(holds & front.mask[None], jobs, num_jobs).min(
-        1
-    )  # whom each job waits for; J: nobody
+    # whom each job waits for; J: nobody
+    ahead = jnp.where(holds & front.mask[None], jobs, num_jobs).min(1)
     here = ahead == jobs
     own = jnp.maximum(state.time, state.ready)  # when it could move, if it could
     when = _up(windows, front.machine, jnp.maximum(own, free))
@@ -250,9 +248,8 @@ def settle(state: State, settings: Settings) -> State:
         later = jnp.broadcast_to(to_come(state), when.shape)
         when = jnp.where(passed, _up(windows, front.machine, later), when)
 
-    ahead = jnp.where(
-        state.at < num_machines, ahead, num_jobs
-    )  # only who holds a machine can be waited for
+    # only who holds a machine can be waited for
+    ahead = jnp.where(state.at < num_machines, ahead, num_jobs)
     turn = jnp.where(here, own, _up(windows, front.machine, own))
     on_circle, together = circles(ahead, turn, min(num_jobs, num_machines))
     dead = jnp.zeros((), jnp.bool_)
@@ -270,9 +267,8 @@ def settle(state: State, settings: Settings) -> State:
     wanted = (when <= time) & ~over & ~dead
     served = jnp.where(wanted, front.machine, num_machines).min()
     swaps = (together <= time) & ~over & ~dead & ~wanted.any()
-    if (
-        windows is not None
-    ):  # those that went to `time` may still have to wait for another machine of their circle
+    # those that went to `time` may still have to wait for another machine of their circle
+    if windows is not None:
         down = jnp.where(
             ~here & (_up(windows, front.machine, jnp.broadcast_to(time, own.shape)) > time),
             LATEST,
@@ -314,9 +310,8 @@ def _safe(state: State, front: Next) -> Array:
         jnp.arange(num_machines, dtype=jnp.int32),
         jnp.arange(instance.num_ops, dtype=jnp.int32),
     )
-    uses = instance.op_mask[..., None] & (
-        instance.machine[..., None] == machines[None, None]
-    )  # [J, K, M]
+    # [J, K, M]
+    uses = instance.op_mask[..., None] & (instance.machine[..., None] == machines[None, None])
 
     def needs(first: Array) -> Array:
         return (uses & (ops[None] >= first[:, None])[..., None]).any(1)  # [J, M]

@@ -62,9 +62,8 @@ class State(struct.PyTreeNode):
     next_op: Array  # i32[J]  operations of the job that have begun = index of the next one
     ops_left: Array  # i32[J]  operations that have not begun; 0 in padding
     at: Array  # i32[J]  machine that the job holds; M where none
-    ready: (
-        Array  # i32[J]  end of the operation begun last, its release date before the first, ticks
-    )
+    # i32[J]  end of the operation begun last, its release date before the first, ticks
+    ready: Array
     work_left: Array  # i32[J]  summed duration of the job's operations that have not begun
     load_left: Array  # i32[M]  the same of the machine
     competes: Array  # bool[J]  compete for the machine that is served now
@@ -73,9 +72,8 @@ class State(struct.PyTreeNode):
     dead: Array  # bool[]  no job can ever move again, or will not: the shop is deadlocked
     start: Array  # i32[J, K]  start of each operation that has begun; 0 otherwise
     baseline: Array  # i32[]  bound on the makespan at time 0
-    declined: Array | None = (
-        None  # bool[M]  `wait` only: not served before the next event or competitor
-    )
+    # bool[M]  `wait` only: not served before the next event or competitor
+    declined: Array | None = None
     record: Record | None = None  # where machines fail
 
     @property

@@ -46,16 +46,14 @@ def frontier_observation(state: State, mask: Array) -> GraphObservation:
     count = _number(pairs, 1)
     end = front.start + front.duration  # [J, M]
     shortest, longest = _least(front.duration, pairs), jnp.where(pairs, front.duration, 0).max(1)
-    mean = (
-        front.duration.sum(1, dtype=jnp.int32).astype(jnp.float32) / count
-    )  # 0 where not eligible
+    # 0 where not eligible
+    mean = front.duration.sum(1, dtype=jnp.int32).astype(jnp.float32) / count
     start, first_end = _least(front.start, pairs), _least(end, pairs)
     best = pairs & (end == first_end[:, None])
     only_best = best & (best.sum(1, keepdims=True, dtype=jnp.int32) == 1)
     second_end = _least(end, pairs & ~only_best)
-    elsewhere = jnp.where(
-        only_best & (count > 1)[:, None], second_end[:, None], first_end[:, None]
-    )  # [J, M]
+    # [J, M]
+    elsewhere = jnp.where(only_best & (count > 1)[:, None], second_end[:, None], first_end[:, None])
     tail = state.work_left - shortest
 
     # The operation after the next one.

@@ -90,9 +90,8 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
     """Dispatch the pair `action` (i32[]); the same state where not `legal` (bool[])."""
     instance = state.instance
     num_jobs, num_ops, num_machines = instance.num_jobs, instance.num_ops, instance.num_machines
-    action = jnp.where(
-        legal, action, num_jobs * num_machines
-    )  # out of range reads 0, writes nothing
+    # out of range reads 0, writes nothing
+    action = jnp.where(legal, action, num_jobs * num_machines)
     job, machine = action // num_machines, action % num_machines
     op, ready = take(state.next_op, job), take(state.job_ready, job)
     row = job * num_ops + op

@@ -51,13 +51,11 @@ class State(struct.PyTreeNode):
     next_op: Array  # i32[J]  operations of the job already scheduled = index of its next one
     ops_left: Array  # i32[J]  operations still to schedule; 0 in padding
     job_ready: Array  # i32[J]  end of the job's last scheduled operation, 0 before the first
-    machine_ready: (
-        Array  # i32[M]  end of the machine's last scheduled operation, 0 before the first
-    )
+    # i32[M]  end of the machine's last scheduled operation, 0 before the first
+    machine_ready: Array
     work_left: Array  # i32[J]  summed shortest duration of the job's unscheduled operations
-    load_left: (
-        Array  # i32[M]  summed duration of the unscheduled operations that only this machine can do
-    )
+    # i32[M]  summed duration of the unscheduled operations that only this machine can do
+    load_left: Array
     baseline: Array  # i32[]  bound on the makespan before the first decision
     start: Array  # i32[J, K]  start of each scheduled operation; 0 where not (yet) scheduled
     machine: Array  # i32[J, K]  machine of each scheduled operation; 0 where not (yet) scheduled

@@ -46,9 +46,8 @@ def heuristic(buffers: Buffers, name: str, deadline: Deadline) -> np.ndarray | N
         found = [offsets for offsets in plans if offsets is not None]
         if len(found) < len(plans):
             return None
-        return min(
-            found, key=lambda offsets: int((offsets + buffers.size).max(initial=0))
-        )  # ties to by size
+        # ties to by size
+        return min(found, key=lambda offsets: int((offsets + buffers.size).max(initial=0)))
     if name == "no_reuse":
         return stacked(buffers, deadline)
     fit, _, rule = name.split("_")
@@ -120,9 +119,8 @@ def place(
     Pinned ones are there from the beginning.
     """
     segment, start, end = buffers.segments()
-    first = np.searchsorted(
-        segment, np.arange(len(buffers) + 1)
-    )  # the segments of buffer i: first[i] to first[i + 1]
+    # the segments of buffer i: first[i] to first[i + 1]
+    first = np.searchsorted(segment, np.arange(len(buffers) + 1))
     offset = buffers.offset.copy()
     placed = buffers.pinned.copy()
     for i in order:

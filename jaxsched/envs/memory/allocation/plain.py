@@ -128,9 +128,8 @@ def solve_exact(
     `ValueError` for numbers that make no sense.
     """
     deadline = Deadline(time_limit)
-    Solver(
-        "exact allocation", deadline, num_workers, seed
-    )  # refuses what it cannot do before the work
+    # refuses what it cannot do before the work
+    Solver("exact allocation", deadline, num_workers, seed)
     buffers = to_buffers(instance)
     given = None
     if hint is not None and not (np.asarray(hint.offsets) % buffers.unit).any():

@@ -47,10 +47,8 @@ WORK = 2**31  # comparisons between two looks at the clock, a second or so
 # plan down, improve it early.
 PURE, ROUNDS = 3, 8
 LADDER = (1 / 4, 1 / 2, 3 / 4, 7 / 8, 1)  # capacity between the lower bound and the best peak
-PATIENCE, GROWTH = (
-    8_000,
-    1.15,
-)  # steps of a round and of a lane on the ladder, and the growth of both
+# Steps of a round and of a lane on the ladder, and the growth of both.
+PATIENCE, GROWTH = 8_000, 1.15
 NOISE = (0.05, 0.1, 0.2)  # deviation of the logarithms of the keys, by lane
 
 
@@ -78,9 +76,8 @@ class Lanes(struct.PyTreeNode):
     last: Array  # i32[L, S]  offset of the part's last placement, 0 before the first
     last_rank: Array  # i32[L, S]  and its rank, -1 before the first
     last_crowd: Array  # i32[L, S]  and its crowd, NEVER before the first
-    crowd: (
-        Array  # i32[L, N]  largest left of its sections when its part came apart, times the weight
-    )
+    # i32[L, N]  largest left of its sections when its part came apart, times the weight
+    crowd: Array
     tried: Array  # i32[L]  offset of the last buffer tried here, -1 before the first
     tried_rank: Array  # i32[L]
     tried_crowd: Array  # i32[L]
@@ -130,9 +127,8 @@ def start(given: Problem, rank: np.ndarray, weight: np.ndarray, capacity: np.nda
         "offset": np.zeros((num_lanes, num_buffers), np.int32),
         "stack": None,
     }
-    return jax.tree.map(
-        jnp.array, Lanes(**fields)
-    )  # copies: nothing may share memory with what is donated
+    # copies: nothing may share memory with what is donated
+    return jax.tree.map(jnp.array, Lanes(**fields))
 
 
 def _crowd(given: Problem, left: Any, weight: Any) -> Array:
@@ -199,9 +195,8 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     lowest, rank, crowd = lanes.lowest, lanes.rank, lanes.crowd
     waiting = (lowest < NEVER) & here[:, given.first]
     ceiling = jnp.where(waiting, lowest + size, NEVER).min(1, keepdims=True)
-    room = capacity - jnp.where(here, lanes.left, 0).max(
-        1, keepdims=True
-    )  # a floor above it is too high somewhere
+    # a floor above it is too high somewhere
+    room = capacity - jnp.where(here, lanes.left, 0).max(1, keepdims=True)
 
     def after(offset, crowd_, rank_):
         level = lowest == offset[:, None]
@@ -244,9 +239,8 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
 
     running = lanes.status == RUNNING
     push, turn = running & exists & fits & ~done, running & ~exists & ~done
-    target = (
-        jnp.where(last_rank < 0, born, lanes.depth) - 1
-    )  # a part without placements: to where it came apart
+    # a part without placements: to where it came apart
+    target = jnp.where(last_rank < 0, born, lanes.depth) - 1
     pop, exhausted = turn & (target >= 0), turn & (target < 0)
 
     # Written first and read afterwards, so that XLA does not copy the stack.
@@ -371,9 +365,8 @@ def search(
 
     def fresh() -> Lanes:
         aim = lower if target is None else max(lower, min(target, peak - 1))
-        away = (
-            turn % 2 and target is None
-        )  # from the lower bound half-way to the peak, then closer and closer to it
+        # from the lower bound half-way to the peak, then closer and closer to it
+        away = turn % 2 and target is None
         share = np.where(rounds, 1 - 0.5 ** (turn // 2 % 4 + 1) if away else 0.0, ladder)
         capacity = np.minimum(aim + (share * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(
             np.int32

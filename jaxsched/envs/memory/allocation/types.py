@@ -172,9 +172,8 @@ def _sections(
     first, last = np.searchsorted(chosen, begin), np.searchsorted(chosen, end)
     for i, a, b in zip(segment, first, last, strict=True):
         live[i, a:b] = True
-    if (
-        len(segment) > num_buffers and len(chosen) <= MAX_GAPPED
-    ):  # with gaps a set may be part of another
+    # with gaps a set may be part of another
+    if len(segment) > num_buffers and len(chosen) <= MAX_GAPPED:
         shared = live.T.astype(np.float32) @ live.astype(np.float32)
         inside = shared == np.diag(shared)[:, None]  # [S, S] the first is part of the second
         index = np.arange(len(chosen))

@@ -43,9 +43,10 @@ def verify_allocation(buffers: Buffers, plan: Plan) -> list[str]:
             if at < gap_start:
                 pieces.append((at, gap_start, i))
             at = gap_end
+    # ends first
     events = sorted(
         [(begin, 1, i) for begin, _, i in pieces] + [(stop, 0, i) for _, stop, i in pieces]
-    )  # ends first
+    )
     live, total, most, clashes = np.zeros(len(buffers), np.bool_), 0, 0, set()
     for _, begins, i in events:
         total += int(size[i]) if begins else -int(size[i])

@@ -104,9 +104,8 @@ def _placed(args: Any, target: str) -> Any:
     else:
         from jax.experimental import topologies
 
-        os.environ.setdefault(
-            "TPU_SKIP_MDS_QUERY", "1"
-        )  # there is no TPU whose metadata could be asked for
+        # there is no TPU whose metadata could be asked for
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         try:
             device = topologies.get_topology_desc(topology[1], topology[0]).devices[0]
         except Exception as error:

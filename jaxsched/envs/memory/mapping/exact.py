@@ -56,9 +56,8 @@ def _sweep(instance: Instance, best: Mapped, width: int, deadline: Deadline) -> 
         for first in range(0, num, CHUNK):
             if deadline.is_over():
                 return best, False
-            rows = np.minimum(
-                np.arange(first, first + CHUNK), num - 1
-            )  # the last one fills the chunk
+            # the last one fills the chunk
+            rows = np.minimum(np.arange(first, first + CHUNK), num - 1)
             found, legal, hope = jax.device_get(_expand(instance, _rows(frontier, rows)))
             real = np.arange(CHUNK)[:, None] < num - first
             which = np.flatnonzero((legal & real & (hope < best.latency)).ravel())

@@ -40,9 +40,8 @@ def residents(state: State) -> Array:
     now = take(instance.time, state.position) + 1
     low, high = state.offset, state.offset + instance.width
     used = state.begin < state.end
-    later = (
-        jnp.maximum(state.begin[None], state.end[:, None]) < jnp.minimum(state.end, now)[None]
-    )  # [value, block]
+    # [value, block]
+    later = jnp.maximum(state.begin[None], state.end[:, None]) < jnp.minimum(state.end, now)[None]
     taken = later & used[None] & (low[None] < high[:, None]) & (low[:, None] < high[None])
     return waits & ~taken.any(-1)
 
@@ -122,9 +121,8 @@ def msa_plan(instance: Instance) -> Array:
         here, before = left[time] >= need, left[jnp.maximum(time - 1, 0)] >= need
         alone = uses & ~instance.is_write & here & before
         read = segment_sum(alone.astype(jnp.int32), time, total) > 0
-        around = read | jnp.concatenate(
-            [read[1:], jnp.zeros((1,), jnp.bool_)]
-        )  # and the instruction of its copy
+        # and the instruction of its copy
+        around = read | jnp.concatenate([read[1:], jnp.zeros((1,), jnp.bool_)])
         worth = benefit[value] > 0
         used = used + jnp.where(worth & jnp.where(whole, life, around), need, 0)
         return (used, wanted | (worth & jnp.where(whole, uses, alone))), None

@@ -192,9 +192,8 @@ def stalls(program: Program | Mapping[str, Any], actions: Iterable[int]) -> Stal
     replay = Replay(problem_of(program))
     for action in actions:
         replay.take(action)
-    waiting = sorted(
-        replay.copies, key=lambda copy: copy[1]
-    )  # by the first instruction that they may start with
+    # by the first instruction that they may start with
+    waiting = sorted(replay.copies, key=lambda copy: copy[1])
     open_: list[list[int]] = []  # [deadline, access, ticks left]
     clock, waits, late = 0, [], []
 

@@ -13,9 +13,8 @@ class Step(NamedTuple):
     legal: list[int]  # ascending; 0 COPY, 1 NOCOPY, 2 DROP
     action: int
     reward: int  # ticks that the program gets shorter
-    offset: (
-        int | None
-    )  # address in bytes where the access finds the value in fast memory; None where it is slow
+    # address in bytes where the access finds the value in fast memory; None where it is slow
+    offset: int | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -164,9 +164,8 @@ def msa_plan(problem: Problem) -> list[bool]:
         held = range(uses[mine[0]].time, uses[mine[-1]].time + 1)
         if benefit[value] <= 0:
             continue
-        if any(
-            left[time] < width for time in held
-        ):  # reads for themselves, with what is before for the copy
+        # reads for themselves, with what is before for the copy
+        if any(left[time] < width for time in held):
             fits = {time for time in held if min(left[time], left[max(time - 1, 0)]) >= width}
             mine = [
                 access for access in mine if not uses[access].is_write and uses[access].time in fits

@@ -30,13 +30,11 @@ class _Value:
     """What later accesses of a value need to know of its earlier ones."""
 
     written: int  # no copy begins before this instruction
-    valid: list[
-        Any
-    ]  # at most one of these literals is true; where one is, slow memory has the value
+    # at most one of these literals is true; where one is, slow memory has the value
+    valid: list[Any]
     is_made: bool = False  # written, so that fast memory may have the only copy
-    ends: list[tuple[Any, int]] = dataclasses.field(
-        default_factory=list
-    )  # where true, no copy begins before
+    # where true, no copy begins before
+    ends: list[tuple[Any, int]] = dataclasses.field(default_factory=list)
     time: int = -1  # of the last access
     there: Any = 0  # literal: in fast memory at the last access
 

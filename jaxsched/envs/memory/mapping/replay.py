@@ -70,9 +70,8 @@ class Replay:
         self.home: dict[int, Block] = {}  # the latest block of each value
         self.in_slow: dict[int, int | None] = dict.fromkeys(problem.inputs, 0)
         self.groups: dict[int, int | None] = {}  # offset, None for slow memory
-        self.copies: list[
-            tuple[int, int, int, int]
-        ] = []  # access, first instruction, deadline, ticks of supply
+        # access, first instruction, deadline, ticks of supply
+        self.copies: list[tuple[int, int, int, int]] = []
 
     @property
     def is_over(self) -> bool:

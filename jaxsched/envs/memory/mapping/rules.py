@@ -60,9 +60,8 @@ def _undecided(instance: Instance) -> State:
 def apply(state: State, settings: Settings, action: Array, legal: Array) -> State:
     """Take `action` (i32[]) at the current access; the same state where not `legal`."""
     instance, choices = state.instance, state.choices
-    access = jnp.where(
-        legal, state.position, instance.num_accesses
-    )  # out of range: nothing is written
+    # out of range: nothing is written
+    access = jnp.where(legal, state.position, instance.num_accesses)
     is_fast = action != DROP
     takes = (action == COPY) | ((action == DROP) & choices.writes_back)
     saved = jnp.where(is_fast, take(instance.slow, access) - take(instance.fast, access), 0)
@@ -101,9 +100,8 @@ def with_choices(state: State) -> State:
     slots = jnp.arange(instance.num_instructions, dtype=jnp.int32)
     taken, total = _transfer(state.supply, end, ready, time, demand)
     start = jnp.where(is_write, time, jnp.where(taken > 0, slots, time).min())
-    written = jnp.where(
-        taken > 0, slots + 1, end
-    ).max()  # the write-back is over before this instruction
+    # the write-back is over before this instruction
+    written = jnp.where(taken > 0, slots + 1, end).max()
     is_met = total >= demand
 
     # Addresses: best fit, or that of the group, from the first instruction of the copy; its own for

@@ -21,11 +21,8 @@ from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.mapping.types import Instance
 from jaxsched.envs.memory.types import lower_bound
 
-CAPACITY, RATIO, COMPUTE = (
-    (5, 50),
-    (5, 30),
-    (0, 125),
-)  # per cent, ticks per unit, per cent; inclusive
+# Per cent, ticks per unit, per cent; inclusive.
+CAPACITY, RATIO, COMPUTE = (5, 50), (5, 30), (0, 125)
 
 
 @dataclasses.dataclass(frozen=True)

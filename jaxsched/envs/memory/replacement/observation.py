@@ -19,12 +19,8 @@ from jaxsched.envs.memory.replacement.heuristics import deficits, next_use
 from jaxsched.envs.memory.replacement.types import State
 
 OPERATOR, TENSOR, MEMORY = 0, 1, 2  # node kinds
-READ, READER, MADE, MAKER = (
-    0,
-    1,
-    2,
-    3,
-)  # edge kinds: tensor to reader, reader to tensor, maker to tensor, back
+# Edge kinds: tensor to reader, reader to tensor, maker to tensor, back.
+READ, READER, MADE, MAKER = 0, 1, 2, 3
 RUN, EVICT = 0, 1  # action kinds
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 

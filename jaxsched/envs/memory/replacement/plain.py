@@ -115,9 +115,8 @@ def replace(
         limit = getattr(capacities(graph, deadline.part(0.25)), capacity)
     else:
         limit = operator.index(capacity)
-    room = max(
-        limit, least
-    )  # with less nothing runs: what the method needs at the least capacity that works
+    # with less nothing runs: what the method needs at the least capacity that works
+    room = max(limit, least)
     plan = _plan(graph, room, schedule, placement, method, deadline, seed, num_workers, policy)
     if limit < least:
         op = max(range(len(graph.op_ids)), key=graph.working_set)
@@ -155,9 +154,8 @@ def solve_exact(
     `ImportError` without OR-Tools, `ValueError` for numbers that make no sense.
     """
     deadline = Deadline(time_limit)
-    Solver(
-        "exact replacement", deadline, num_workers, seed
-    )  # refuses what it cannot do before the work
+    # refuses what it cannot do before the work
+    Solver("exact replacement", deadline, num_workers, seed)
     graph, capacity = to_graph(instance), int(instance.capacity)
     exact.check_size(graph)
     least = graph.largest_working_set()

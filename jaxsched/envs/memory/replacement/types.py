@@ -97,9 +97,8 @@ class State(struct.PyTreeNode):
     evicting: Array  # bool[]  an operator waits for room
     traffic: Array  # i32[]  units; spills, and retrieves that have become certain
     retrieved: Array  # bool[N, K]  record: the tensor in this slot was copied in for the operator
-    address: (
-        Array  # i32[N, K]  record: its offset while the operator ran; 0 with `placement="bytes"`
-    )
+    # i32[N, K]  record: its offset while the operator ran; 0 with `placement="bytes"`
+    address: Array
     baseline: Array  # i32[]  0: the bound before the first decision
     left_to_run: Array  # i32[]
     stuck: Array  # bool[]  the working set of some operator exceeds the capacity

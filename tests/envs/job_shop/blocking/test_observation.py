@@ -111,10 +111,8 @@ def test_features_at_the_start():
     ]
     nodes[1] = [3 * u, 0, 0, 0, 8 * s, 5 * s, 6 / 5, 1, 0, 0, 0, 5 * u, 1, 0, 0, 2 / 3, *[0] * 9]
     nodes[2] = [u, 0, 0, 0, s, 0, 3 / 5, 1, 6 * s, 1 / 3, *[0] * 15]
-    nodes[:3, 17], nodes[:3, 22:] = (
-        1,
-        [[1, 1, 3 / 5], [0, 0, 3 / 5], [1, 1, 3 / 5]],
-    )  # all wait outside
+    # all wait outside
+    nodes[:3, 17], nodes[:3, 22:] = 1, [[1, 1, 3 / 5], [0, 0, 3 / 5], [1, 1, 3 / 5]]
     nodes[JOBS, :10] = [0, 0, 1, 1, 2 / 3, 0, 0, 1, 0, 0]
     nodes[JOBS + 1, :10] = [0, 0, 1, 1, 1 / 3, 0, 0, 0, 0, 0]
     np.testing.assert_allclose(seen.graph.nodes[0], nodes, rtol=1e-6, atol=1e-6)
@@ -232,9 +230,8 @@ def test_a_finished_shop_is_all_zero():
 
 def permuted(state: blocking.State, jobs: np.ndarray, machines: np.ndarray) -> blocking.State:
     """Job `jobs[i]` becomes job i, machine `machines[i]` machine i."""
-    number = np.append(
-        np.argsort(machines), MACHINES
-    )  # the new number of a machine; none stays none
+    # the new number of a machine; none stays none
+    number = np.append(np.argsort(machines), MACHINES)
 
     def take(tree: Any, names: str, order: np.ndarray) -> Any:
         return tree.replace(**{name: getattr(tree, name)[:, order] for name in names.split()})

@@ -254,9 +254,8 @@ def test_nobody_moves_to_a_machine_in_maintenance():
         jax.random.key(0),
     )
     schedule = blocking.dispatch(instance, "lpt")
-    assert schedule == blocking.Schedule(
-        [[0], [11]], 12, [[(2, 9)]]
-    )  # two ticks of work, the pause, two more
+    # two ticks of work, the pause, two more
+    assert schedule == blocking.Schedule([[0], [11]], 12, [[(2, 9)]])
     assert blocking.validate(instance, schedule) == []
     moved = blocking.Schedule([[5], [0]], 13, [[(2, 9)]])
     assert blocking.validate(instance, moved)[0] == "job 0 moves to machine 0 at 5, which is down"

@@ -49,10 +49,8 @@ def test_features_at_the_start():
     """
     _, seen = after(TWO_JOBS, [])
     unit, span = 0.4, 1 / 5
-    expected = [
-        1.5 + 4 + 0.5,
-        3 + 2 + 0.5,
-    ]  # on each machine: half of 3 or 6, all of 4 or 2, half of 1
+    # on each machine: half of 3 or 6, all of 4 or 2, half of 1
+    expected = [1.5 + 4 + 0.5, 3 + 2 + 0.5]
     job_0 = [
         3 * unit,
         4.5 * unit,
