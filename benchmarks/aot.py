@@ -105,15 +105,18 @@ INSTRUCTION = re.compile(
 )
 
 
-def compile_text(fn: Callable, *args, target: str) -> str:
-    """Optimised HLO of `fn` for one device of `target`; `args` are arrays or
+def compile_for(fn: Callable, *args, target: str, **options) -> jax.stages.Compiled:
+    """`fn` compiled for one device of `target`, with `options` of `jax.jit`; `args` are arrays or
     `jax.ShapeDtypeStruct`s.
     """
     sharding = SingleDeviceSharding(topologies.get_topology_desc(**TARGETS[target]).devices[0])
-    return (
-        jax.jit(fn, in_shardings=sharding, out_shardings=sharding).lower(*args).compile().as_text()
-        or ""
-    )
+    jitted = jax.jit(fn, in_shardings=sharding, out_shardings=sharding, **options)
+    return jitted.lower(*args).compile()
+
+
+def compile_text(fn: Callable, *args, target: str) -> str:
+    """Optimised HLO of `fn`, see `compile_for`."""
+    return compile_for(fn, *args, target=target).as_text() or ""
 
 
 def count_text(text: str) -> dict:
@@ -382,6 +385,11 @@ def cases() -> Iterator[tuple[str, str, Callable, tuple]]:
             print(f"left out: {error}")
 
 
+def versions(target: str) -> dict[str, str]:
+    """Of the packages that make up the compiler of `target`."""
+    return {package: importlib.metadata.version(package) for package in COMPILERS[target][1]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -422,11 +430,9 @@ def main() -> None:
                 f"{row.get('estimated_cycles', '-'):>11}  {kinds}",
                 flush=True,
             )
-        versions = {
-            package: importlib.metadata.version(package) for package in COMPILERS[target][1]
-        }
-        results[target] = {
-            "versions": versions,
+        # beside what aot_training.py writes
+        results[target] = results.get(target, {}) | {
+            "versions": versions(target),
             "batch": BATCH,
             "soc_batch": SOC_BATCH,
             "programs": rows,

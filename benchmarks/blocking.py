@@ -43,7 +43,7 @@ from jaxsched.envs.job_shop.blocking.preset import PRESETS
 from jaxsched.envs.job_shop.lists import to_jobs
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
-from jaxsched.training.config import from_dict
+from jaxsched.training.algorithms import from_dict
 from jaxsched.training.loop import train
 from tests.reference import blocking as reference
 

@@ -40,7 +40,8 @@ from jaxsched.envs.job_shop import flexible
 from jaxsched.envs.job_shop.flexible.rules import LATEST, frontier
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
-from jaxsched.training.config import from_dict, replace
+from jaxsched.training.algorithms import from_dict
+from jaxsched.training.config import replace
 from jaxsched.training.loop import train
 from tests.reference.flexible import Simulator
 

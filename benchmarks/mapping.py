@@ -56,7 +56,7 @@ from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.search import BeamConfig, PlanningConfig, beam_search, planning_policy
 from jaxsched.training import train as run_training
-from jaxsched.training.config import from_dict
+from jaxsched.training.algorithms import from_dict
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mapping.json"
 TRAINED = RESULTS.parent / "mapping"

@@ -34,7 +34,8 @@ from jaxsched.core import pad_stack
 from jaxsched.envs import job_shop
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
-from jaxsched.training.config import from_dict, replace
+from jaxsched.training.algorithms import from_dict
+from jaxsched.training.config import replace
 from jaxsched.training.loop import train
 
 RESULTS = Path(__file__).parent / "results" / "modes"
@@ -144,18 +145,22 @@ def table() -> None:
     folders = {"frontier": "standard", **{name: RESULTS / name for name in POLICIES}}
     for name, folder in folders.items():
         env = jaxsched.make("JobShop-v0", **POLICIES.get(name, {}))
+        methods = f"policy {name}, greedy", f"policy {name}, best of {SAMPLES}"
+        if all((method, env.settings.candidates) in done for method in methods):
+            continue
         apply, params = load_policy(folder, env)
         greedy = functools.partial(greedy_policy, apply)
         play = functools.partial(evaluation.evaluate, env, params=params)
         add(
-            f"policy {name}, greedy",
+            methods[0],
             env.settings.candidates,
             functools.partial(play, instances, greedy),
         )
-        sampling = functools.partial(sampling_policy, apply, temperature=1.0)
+        temperature = evaluation.TEMPERATURE
+        sampling = functools.partial(sampling_policy, apply, temperature=temperature)
         la = {instance: instances[instance] for instance in names if instance.startswith("la")}
         best = functools.partial(play, la, sampling, samples=SAMPLES)
-        add(f"policy {name}, best of {SAMPLES}", env.settings.candidates, best)
+        add(methods[1], env.settings.candidates, best)
 
 
 def show() -> None:

@@ -1,4 +1,4 @@
-"""PPO alone, preset `standard`, several seeds one after another: greedy gap on ta01-ta10 over
+"""PPO alone, preset `ppo`, several seeds one after another: greedy gap on ta01-ta10 over
 training.
 
     python benchmarks/ppo_seeds.py --seeds 0 1 2
@@ -24,7 +24,7 @@ import jaxsched
 from jaxsched.core import pad_stack
 from jaxsched.envs import job_shop
 from jaxsched.policies import greedy_policy
-from jaxsched.training.config import from_dict
+from jaxsched.training.algorithms import from_dict
 from jaxsched.training.loop import train
 
 RESULTS = Path(__file__).parent / "results" / "ppo_standard"
@@ -41,7 +41,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    env, preset = jaxsched.make("JobShop-v0"), job_shop.PRESETS["standard"]
+    env, preset = jaxsched.make("JobShop-v0"), job_shop.PRESETS["ppo"]
     pool = pad_stack([job_shop.load(name) for name in NAMES])
     best_known = np.array([job_shop.bounds(name).upper for name in NAMES])
     play = jax.jit(

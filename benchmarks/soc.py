@@ -40,7 +40,7 @@ from jaxsched.envs import soc
 from jaxsched.envs.soc.settings import WITH_BOOKS
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy
-from jaxsched.training.config import from_dict
+from jaxsched.training.algorithms import from_dict
 from jaxsched.training.loop import train
 from tests.reference import soc as reference
 

@@ -26,7 +26,8 @@ from jaxsched import evaluation
 from jaxsched.envs import job_shop
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
-from jaxsched.training.config import from_dict, replace
+from jaxsched.training.algorithms import from_dict
+from jaxsched.training.config import replace
 from jaxsched.training.loop import train
 
 RESULTS = Path(__file__).parent / "results" / "tardiness"

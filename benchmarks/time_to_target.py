@@ -32,7 +32,7 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
     from jaxsched.envs import job_shop
     from jaxsched.policies import greedy_policy
     from jaxsched.training import make_training
-    from jaxsched.training.config import from_dict
+    from jaxsched.training.algorithms import from_dict
 
     env, preset = jaxsched.make("JobShop-v0"), job_shop.PRESETS[preset_name]
     config = from_dict(dict(preset.training))

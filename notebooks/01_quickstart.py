@@ -192,13 +192,15 @@ print(f"{rate:,.0f} complete schedules per second on {jax.devices()[0].device_ki
 # ## 3. Train a policy
 #
 # A policy does not see all operations, only the *frontier*: what can be decided now, and sums over what remains. That
-# is a padded graph of jobs and machines, so one network serves shops of any size. Here is what it sees of `ft06`:
+# is a padded graph of the jobs, so one network serves shops of any size; a machine shows in the features of the jobs
+# that need it next, and in who competes for it. Here is what it sees of `ft06`:
 
 # %%
 observation = timestep.observation
-kinds = np.bincount(observation.node_kind)
-print(f"nodes: {kinds[0]} jobs, {kinds[1]} machines, {observation.nodes.shape[1]} features each")
-print(f"edges: {int(observation.edge_mask.sum())} of {observation.num_edge_kinds} kinds")
+jobs = observation["job"]
+print(f"nodes: {int(jobs.mask.sum())} jobs, {len(jobs.names)} features each")
+print("of job 0:", ", ".join(f"{name}: {float(jobs[name][0]):.2f}" for name in jobs.names[:4]), "...")
+print("relations:", ", ".join(observation.relation_names))
 print(f"actions: {len(observation.action_mask)}, of which {int(observation.action_mask.sum())} legal")
 
 # %% [markdown]
@@ -220,7 +222,7 @@ run_dir = new_run_dir("runs")
 apply, trained = train(env, source, config, run_dir=run_dir)
 
 # %%
-num_weights = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
+num_weights = sum(leaf.size for leaf in jax.tree.leaves(trained.average))
 num_schedules = config.num_updates * config.num_envs * config.num_samples
 print(f"{num_weights:,} weights, trained on {num_schedules:,} schedules of its own")
 print(*sorted(path.name for path in run_dir.iterdir()))
@@ -272,9 +274,9 @@ noisy = randomised_rule(rules_env, "mwkr")
 reports = [
     evaluate(rules_env, instances, "spt"),
     evaluate(rules_env, instances, "mwkr"),
-    evaluate(env, instances, play_greedily, params=trained.params, label="policy, greedy"),
+    evaluate(env, instances, play_greedily, params=trained.average, label="policy, greedy"),
     evaluate(rules_env, instances, noisy, params=temperature, samples=samples, label=f"mwkr, best of {samples}"),
-    evaluate(env, instances, play_sampled, params=trained.params, samples=samples, label=f"policy, best of {samples}"),
+    evaluate(env, instances, play_sampled, params=trained.average, samples=samples, label=f"policy, best of {samples}"),
 ]
 
 print(f"{'makespan (gap)':<18}", *(f"{name:>16}" for name in names), f"{'mean gap':>10}")
@@ -323,7 +325,7 @@ workshop = job_shop.from_jobs(
     release=[0, 0, 0, 0, 60],
 )
 mine = {"workshop": workshop}
-row = evaluate(env, mine, play_sampled, params=trained.params, samples=samples, label="policy")["workshop"]
+row = evaluate(env, mine, play_sampled, params=trained.average, samples=samples, label="policy")["workshop"]
 exact = job_shop.solve_exact(workshop, time_limit=30)
 
 print("faults found by the validator:", env.validate(workshop, row.solution))
@@ -341,7 +343,7 @@ job_shop.gantt_svg(workshop, row.solution, title="the workshop, scheduled by the
 # %%
 from jaxsched.policies.io import load_policy, save_policy
 
-save_policy(run_dir / "mine.safetensors", trained.params, config.network, env)  # or anywhere else
+save_policy(run_dir / "mine.safetensors", trained.average, config.network, env)  # or anywhere else
 loaded_apply, loaded_params = load_policy(run_dir / "mine.safetensors", env)
 
 play_loaded = functools.partial(sampling_policy, loaded_apply)

@@ -138,8 +138,8 @@ job_shop.gantt_svg(shop, patient, title="one tick of patience")
 #
 # ## 3. What a policy sees
 #
-# The network reads any graph, so the observation is a setting too. `frontier` is ours: jobs and machines, about what
-# comes next. `operations` has every operation left. `l2d` and `tassel` are those of the publications.
+# The network reads any graph, so the observation is a setting too. `frontier` is ours: the jobs, about what comes
+# next. `operations` has every operation left. `l2d` and `tassel` are those of the publications.
 
 # %%
 settings = {
@@ -151,8 +151,8 @@ settings = {
 for observation, others in settings.items():
     env = jaxsched.make("JobShop-v0", observation=observation, **others)
     shapes = jax.eval_shape(env.reset, jax.random.key(0), ft10)[1].observation
-    nodes, features = shapes.nodes.shape
-    print(f"{observation:<11} {nodes:4} nodes of {features:2} features, {len(shapes.senders):4} edges")
+    kinds = [f"{len(nodes.mask):3} x {nodes.kind} ({len(nodes.names)} features)" for nodes in shapes.nodes]
+    print(f"{observation:<11}", ", ".join([*kinds, f"{len(shapes.relation_names)} relations"]))
 
 # %% [markdown]
 # ## 4. What to minimise

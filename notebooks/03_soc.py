@@ -253,7 +253,7 @@ plt.show()
 
 # %%
 mine = evaluation.evaluate(
-    make(), worlds[3], lambda params: greedy_policy(apply_mine, params), params=trained.params, label="mine"
+    make(), worlds[3], lambda params: greedy_policy(apply_mine, params), params=trained.average, label="mine"
 )
 theirs = {"mine, after minutes": latencies(mine).mean(), "shipped": policy[0].mean(), "etf": latency["etf"][0].mean()}
 for name, value in theirs.items():

@@ -237,14 +237,14 @@ import dataclasses
 
 from jaxsched.policies import greedy_policy
 from jaxsched.training import new_run_dir, train
-from jaxsched.training.config import from_dict
+from jaxsched.training.algorithms import from_dict
 
 preset = memory.allocation.PRESETS["smoke" if QUICK else "quick"]
 config = dataclasses.replace(from_dict(dict(preset.training)), num_updates=2 if QUICK else 15)
 apply, trained = train(env, source, config, run_dir=new_run_dir())
 
 # %%
-learnt = peaks(greedy_policy(apply, trained.params), keys)
+learnt = peaks(greedy_policy(apply, trained.average), keys)
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 axes.hist([100 * (rule - 1), 100 * (learnt - 1)], bins=12, label=["by size", "policy"])
 axes.set(xlabel="peak above the lower bound, %", ylabel="instances")

@@ -335,12 +335,9 @@ def test_train_resume_and_use_the_policy(capsys):
     assert (status, err) == (0, "")
     results = json.loads((folder / "results.json").read_text())
     labels = [method["policy"] for method in results["methods"]]
-    assert labels[:5] == ["policy, greedy", "policy, best of 4", "spt", "mwkr", "fdd_mwkr"]
-    assert labels[5].startswith("mwkr at temperature")
-    assert len(labels) == 6
-    assert [method["environment"]["settings"]["candidates"] for method in results["methods"]] == [
-        "any"
-    ] * 2 + ["non_delay"] * 4
+    assert labels == ["policy, greedy", "policy, best of 4", "mwkr"]
+    candidates = [method["environment"]["settings"]["candidates"] for method in results["methods"]]
+    assert candidates == ["any", "any", "non_delay"]
     assert (folder / "gantt_small.svg").exists()
     best = min(row["objective"] for row in results["rows"][:2])
     assert f"makespan {best}" in (folder / "gantt_small.svg").read_text()

@@ -7,12 +7,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 import pytest
 from flax import struct
@@ -24,14 +24,17 @@ from jaxsched.core import (
     Environment,
     EpisodeStats,
     GraphObservation,
+    HideFeatures,
     Pool,
     TimeLimit,
     UnknownNameError,
     put,
 )
+from jaxsched.core import graph as graphs
 from jaxsched.core.wrappers import WrappedState, Wrapper
 from jaxsched.envs import memory
 from jaxsched.testing import CHECKS, STREAM_CHECKS, check_environment
+from jaxsched.testing.observations import well_formed
 from tests import shapes
 from tests.envs.job_shop.blocking import cases as blocking_cases
 from tests.envs.job_shop.flexible import cases as flexible_cases
@@ -404,6 +407,9 @@ LIMITS = {"JobShop-v0": 9, "SoC-v0": 20, "StaticAllocation-v0": 6}
 WRAPPERS: dict[str, Callable[[Environment, int, Pool], Environment]] = {
     "TimeLimit": lambda env, limit, pool: TimeLimit(env, limit),
     "EpisodeStats": lambda env, limit, pool: EpisodeStats(env),
+    "HideFeatures": lambda env, limit, pool: HideFeatures(
+        env, [next(iter(env.features().items()))]
+    ),
     "AutoReset": lambda env, limit, pool: AutoReset(env, pool),
     "all": lambda env, limit, pool: AutoReset(EpisodeStats(TimeLimit(env, limit)), pool),
 }
@@ -424,7 +430,9 @@ WRAPPER_CHECKS = [
         for id in LIMITS
         for wrapper in WRAPPERS
         for extent in ("all", "some")
-        for nightly in [(id == "JobShop-v0") != (extent == "all") or wrapper == "all"]
+        for nightly in [
+            (id == "JobShop-v0") != (extent == "all") or wrapper in ("HideFeatures", "all")
+        ]
         if id != "JobShop-v0" or extent == "all"
     ],
 )
@@ -509,33 +517,25 @@ class OneMachine(Environment):
         return state.replace(left=left, completion=completion, time=time)
 
     def observe(self, state):
-        num_tasks = state.left.shape[0]
-        tasks = jnp.arange(num_tasks, dtype=jnp.int32)
-        machine = jnp.full((num_tasks,), num_tasks, jnp.int32)
-        duration = state.left * state.instance.duration
-        share = duration.astype(jnp.float32) / jnp.maximum(duration.sum(dtype=jnp.int32), 1).astype(
-            jnp.float32
+        duration = jnp.where(state.left, state.instance.duration, 0)
+        left = jnp.maximum(duration.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+        share = duration.astype(jnp.float32) / left
+        tasks = graphs.nodes("task", state.left, {"duration / all left": share})
+        machine = graphs.nodes("machine", jnp.ones((1,), jnp.bool_), {"is there": jnp.float32(1)})
+        run = graphs.actions(
+            "task",
+            uses="machine",
+            kinds=("run",),
+            mask=state.left[:, None],
+            features={"duration / all left": share[:, None]},
         )
+        waits = {("machine", "task"): state.left[None]}
         return GraphObservation(
-            graph=jraph.GraphsTuple(
-                nodes=jnp.append(share, jnp.float32(1))[:, None],
-                edges=None,
-                senders=tasks,
-                receivers=machine,
-                globals=None,
-                n_node=jnp.full((1,), num_tasks + 1, jnp.int32),
-                n_edge=jnp.full((1,), num_tasks, jnp.int32),
-            ),
-            node_mask=jnp.append(state.left, True),
-            node_kind=(jnp.arange(num_tasks + 1) == num_tasks).astype(jnp.int32),
-            edge_mask=state.left,
-            edge_kind=jnp.zeros((num_tasks,), jnp.int32),
-            action_node=tasks,
-            action_resource=machine,
-            action_kind=jnp.zeros((num_tasks,), jnp.int32),
-            action_features=share[:, None],
+            nodes=(tasks, machine),
+            relation=graphs.relations((tasks, machine), waits),
+            actions=(run,),
             action_mask=self.action_mask(state),
-            num_node_kinds=2,
+            relation_names=("waits here",),
         )
 
     def action_mask(self, state):
@@ -753,37 +753,63 @@ class MeasuredOtherwise(OneMachine):
         return super().measure(instance, solution) + 1
 
 
+def with_run(observation: GraphObservation, **changes: Any) -> GraphObservation:
+    """The observation with other values in its one group of actions."""
+    (run,) = observation.actions
+    return observation.replace(actions=(run.replace(**changes),))
+
+
 @broken("observation")
 class Infinite(OneMachine):
     def observe(self, state):
-        observation = super().observe(state)
-        return observation.replace(
-            action_features=observation.action_features / state.left[:, None]
-        )
+        seen = super().observe(state)
+        return with_run(seen, features=seen.actions[0].features / state.left[:, None])
 
 
 @broken("observation")
 class PointsOutside(OneMachine):
     def observe(self, state):
-        observation = super().observe(state)
-        return observation.replace(action_resource=observation.action_resource + 1)
+        return with_run(super().observe(state), resource=jnp.ones_like(state.completion))
 
 
 @broken("observation")
 class LeavesTraces(OneMachine):
     def observe(self, state):
-        observation = super().observe(state)
-        nodes = observation.graph.nodes + jnp.append(state.completion, 0)[:, None]
-        return observation.replace(graph=observation.graph._replace(nodes=nodes))
+        seen = super().observe(state)
+        tasks, machine = seen.nodes
+        features = tasks.features + state.completion[:, None]
+        return seen.replace(nodes=(tasks.replace(features=features), machine))
+
+
+@broken("observation")
+class ShowsOtherLegalActions(OneMachine):
+    def observe(self, state):
+        seen = super().observe(state)
+        return seen.replace(action_mask=seen.action_mask & (state.time == 0))
+
+
+@broken("observation")
+class RemembersTheReset(OneMachine):
+    def reset(self, key, instance):
+        state, timestep = super().reset(key, instance)
+        first = with_run(
+            timestep.observation, features=timestep.observation.actions[0].features + 1
+        )
+        return state, timestep.replace(observation=first)
+
+
+@broken("observation")
+class ShowsTheStateBefore(OneMachine):
+    def step(self, key, state, action):
+        after, timestep = super().step(key, state, action)
+        return after, timestep.replace(observation=self.observe(state))
 
 
 @broken("padding")
 class SeesPadding(OneMachine):
     def observe(self, state):
-        observation = super().observe(state)
-        return observation.replace(
-            action_features=observation.action_features / state.left.shape[0]
-        )
+        seen = super().observe(state)
+        return with_run(seen, features=seen.actions[0].features / state.left.shape[0])
 
 
 @broken("padding")
@@ -916,6 +942,156 @@ def test_a_breach_is_found(environment, check):
         check_environment(
             environment(), draw_tasks, num_instances=4, exact=tasks_and_optima(), checks=[check]
         )
+
+
+# What is wrong with an observation that is not well-formed: the message, and a change that brings
+# it about. `with_node` changes the nodes of kind task, `with_run` the only group of actions.
+
+
+def with_node(seen: GraphObservation, **changes: Any) -> GraphObservation:
+    """The observation with other values in the nodes of kind task."""
+    task, machine = seen.nodes
+    return seen.replace(nodes=(task.replace(**changes), machine))
+
+
+def with_edges(seen: GraphObservation, **changes: Any) -> GraphObservation:
+    """The relations as a list, with other values in it."""
+    return seen.replace(relation=jax.tree.map(np.asarray, seen.edges.replace(**changes)))
+
+
+MALFORMED: dict[str, Callable[[GraphObservation], GraphObservation]] = {
+    "kinds of nodes come twice: machine": lambda seen: with_node(seen, kind="machine"),
+    "the mask of the nodes task is int8[2, 4], not bool[2, 4]": lambda seen: with_node(
+        seen, mask=seen["task"].mask.astype(np.int8)
+    ),
+    "the mask of the nodes task is bool[1, 4], not bool[2, 4]": lambda seen: with_node(
+        seen, mask=seen["task"].mask[:1]
+    ),
+    "the nodes task have 1 features and 2 names": lambda seen: with_node(seen, names=("a", "b")),
+    "names of the features of the nodes task come twice: a": lambda seen: with_node(
+        seen, names=("a", "a"), features=np.repeat(seen["task"].features, 2, -1)
+    ),
+    "the features of the nodes task is float32[2, 3, 1], not float32[2, 4, 1]": (
+        lambda seen: with_node(seen, features=seen["task"].features[:, :3])
+    ),
+    "the features of the nodes task is float64[2, 4, 1], not float32[2, 4, 1]": (
+        lambda seen: with_node(seen, features=seen["task"].features.astype(np.float64))
+    ),
+    "a feature of the nodes task is not finite": lambda seen: with_node(
+        seen, features=seen["task"].features * np.float32(np.nan)
+    ),
+    "a masked node task has features other than zero": lambda seen: with_node(
+        seen, features=np.ones_like(seen["task"].features)
+    ),
+    "names of the relations come twice: waits here": lambda seen: seen.replace(
+        relation_names=("waits here", "waits here")
+    ),
+    "relation is int8[2, 5, 4], not int8[2, 5, 5]": lambda seen: seen.replace(
+        relation=seen.relation[..., 1:]
+    ),
+    "relation is int32[2, 5, 5], not int8[2, 5, 5]": lambda seen: seen.replace(
+        relation=seen.relation.astype(np.int32)
+    ),
+    "relation is outside [0, 2)": lambda seen: seen.replace(relation=2 * seen.relation),
+    "relation is outside [0, 1)": lambda seen: seen.replace(relation_names=()),
+    "senders is outside [0, 5)": lambda seen: with_edges(seen, senders=seen.edges.senders + 1),
+    "receivers is outside [0, 5)": lambda seen: with_edges(
+        seen, receivers=seen.edges.receivers - 1
+    ),
+    "receivers is int32[2, 24], not int32[2, 25]": lambda seen: with_edges(
+        seen, receivers=seen.edges.receivers[:, 1:]
+    ),
+    "senders is int8[2, 25], not int32[2, 25]": lambda seen: with_edges(
+        seen, senders=seen.edges.senders.astype(np.int8)
+    ),
+    "the relation of the edges is outside [0, 2)": lambda seen: with_edges(
+        seen, relation=seen.edges.relation + 1
+    ),
+    "a real edge has no relation": lambda seen: with_edges(
+        seen, mask=np.ones_like(seen.edges.mask)
+    ),
+    "the mask of the edges is bool[1, 25], not bool[2, 25]": lambda seen: with_edges(
+        seen, mask=seen.edges.mask[:1]
+    ),
+    "the actions run job name job, which is no kind of node": lambda seen: with_run(
+        seen, about="job"
+    ),
+    "the actions run task name tool, which is no kind of node": lambda seen: with_run(
+        seen, uses="tool"
+    ),
+    "the actions run task have resources of no kind": lambda seen: with_run(
+        seen, uses=None, resource=np.zeros((2, 4), np.int32)
+    ),
+    "the actions run task have nodes, but no resources": lambda seen: with_run(
+        seen, node=np.zeros((2, 4), np.int32)
+    ),
+    "node of the actions run task is outside [0, 4)": lambda seen: with_run(
+        seen, node=np.full((2, 4), 4, np.int32), resource=np.zeros((2, 4), np.int32)
+    ),
+    "resource of the actions run task is outside [0, 1)": lambda seen: with_run(
+        seen, resource=np.ones((2, 4), np.int32)
+    ),
+    "resource of the actions run task is int32[2, 3], not int32[2, 4]": lambda seen: with_run(
+        seen, resource=np.zeros((2, 3), np.int32)
+    ),
+    "node of the actions run task is int32[2, 3], not int32[2, 4]": lambda seen: with_run(
+        seen, node=np.zeros((2, 3), np.int32), resource=np.zeros((2, 4), np.int32)
+    ),
+    "node of the actions run task is bool[2, 4], not int32[2, 4]": lambda seen: with_run(
+        seen, node=np.zeros((2, 4), np.bool_), resource=np.zeros((2, 4), np.int32)
+    ),
+    "the actions run / wait task are 4 actions of 2 kinds": lambda seen: with_run(
+        seen, kinds=("run", "wait")
+    ),
+    "the actions run task have names of features, but no features": lambda seen: with_run(
+        seen, features=None
+    ),
+    "the actions run task have 1 features and 0 names": lambda seen: with_run(seen, names=()),
+    "the features of the actions run task is float32[2, 3, 1], not float32[2, 4, 1]": (
+        lambda seen: with_run(seen, features=seen.actions[0].features[:, 1:])
+    ),
+    "a feature of the actions run task is not finite": lambda seen: with_run(
+        seen, features=seen.actions[0].features + np.float32(np.inf)
+    ),
+    "action_mask is bool[2, 3], not bool[2, 4]": lambda seen: seen.replace(
+        action_mask=seen.action_mask[:, 1:]
+    ),
+    "action_mask is bool[2, 4], not bool[2, 8]": lambda seen: seen.replace(
+        actions=(seen.actions[0], seen.actions[0].replace(features=None, names=()))
+    ),
+    "two groups of actions have the same form": lambda seen: seen.replace(
+        actions=2 * seen.actions, action_mask=np.tile(seen.action_mask, 2)
+    ),
+    "a legal action points to a masked node": lambda seen: seen.replace(
+        action_mask=np.ones_like(seen.action_mask)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def two_seen() -> GraphObservation:
+    """What a policy sees of two instances, in arrays of NumPy."""
+    tasks = shapes.stacked([instance for instance, _ in tasks_and_optima()])
+    key, env = jax.random.key(0), OneMachine()
+    seen = jax.vmap(lambda instance: env.observe(env.init(key, instance)))(tasks)
+    return jax.tree.map(np.asarray, seen)
+
+
+def test_well_formed_observations_pass(two_seen):
+    well_formed(two_seen)
+    well_formed(with_edges(two_seen))
+    run = np.broadcast_to(np.arange(4, dtype=np.int32), (2, 4))
+    well_formed(with_run(two_seen, resource=np.zeros_like(run)))
+    well_formed(with_run(two_seen, node=run, resource=np.zeros_like(run)))
+    well_formed(with_run(two_seen, node=run, uses=None))
+    well_formed(with_run(two_seen, kinds=("run", "run", "wait", "run")))
+    well_formed(with_run(two_seen, features=None, names=()))
+
+
+@pytest.mark.parametrize("message", MALFORMED)
+def test_an_observation_that_is_not_well_formed_is_found(two_seen, message: str):
+    with pytest.raises(AssertionError, match=f"^{re.escape(message)}"):
+        well_formed(MALFORMED[message](two_seen))
 
 
 def test_every_check_can_fail():

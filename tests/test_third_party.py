@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 import pytest
 from flax import struct
@@ -23,7 +22,16 @@ pytest.importorskip("tyro", reason="the command line is part of the extra `train
 
 import jaxsched
 from jaxsched import InstanceError, cli
-from jaxsched.core import GraphObservation, Loaded, Offer, Result, RulesEnvironment, Settings, put
+from jaxsched.core import (
+    GraphObservation,
+    Loaded,
+    Offer,
+    Result,
+    RulesEnvironment,
+    Settings,
+    graph,
+    put,
+)
 from jaxsched.envs import registry
 from jaxsched.evaluation import evaluate, evaluate_exact
 
@@ -94,28 +102,11 @@ class OneMachine(RulesEnvironment):
         return instance.mask.shape[-1]
 
     def observe(self, state):
-        n = state.left.shape[0]
-        none, features = (
-            jnp.zeros((0,), jnp.int32),
-            state.instance.duration[:, None].astype(jnp.float32),
-        )
-        zeros = jnp.zeros((n,), jnp.int32)
-        graph = jraph.GraphsTuple(
-            features, features[:0], none, none, None, jnp.array([n]), jnp.array([0])
-        )
-        ids = jnp.arange(n, dtype=jnp.int32)
-        return GraphObservation(
-            graph,
-            state.instance.mask,
-            zeros,
-            none.astype(bool),
-            none,
-            ids,
-            zeros,
-            zeros,
-            features,
-            state.left,
-        )
+        mask = state.instance.mask
+        share = state.instance.duration / jnp.maximum(state.instance.duration.sum(), 1)
+        tasks = graph.nodes("task", mask, {"share of the work": share, "left": state.left})
+        none = graph.relations((tasks,), {})
+        return GraphObservation((tasks,), none, (graph.actions("task"),), state.left)
 
     def clock(self, state):
         return state.time

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxsched.cli.common import EXTRAS, first_sentence, lookup, pip_line
+from jaxsched.cli.common import EXTRAS, cache_folder, first_sentence, lookup, pip_line
 from jaxsched.cli.info import bench, doctor, list_names
 from jaxsched.cli.memory import map_file
 from jaxsched.cli.solving import draw, evaluate, import_file, solve
@@ -38,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or bool(os.environ.get("JAXSCHED_DEBUG"))
+    if "--no-cache" not in arguments:
+        _keep_compiled_programs()
     try:
-        return _run([argument for argument in arguments if argument != "--debug"])
+        return _run([each for each in arguments if each not in ("--debug", "--no-cache")])
     except SystemExit as stop:  # the parser's: help, or an option it cannot read
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -79,6 +81,17 @@ def _run(arguments: list[str]) -> int:
     )
 
 
+def _keep_compiled_programs() -> None:
+    """Let JAX keep what it compiles in a folder of the user's cache, unless the user has named one.
+
+    JAX reads these variables when it is imported, so that there is nothing to do where it already
+    is.
+    """
+    if "jax" not in sys.modules and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_folder())
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
 def _overview() -> str:
     lines = [f"  {name:<9} {first_sentence(command)}" for name, command in COMMANDS.items()]
     return "\n".join(
@@ -90,6 +103,7 @@ def _overview() -> str:
             *lines,
             "",
             "`jaxsched COMMAND --help` shows its options; --debug shows the traceback of an error.",
+            f"Compiled programs are kept in {cache_folder()}; --no-cache keeps none.",
         ]
     )
 

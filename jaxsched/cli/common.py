@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,17 @@ EXTRAS = {  # what the optional extras bring, by the names that are imported
     "search": ("mctx",),
     "omnimalloc": ("omnimalloc",),
 }
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept: the user's cache, as the system has it."""
+    if sys.platform == "win32":
+        root = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches"
+    else:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "jaxsched" / "compiled"
 
 
 def first_sentence(documented: Any) -> str:
@@ -98,7 +111,8 @@ def play(
     if (policy is None) == (rule is None):
         raise ValueError("give either a --policy FOLDER or a --rule NAME")
     if temperature is None:
-        temperature = 0.0 if samples == 1 else 1.0 if policy else 0.3
+        several = evaluation.TEMPERATURE if policy else 0.3
+        temperature = 0.0 if samples == 1 else several
     if temperature < 0:
         raise ValueError(f"a temperature is not negative, got {temperature}")
     label = rule or "policy"

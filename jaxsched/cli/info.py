@@ -77,7 +77,7 @@ def doctor() -> int:
     x64: bool = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     cache: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     print(f"x64       {'on' if x64 else 'off'}")
-    print(f"cache     {cache or 'off: JAX_COMPILATION_CACHE_DIR=FOLDER keeps compiled programs'}")
+    print(f"cache     {cache or 'off: compiled programs are not kept'}")
     print(
         f"data      {os.environ.get('JAXSCHED_DATA') or 'JAXSCHED_DATA is not set: packaged instances only'}"
     )

@@ -42,7 +42,7 @@ def evaluate(
         rule: Priority rule by name.
         samples: Keep the best of so many episodes.
         temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise
-            1 for a policy and 0.3 for a rule.
+            0.6 for a policy and 0.3 for a rule.
         env: Environment id.
         objective: What to minimise, where the environment has a choice.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 from jaxsched.cli.common import is_installed, lookup, pair, pip_line
 
 if TYPE_CHECKING:
+    from jaxsched.core.environment import Environment, Instance
+    from jaxsched.core.offer import Comparison, Preset
+    from jaxsched.evaluation.comparison import Entry
+    from jaxsched.evaluation.results import Row
     from jaxsched.training import TrainConfig
+    from jaxsched.training.loop import Evaluate
 
 
 def train(
@@ -28,8 +33,8 @@ def train(
     evaluate_every: int = 20,
     evaluate_on: str | None = None,
     compare: tuple[str, ...] | None = None,
-    samples: int = 64,
-    time_limit: float = 3.0,
+    samples: int | None = None,
+    time_limit: float | None = None,
     num_workers: int = 2,
     draw: str | None = None,
     options: bool = False,
@@ -54,20 +59,18 @@ def train(
         evaluate_every: Updates between evaluations for the learning curve; 0 for none.
         evaluate_on: Instances of these evaluations.
         compare: Groups of instances to compare on at the end; `--compare` alone for no comparison.
-        samples: Episodes of the methods that keep the best of many.
-        time_limit: Seconds per instance for the exact solver; 0 leaves it out.
+        samples: Episodes of the methods that keep the best of many. Default: 64, or as the preset says.
+        time_limit: Seconds per instance for the exact solver, 0 leaves it out. Default: 3, or as
+            the preset says.
         num_workers: Threads of the exact solver.
         draw: Compared instance whose best schedule by the policy is drawn.
         options: List the options of the training configuration and stop.
     """
-    import jax
-
     from jaxsched import evaluation, training
     from jaxsched.envs.registry import make, offer
-    from jaxsched.evaluation.comparison import greedy_maker
     from jaxsched.evaluation.report import write_text
     from jaxsched.policies.io import load_policy
-    from jaxsched.training.config import from_dict
+    from jaxsched.training.algorithms import from_dict
 
     command = {"env": env, "preset": preset, "config": config, "seed": seed, "num_seeds": num_seeds}
     command["start_from"] = str(start_from) if start_from else None
@@ -81,9 +84,9 @@ def train(
             command[name] for name in ("env", "preset", "seed", "num_seeds")
         )
     start = command.get("start_from")
-    settings = lookup("preset", preset, offer(make(env)).presets)
-    environment = make(env, **settings.settings)
-    train_config = _configure(from_dict(dict(settings.training)), command["config"])
+    chosen = lookup("preset", preset, offer(make(env)).presets)
+    environment = make(env, **chosen.settings)
+    train_config = _configure(from_dict(dict(chosen.training)), command["config"])
     initial = load_policy(start, environment)[1] if start else None
     if options:
         for name, value in _fields(train_config).items():
@@ -91,14 +94,53 @@ def train(
         return
 
     offered = offer(environment)
-    shown = offered.comparison(environment) if offered.comparison else None
+    shown = chosen.comparison or (offered.comparison and offered.comparison(environment))
     groups = compare if compare is not None else shown.groups if shown else ()
     # A misspelt name fails before the training.
     instances, members = evaluation.load_groups(environment, groups)
     if draw is not None and draw not in instances:
         raise ValueError(f"--draw {draw}: not among the compared instances")
     track = evaluate_on or (shown.track if shown else "")
-    tracked = evaluation.load_groups(environment, [track])[0] if track and evaluate_every else {}
+    run_dir = resume or out or training.new_run_dir()
+    if resume is None and not (run_dir / "config.json").exists():
+        write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
+    print(f"run {run_dir}: {env}, preset {preset}, seed {seed}", flush=True)
+    apply, state = training.train(
+        environment,
+        chosen.source,
+        train_config,
+        run_dir=run_dir,
+        seed=seed,
+        num_seeds=num_seeds,
+        resume=resume is not None,
+        initial=initial,
+        evaluate=_tracker(environment, track) if track and evaluate_every else None,
+        evaluate_every=evaluate_every,
+        mesh=training.data_mesh(),
+    )
+    if not instances:
+        return
+    weights = [state.average] if num_seeds == 1 else _unstacked(state.average, num_seeds)
+    several = {f"policy of seed {seed + i}": each for i, each in enumerate(weights)}
+    policies = {"policy": weights[0]} if num_seeds == 1 else several
+    many = samples or (shown.samples if shown else 64)
+    limit = time_limit if time_limit is not None else shown.time_limit if shown else 3.0
+    entries = _entries(environment, apply, policies, chosen, shown, many, seed, limit, num_workers)
+    reports = evaluation.comparison(instances, entries, members)
+    evaluation.write_json(run_dir / "results.json", reports, overwrite=resume is not None)
+    name = draw or (shown.draw if shown and shown.draw in instances else next(iter(instances)))
+    row = min((report[name] for report in reports[: 2 * num_seeds]), key=lambda row: row.objective)
+    pictures = _draw(environment, instances[name], name, row, run_dir, resume is not None)
+    written = ["results.json", "curve.png", "policy.safetensors", *pictures]
+    print(f"{run_dir}: {', '.join(written)}")
+
+
+def _tracker(environment: Environment, track: str) -> Evaluate:
+    """The mean gap on instances, or the mean objective, for the learning curve."""
+    from jaxsched import evaluation
+    from jaxsched.evaluation.comparison import greedy_maker
+
+    tracked = evaluation.load_groups(environment, [track])[0]
 
     def score(apply: Any, params: Any) -> dict[str, float]:
         report = evaluation.evaluate(environment, tracked, greedy_maker(apply), params=params)
@@ -106,69 +148,73 @@ def train(
             return {f"mean objective on {track}": report.mean_objective}
         return {f"gap on {track} (%)": report.mean_gap}
 
-    run_dir = resume or out or training.new_run_dir()
-    if resume is None and not (run_dir / "config.json").exists():
-        write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
-    print(f"run {run_dir}: {env}, preset {preset}, seed {seed}", flush=True)
-    apply, state = training.train(
-        environment,
-        settings.source,
-        train_config,
-        run_dir=run_dir,
-        seed=seed,
-        num_seeds=num_seeds,
-        resume=resume is not None,
-        initial=initial,
-        evaluate=score if tracked else None,
-        evaluate_every=evaluate_every,
-        mesh=training.data_mesh(),
-    )
-    if not instances:
-        return
+    return score
 
-    entries = []
-    for i in range(num_seeds):
-        params = (
-            state.params
-            if num_seeds == 1
-            else jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
-        )
-        label = "policy" if num_seeds == 1 else f"policy of seed {seed + i}"
-        entries += evaluation.policy_entries(
-            environment, apply, params, samples=samples, seed=seed, label=label
-        )
+
+def _unstacked(tree: Any, count: int) -> list[Any]:
+    import jax
+
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(count)]
+
+
+def _entries(
+    environment: Environment,
+    apply: Any,
+    policies: dict[str, Any],
+    preset: Preset,
+    shown: Comparison | None,
+    samples: int,
+    seed: int,
+    time_limit: float,
+    num_workers: int,
+) -> list[Entry]:
+    """The methods of the comparison: policies by their weights, rules, the exact solver."""
+    from jaxsched import evaluation
+    from jaxsched.envs.registry import make, offer
+
+    given = {"samples": samples, "seed": seed}
+    entries: list[Entry] = []
+    for label, params in policies.items():
+        entries += evaluation.policy_entries(environment, apply, params, label=label, **given)
     if shown:
-        rule_env = make(env, **{**settings.settings, **shown.rule_settings})
+        rule_env = make(environment.id, **{**preset.settings, **shown.rule_settings})
         entries += evaluation.rule_entries(rule_env, shown.rules)
-        rule = shown.randomised_rule
-        entries.append(
-            evaluation.randomised_entry(rule_env, rule, settings.source, samples=samples, seed=seed)
-        )
-    if time_limit and offered.exact is not None:
+        if rule := shown.randomised_rule:
+            entries.append(evaluation.randomised_entry(rule_env, rule, preset.source, **given))
+    if time_limit and offer(environment).exact is not None:
         if is_installed("solvers"):
             entries.append(
                 evaluation.exact_entry(environment, time_limit=time_limit, num_workers=num_workers)
             )
         else:
             print(f"the exact solver is left out; it needs: {pip_line('solvers')}")
-    reports = evaluation.comparison(instances, entries, members)
-    evaluation.write_json(run_dir / "results.json", reports, overwrite=resume is not None)
+    return entries
 
-    written = ["results.json", "curve.png", "policy.safetensors"]
-    name = draw or (shown.draw if shown and shown.draw in instances else next(iter(instances)))
-    row = min((report[name] for report in reports[: 2 * num_seeds]), key=lambda row: row.objective)
-    if offered.picture is not None:
-        picture = offered.picture(
-            environment, instances[name], row.solution, title=f"{name}, {row.policy}"
-        )
-        for suffix in (".svg", ".png"):
-            if suffix == ".png" and not is_installed("viz"):
-                print(f"no picture as PNG; it needs: {pip_line('viz')}")
-                continue
-            path = run_dir / f"gantt_{Path(name).stem}{suffix}"
-            picture.save(path, overwrite=resume is not None)
-            written.append(path.name)
-    print(f"{run_dir}: {', '.join(written)}")
+
+def _draw(
+    environment: Environment,
+    instance: Instance,
+    name: str,
+    row: Row,
+    run_dir: Path,
+    overwrite: bool,
+) -> list[str]:
+    """The pictures of a solution that were written."""
+    from jaxsched.envs.registry import offer
+
+    draw_solution = offer(environment).picture
+    if draw_solution is None:
+        return []
+    picture = draw_solution(environment, instance, row.solution, title=f"{name}, {row.policy}")
+    written = []
+    for suffix in (".svg", ".png"):
+        if suffix == ".png" and not is_installed("viz"):
+            print(f"no picture as PNG; it needs: {pip_line('viz')}")
+            continue
+        path = run_dir / f"gantt_{Path(name).stem}{suffix}"
+        picture.save(path, overwrite=overwrite)
+        written.append(path.name)
+    return written
 
 
 def _fields(config: TrainConfig) -> dict[str, Any]:
@@ -190,7 +236,7 @@ def _fields(config: TrainConfig) -> dict[str, Any]:
 
 def _configure(config: TrainConfig, changes: Sequence[str]) -> TrainConfig:
     """The configuration with NAME=VALUE changes, each read as the type of the field."""
-    from jaxsched.training.config import algorithm_of
+    from jaxsched.training.algorithms import algorithm_of
 
     values: dict[str, Any] = {}
     for name, text in map(pair, changes):

@@ -20,7 +20,7 @@ from jaxsched.core.rollout import (
 from jaxsched.core.rules import Rules, RulesEnvironment
 from jaxsched.core.settings import Settings
 from jaxsched.core.sources import Mixture, Pool
-from jaxsched.core.wrappers import AutoReset, EpisodeStats, TimeLimit
+from jaxsched.core.wrappers import AutoReset, EpisodeStats, HideFeatures, TimeLimit
 from jaxsched.host.errors import Infeasible, InstanceError, UnknownNameError
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Environment",
     "EpisodeStats",
     "GraphObservation",
+    "HideFeatures",
     "Infeasible",
     "InstanceError",
     "Loaded",

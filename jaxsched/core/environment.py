@@ -9,12 +9,13 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
 from jaxsched.core.arrays import integer_scalar, take
-from jaxsched.core.graph import GraphObservation
+from jaxsched.core.graph import GraphObservation, feature_names
 
 Instance = Any  # a family's frozen dataclass of arrays
 # a family's frozen dataclass with `.instance`, `.done`, `.baseline` and flax's `.replace`
@@ -29,7 +30,7 @@ class TimeStep(struct.PyTreeNode):
     and objective_delta.
     """
 
-    observation: GraphObservation
+    observation: GraphObservation | Any
     reward: Array  # f32[]  objective_delta / reward_scale, unless the environment says otherwise
     terminated: Array  # bool[]  the problem is solved (or can no longer be)
     # bool[]  cut off by a limit of a wrapper or of the instance; bootstrap from `observation`
@@ -160,6 +161,14 @@ class Environment(abc.ABC):
 
     # What every family shares.
 
+    def features(self) -> dict[str, tuple[str, ...]]:
+        """The names of what a policy sees, by kind of node and form of action; nothing is computed."""
+        return feature_names(
+            jax.eval_shape(
+                lambda key: self.observe(self.init(key, self.default_source(key))), random.key(0)
+            )
+        )
+
     @property
     def unwrapped(self) -> Environment:
         """The environment inside all wrappers; itself where there are none."""
@@ -194,7 +203,8 @@ class Environment(abc.ABC):
         """Start an episode on `instance`."""
         state = self.init(key, instance)
         false, zero = jnp.zeros((), jnp.bool_), jnp.zeros((), jnp.int32)
-        return state, self._timestep(state, zero, zero, jnp.zeros((), jnp.float32), false, false)
+        timestep = self._timestep(state, zero, zero, jnp.zeros((), jnp.float32), false, false)
+        return state, timestep.replace(observation=self.observe(state))
 
     def step(self, key: Array, state: State, action: Array) -> tuple[State, TimeStep]:
         """Take `action` (i32[]); a no-op where it is illegal or the episode is over.
@@ -202,6 +212,11 @@ class Environment(abc.ABC):
         Raises `TypeError` where it is not one integer, and `OverflowError` where it is known not to
         fit int32.
         """
+        after, timestep = self.advance(key, state, action)
+        return after, timestep.replace(observation=self.observe(after))
+
+    def advance(self, key: Array, state: State, action: Array) -> tuple[State, TimeStep]:
+        """`step` without the observation, which is None: for programs that observe on their own."""
         action = integer_scalar(action, "action")
         mask = self.action_mask(state)
         decision = self.decides(state) & ~state.done
@@ -223,6 +238,4 @@ class Environment(abc.ABC):
             **self.report(state),
         }
         terminated = self.terminated(state)
-        return TimeStep(
-            self.observe(state), reward, terminated, state.done & ~terminated, elapsed, metrics
-        )
+        return TimeStep(None, reward, terminated, state.done & ~terminated, elapsed, metrics)

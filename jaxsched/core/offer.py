@@ -18,16 +18,6 @@ from jaxsched.host.picture import Picture
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
-    """Tuned training settings as plain data; `training` is read by `jaxsched.training.config`."""
-
-    source: Source
-    training: Mapping[str, Any]
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the environment
-    about: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class Comparison:
     """What a trained policy is compared with unless the user says otherwise, and on which
     instances.
@@ -37,8 +27,21 @@ class Comparison:
     track: str  # evaluated during training
     draw: str  # the instance whose solution is drawn
     rules: tuple[str, ...]
-    randomised_rule: str
+    randomised_rule: str | None  # the best of many episodes of it
     rule_settings: Mapping[str, Any]  # of the environment, under which rules are at their best
+    samples: int = 64  # episodes of the methods that keep the best of many
+    time_limit: float = 3.0  # seconds per instance for the exact solver; 0 leaves it out
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Tuned training settings as plain data; `training` is read by `jaxsched.training.algorithms`."""
+
+    source: Source
+    training: Mapping[str, Any]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the environment
+    about: str = ""
+    comparison: Comparison | None = None  # another one than the problem offers
 
 
 class Loaded(NamedTuple):

@@ -50,37 +50,56 @@ def _varying_axes(leaf: Any) -> frozenset[Any]:
     return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
 
 
+def strip(state: State) -> State:
+    """The state without its instance: what a scan carries, which would copy the instance in every
+    step.
+    """
+    return state.replace(instance=None)
+
+
+def dress(state: State, instance: Instance) -> State:
+    """The inverse of `strip`."""
+    return state.replace(instance=instance)
+
+
 def unroll(
     env: Environment,
     key: Array,
     state: State,
     act: Callable[[Array, State], tuple[Array, Any]],
     num_steps: int,
+    look: bool = False,
 ) -> tuple[State, Any]:
     """Scan `act(key, state) -> (action, extra)` for `num_steps` steps.
 
     Returns the final state and, stacked over steps, `(state before without its instance, action,
-    extra, timestep without its observation)`. What the caller drops, XLA does not compute. The
-    instance stays outside the scan's carry, so it is not copied every step; keys are drawn before
-    the scan and addressed by step.
+    extra, timestep without its observation)`. What the caller drops, XLA does not compute. With
+    `look` there is one step more, which only looks: `act` is asked about the final state, and
+    nothing changes; its timestep says nothing. Keys are drawn before the scan and addressed by
+    step.
     """
     instance = state.instance
 
-    def body(bare, key):
-        full = bare.replace(instance=instance)
+    def body(bare, inputs):
+        key, moves = inputs
+        full = dress(bare, instance)
         act_key, step_key = random.split(key)
         action, extra = act(act_key, full)
-        after, timestep = env.step(step_key, full, action)
-        return after.replace(instance=None), (
-            bare,
-            action,
-            extra,
-            timestep.replace(observation=None),
-        )
+        after, timestep = env.advance(step_key, full, action)
+        after = strip(after)
+        if look:
+            after = jax.tree.map(
+                lambda new, old: old if new is old else jnp.where(moves, new, old), after, bare
+            )
+        return after, (bare, action, extra, timestep)
 
-    first = vary_alike(state.replace(instance=None), instance, key)
-    final, steps = jax.lax.scan(body, first, random.split(key, num_steps))
-    return final.replace(instance=instance), steps
+    first = vary_alike(strip(state), instance, key)
+    keys, moves = random.split(key, num_steps), None
+    if look:
+        keys = jnp.concatenate([keys, key[None]])
+        moves = jnp.arange(num_steps + 1, dtype=jnp.int32) < num_steps
+    final, steps = jax.lax.scan(body, first, (keys, moves))
+    return dress(final, instance), steps
 
 
 def replay(
@@ -97,19 +116,19 @@ def replay(
     def body(bare, inputs):
         key, action = inputs
         _, step_key = random.split(key)
-        after, timestep = env.step(step_key, bare.replace(instance=instance), action)
-        return after.replace(instance=None), (bare, timestep.metrics["decision"])
+        after, timestep = env.advance(step_key, dress(bare, instance), action)
+        return strip(after), (bare, timestep.metrics["decision"])
 
     keys = random.split(key, actions.shape[0])
-    first = vary_alike(state.replace(instance=None), instance, keys, actions)
+    first = vary_alike(strip(state), instance, keys, actions)
     final, steps = jax.lax.scan(body, first, (keys, actions))
-    return final.replace(instance=instance), steps
+    return dress(final, instance), steps
 
 
 def rollout(env: Environment, key: Array, instance: Instance, policy: Policy) -> Rollout:
     """Play one episode of `policy` on `instance`; jit and vmap it freely."""
     reset_key, key = random.split(key)
-    state, _ = env.reset(reset_key, instance)
+    state = env.init(reset_key, instance)
 
     def act(key, state):
         return policy(key, state, env.observe(state)), None

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array, random
 
 from jaxsched.core.arrays import integer_scalar
 from jaxsched.core.environment import Environment, Instance, Scores, Source, State, TimeStep
-from jaxsched.core.graph import GraphObservation
+from jaxsched.core.graph import GraphObservation, feature_names
 from jaxsched.core.sources import Pool
+from jaxsched.host.errors import UnknownNameError
 
 
 @jax.tree_util.register_dataclass
@@ -232,6 +234,48 @@ class TimeLimit(Wrapper):
         return self.env.feasible(state.inner) & ~self._stopped(state)
 
 
+@dataclasses.dataclass(frozen=True)
+class HideFeatures(Wrapper):
+    """Sets features of the observation to 0, so that a network of the same size does without them.
+
+    `hidden` holds pairs of a kind of nodes or a form of actions, as `features()` names them, and of
+    the features of it to hide; a mapping is taken as well. Raises `UnknownNameError` for a kind,
+    form or feature that is not there.
+    """
+
+    hidden: Iterable[tuple[str, Iterable[str]]] | Mapping[str, Iterable[str]] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        pairs = self.hidden.items() if isinstance(self.hidden, Mapping) else self.hidden
+        hidden = tuple((kind, tuple(names)) for kind, names in pairs)
+        known = self.env.features()
+        for kind, names in hidden:
+            if kind not in known:
+                raise UnknownNameError("kind of nodes or form of actions", kind, known)
+            for name in names:
+                if name not in known[kind]:
+                    raise UnknownNameError(f"feature of {kind}", name, known[kind])
+        object.__setattr__(self, "hidden", hidden)
+
+    def observe(self, state: WrappedState) -> GraphObservation:
+        seen = super().observe(state)
+        kinds = iter(feature_names(seen))  # of all nodes, then of the actions that have features
+        nodes = tuple(self._without(part, next(kinds)) for part in seen.nodes)
+        actions = tuple(
+            self._without(group, next(kinds)) if group.names else group for group in seen.actions
+        )
+        return seen.replace(nodes=nodes, actions=actions)
+
+    def _without(self, part: Any, kind: str) -> Any:
+        """Nodes or actions without the hidden features of their kind or form."""
+        names = {name for each, names in self.hidden if each == kind for name in names}
+        if not names:
+            return part
+        is_shown = np.array([name not in names for name in part.names])
+        return part.replace(features=jnp.where(is_shown, part.features, np.float32(0)))
+
+
 class Episode(struct.PyTreeNode):
     """Running totals of one episode."""
 
@@ -346,9 +390,14 @@ class AutoReset(Wrapper):
         metrics = timestep.metrics | {"final_observation": timestep.observation}
         return state, timestep.replace(metrics=metrics)
 
+    def advance(self, key: Array, state: StreamState, action: Array) -> tuple[State, TimeStep]:
+        after, timestep = self.step(key, state, action)
+        return after, timestep.replace(observation=None)
+
     def step(self, key: Array, state: StreamState, action: Array) -> tuple[State, TimeStep]:
         step_key, reset_key = random.split(key)
-        after, timestep = super().step(step_key, state, action)
+        after, timestep = super().advance(step_key, state, action)
+        timestep = timestep.replace(observation=self.observe(after))
         fresh, first = self.reset(reset_key)
         over = timestep.terminated | timestep.truncated
         chosen, observation = jax.tree.map(

@@ -2,6 +2,7 @@
 
 from jaxsched.core.identity import instance_hash
 from jaxsched.evaluation.comparison import (
+    TEMPERATURE,
     best_temperature,
     compare,
     comparison,
@@ -20,6 +21,7 @@ from jaxsched.evaluation.rules import randomised_rule, rule_policy
 from jaxsched.evaluation.throughput import Throughput, step_cost, throughput
 
 __all__ = [
+    "TEMPERATURE",
     "InvalidSolutionError",
     "Report",
     "Row",

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import Array, random
 
+from jaxsched.core.compilation import compiler_options
 from jaxsched.core.environment import Environment, Instance
 from jaxsched.core.rollout import best_episode, outcome, rollout
 from jaxsched.evaluation.rules import MakePolicy
@@ -53,9 +54,7 @@ def compile_best(
     program = jax.jit(functools.partial(_best, env, make)).lower(
         *jax.tree.unflatten(structure, types)
     )
-    # Half the compile time for runs that are no slower.
-    options: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return program.compile(compiler_options=options)
+    return program.compile(compiler_options=compiler_options())
 
 
 def _best(

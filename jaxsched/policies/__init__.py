@@ -2,12 +2,22 @@
 
 from jaxsched.core.environment import Policy
 from jaxsched.policies.distribution import MaskedCategorical
-from jaxsched.policies.network import Apply, GraphActorCritic, NetworkConfig, Params, init_network
+from jaxsched.policies.network import (
+    NETWORKS,
+    Apply,
+    GraphActorCritic,
+    Network,
+    NetworkConfig,
+    Params,
+    init_network,
+)
 
 __all__ = [
+    "NETWORKS",
     "Apply",
     "GraphActorCritic",
     "MaskedCategorical",
+    "Network",
     "NetworkConfig",
     "Params",
     "greedy_policy",

@@ -23,18 +23,29 @@ class MaskedCategorical(struct.PyTreeNode):
         """f32[..., A]: log-probabilities; 0 at illegal actions (not to be used), so that
         gradients stay finite.
         """
+        shifted, total = self._shifted
+        return jnp.where(self.mask, shifted - jnp.log(total), 0)
+
+    @property
+    def _shifted(self) -> tuple[Array, Array]:
+        """Logits f32[..., A] below their maximum, 0 at illegal actions, and the sum f32[..., 1] of
+        their exponentials, 1 where nothing is legal.
+        """
         low = jnp.where(self.mask, self.logits, -jnp.inf)
         top = jax.lax.stop_gradient(
             jnp.where(self.mask.any(-1, keepdims=True), low.max(-1, keepdims=True), 0)
         )
         shifted = jnp.where(self.mask, self.logits - top, 0)
         total = jnp.where(self.mask, jnp.exp(shifted), 0).sum(-1, keepdims=True)
-        return jnp.where(self.mask, shifted - jnp.log(jnp.where(total > 0, total, 1)), 0)
+        return shifted, jnp.where(total > 0, total, 1)
 
     def log_prob(self, action: Array) -> Array:
         """f32[...]: log-probability of `action` i32[...]."""
+        shifted, total = self._shifted
         hit = action[..., None] == jnp.arange(self.mask.shape[-1], dtype=action.dtype)
-        return jnp.where(hit, self.log_probs, 0).sum(-1)
+        hit = hit & self.mask
+        taken = jnp.where(hit, shifted, 0).sum(-1)
+        return jnp.where(hit.any(-1), taken - jnp.log(total[..., 0]), 0)
 
     def entropy(self) -> Array:
         """f32[...]: in nats."""

@@ -13,16 +13,10 @@ import numpy as np
 
 from jaxsched.core.environment import Environment
 from jaxsched.host.plain import plain_number
-from jaxsched.policies.network import (
-    Apply,
-    NetworkConfig,
-    Params,
-    example_observation,
-    init_network,
-)
+from jaxsched.policies.network import NETWORKS, Apply, Network, Params, example_observation
 
 FILE_NAME = "policy.safetensors"
-FORMAT = "jaxsched-policy-1"
+FORMAT = "jaxsched-policy-2"
 
 
 class CheckpointMismatchError(ValueError):
@@ -61,14 +55,22 @@ def _paths(params: Params):
     return jax.tree_util.tree_flatten_with_path(params)[0]
 
 
-def save_policy(path: str | Path, params: Params, config: NetworkConfig, env: Environment) -> None:
-    """Write weights, network configuration and environment to one file."""
+def describe_network(network: Network) -> dict[str, Any]:
+    """A network as plain data: its registered name and its fields, or the name of a function."""
+    for name, known in NETWORKS.items():
+        if type(network) is known and dataclasses.is_dataclass(network):
+            return {"name": name, **dataclasses.asdict(network)}
+    return {"name": getattr(network, "__qualname__", type(network).__qualname__)}
+
+
+def save_policy(path: str | Path, params: Params, network: Network, env: Environment) -> None:
+    """Write weights, network (see `NETWORKS`) and environment to one file."""
     from safetensors.numpy import save_file
 
     arrays = {name: np.asarray(leaf) for name, leaf in named(params).items()}
     metadata = {
         "format": FORMAT,
-        "network": json.dumps(dataclasses.asdict(config)),
+        "network": json.dumps(describe_network(network)),
         "environment": json.dumps(describe(env)),
     }
     save_file(arrays, str(path), metadata)
@@ -80,15 +82,17 @@ def shipped_policies(env: Environment) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
+def load_policy(
+    path: str | Path, env: Environment, network: Network | None = None
+) -> tuple[Apply, Params]:
     """`apply` and `params` of a file written by `save_policy`, of a run folder that holds one, or
     of a shipped policy.
 
     A name such as `"standard"` stands for one of `shipped_policies(env)` where no file or folder
     has that name.
 
-    Works for any size of instance; raises CheckpointMismatchError where the file is of another kind
-    of observation.
+    Works for any size of instance. A network that is not in `NETWORKS` has to be given. Raises
+    `CheckpointMismatchError` where the file is of another kind of observation or of another format.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -109,19 +113,29 @@ def load_policy(path: str | Path, env: Environment) -> tuple[Apply, Params]:
     except SafetensorError as error:
         raise CheckpointMismatchError(f"{path}: not a safetensors file ({error})") from None
     if metadata.get("format") != FORMAT:
-        raise CheckpointMismatchError(
-            f"{path}: not a policy of this package (format {metadata.get('format')!r})"
-        )
-    config = NetworkConfig(**json.loads(metadata["network"]))
+        written = metadata.get("format")
+        old = str(written).startswith(FORMAT.rsplit("-", 1)[0])
+        why = "an old format; train it again" if old else "not a policy of this package"
+        raise CheckpointMismatchError(f"{path}: {why} (format {written!r}, this is {FORMAT!r})")
     saved_env = json.loads(metadata["environment"])
     if saved_env["id"] != env.id:
         raise CheckpointMismatchError(f"{path}: a policy of {saved_env['id']}, not of {env.id}")
-    apply, params = init_network(
-        jax.random.key(0), example_observation(env, env.default_source), config
-    )
+    build = _saved_network(path, json.loads(metadata["network"])) if network is None else network
+    apply, params = build(jax.random.key(0), example_observation(env, env.default_source))
     wanted = {name: str(leaf.shape) for name, leaf in named(params).items()}
     lines = difference({name: str(array.shape) for name, array in arrays.items()}, wanted)
     if lines:
         raise CheckpointMismatchError(f"{path}: does not fit {env}: " + "; ".join(lines[:5]))
     leaves = [jax.numpy.asarray(arrays[name]) for name in wanted]
     return apply, jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def _saved_network(path: Path, saved: dict[str, Any]) -> Network:
+    """The network that a file names."""
+    name = saved.pop("name")
+    if name not in NETWORKS:
+        raise CheckpointMismatchError(
+            f"{path}: a policy of the network {name!r}, which is not registered; "
+            "give it: load_policy(path, env, network=...)"
+        )
+    return NETWORKS[name](**saved)

@@ -1,16 +1,17 @@
 """One graph actor-critic for every family: relational attention, a pointer head over actions, a
 value head.
 
-It knows `GraphObservation` and nothing else. Attention runs along the observation's edges, from
-every node to itself, and between the node and the resource of each action, with a learned bias per
-edge kind and head. Two back ends compute the same function: `dense` (an N x N weight matrix,
-fastest for small graphs under vmap) and `segment` (per edge, for large sparse graphs). Parallel
-edges add up in both.
+It knows `GraphObservation` and nothing else. Attention runs along the observation's relations, from
+every node to itself, and between the node and the resource of each action, with a learned weight
+per relation and head. Two back ends compute the same function: `dense` (an N x N weight matrix,
+fastest for small graphs under vmap) and `segment` (per edge, for large sparse graphs). Relations of
+one pair of nodes add up in both.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,26 +20,34 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 from flax import nnx
-from jax import Array
+from jax import Array, lax, random
 
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.graph import GraphObservation
+from jaxsched.core.graph import Actions, Edges, GraphObservation, concatenate
 from jaxsched.host.errors import UnknownNameError
 from jaxsched.host.plain import make_plain
 
 Params = Any  # a nested dict of arrays
 Apply = Callable[[Params, GraphObservation], tuple[Array, Array]]  # -> logits f32[A], value f32[]
+# Any network: from a key and the shapes of an observation the pure `apply` and its first parameters.
+Network = Callable[[Array, GraphObservation], tuple[Apply, Params]]
+Attend = Callable[[Array, Array, Array], Array]  # query, key, value: [N, heads, d] -> the same
 BACKENDS = ("dense", "segment")
+# Logits of attention are clipped to +-MOST, so that no maximum has to be found first: exp(60) and
+# exp(-60) are far from the ends of float32.
+MOST = np.float32(60)
+SMALL = ("logit", "value")  # heads that start near 0: a nearly uniform first policy
+DEVIATION = np.float32(0.87962566)  # of a normal distribution cut off at two deviations
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """Size of the network. `backend` changes speed, not results."""
+    """Size of the network; called, it is the network. `backend` changes speed, not results."""
 
     width: int = 64
     num_layers: int = 2
-    num_heads: int = 4
-    expansion: int = 2  # hidden width of the feed-forward layers, in units of width
+    num_heads: int = 2
+    expansion: int = 1  # hidden width of the feed-forward layers, in units of width
     backend: str = "dense"
 
     def __post_init__(self):
@@ -48,26 +57,42 @@ class NetworkConfig:
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads}")
 
+    def __call__(self, key: Array, observation: GraphObservation) -> tuple[Apply, Params]:
+        """`apply(params, observation) -> (logits, value)` and its first parameters."""
+        return init_network(key, observation, self)
+
+
+# Networks that policy files know by name: dataclasses that are called with a key and an observation.
+NETWORKS: dict[str, type] = {"graph": NetworkConfig}
+
 
 def _normalise(x: Array, scale: Array) -> Array:
     """RMS normalisation over the last axis (Zhang & Sennrich 2019)."""
-    return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6) * scale
+    return x * lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6) * scale
+
+
+def _linear(num_inputs: int, num_outputs: int, use_bias: bool = True) -> nnx.Linear:
+    """A linear map of zeros; `_first_params` fills it."""
+    zeros = nnx.initializers.zeros_init()
+    return nnx.Linear(
+        num_inputs, num_outputs, use_bias=use_bias, kernel_init=zeros, rngs=nnx.Rngs(0)
+    )
 
 
 class Layer(nnx.Module):
-    """Pre-norm attention along the edges, then a feed-forward layer; both residual."""
+    """Pre-norm attention along the relations, then a feed-forward layer; both residual."""
 
-    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: NetworkConfig):
         width, hidden = config.width, config.width * config.expansion
         self.num_heads = config.num_heads
         self.scale_attend = nnx.Param(jnp.ones((width,), jnp.float32))
         self.scale_feed = nnx.Param(jnp.ones((width,), jnp.float32))
-        self.query_key_value = nnx.Linear(width, 3 * width, use_bias=False, rngs=rngs)
-        self.out = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.up = nnx.Linear(width, hidden, rngs=rngs)
-        self.down = nnx.Linear(hidden, width, rngs=rngs)
+        self.query_key_value = _linear(width, 3 * width, use_bias=False)
+        self.out = _linear(width, width, use_bias=False)
+        self.up = _linear(width, hidden)
+        self.down = _linear(hidden, width)
 
-    def __call__(self, x: Array, attend: Callable[[Array, Array, Array], Array]) -> Array:
+    def __call__(self, x: Array, attend: Attend) -> Array:
         projected = self.query_key_value(_normalise(x, self.scale_attend[...]))
         query, key, value = jnp.split(projected.reshape(*x.shape[:-1], self.num_heads, -1), 3, -1)
         x = x + self.out(attend(query, key, value).reshape(x.shape))
@@ -77,144 +102,207 @@ class Layer(nnx.Module):
 class GraphActorCritic(nnx.Module):
     """Logits over the observation's actions and the value of its state. Unbatched: vmap it."""
 
-    def __init__(self, observation: GraphObservation, config: NetworkConfig, *, rngs: nnx.Rngs):
-        width = config.width
-        num_features, num_pair = observation.nodes.shape[-1], observation.action_features.shape[-1]
-        init = nnx.initializers.lecun_normal()
+    def __init__(self, observation: GraphObservation, config: NetworkConfig):
+        width, num_kinds = config.width, len(observation.nodes)
+        groups, action_kinds = observation.actions, observation.action_kinds
         self.config = config
-        self.num_node_kinds = observation.num_node_kinds
-        # [num_node_kinds, F, width]: every kind of node has features, hence an embedding, of its
-        # own.
-        self.embed = nnx.Param(
-            jnp.stack(
-                [
-                    init(rngs.params(), (num_features, width), jnp.float32)
-                    for _ in range(self.num_node_kinds)
-                ]
-            )
+        self.action_kinds = action_kinds
+        # Every kind of node has features, hence an embedding, of its own.
+        self.embed = nnx.List(
+            [_linear(nodes.features.shape[-1], width) for nodes in observation.nodes]
         )
-        self.embed_kind = nnx.Param(jnp.zeros((self.num_node_kinds, width), jnp.float32))
-        self.edge_bias = nnx.Param(
-            # Edge kinds of the observation, then the network's own: self, from an action's
-            # resource, to it.
-            jnp.zeros(
-                (observation.num_edge_kinds + 3, config.num_layers * config.num_heads), jnp.float32
-            )
+        # Relations of the observation, then the network's own: self, and where actions use
+        # resources from the resource to the node and back.
+        uses = any(group.uses for group in groups)
+        num_relations = len(observation.relation_names) + 1 + 2 * uses
+        self.relation_bias = nnx.Param(
+            jnp.zeros((num_relations, config.num_layers, config.num_heads), jnp.float32)
         )
-        self.layers = nnx.List([Layer(config, rngs=rngs) for _ in range(config.num_layers)])
+        self.layers = nnx.List([Layer(config) for _ in range(config.num_layers)])
         self.scale_out = nnx.Param(jnp.ones((width,), jnp.float32))
-        self.point_node = nnx.Linear(width, width, rngs=rngs)
-        self.point_resource = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.point_pooled = nnx.Linear(
-            width * self.num_node_kinds, width, use_bias=False, rngs=rngs
+        self.point_node = _linear(width, width)
+        self.point_resource = _linear(width, width, use_bias=False) if uses else None
+        self.point_pair = nnx.List(
+            [
+                _linear(group.features.shape[-1], width, use_bias=False)
+                for group in groups
+                if group.features is not None
+            ]
         )
-        self.point_pair = nnx.Linear(num_pair, width, use_bias=False, rngs=rngs)
-        self.point_kind = nnx.Param(jnp.zeros((observation.num_action_kinds, width), jnp.float32))
-        # a nearly uniform first policy
-        small = nnx.initializers.variance_scaling(1e-4, "fan_in", "normal")
-        self.logit = nnx.Linear(width, 1, kernel_init=small, rngs=rngs)
-        self.value_hidden = nnx.Linear(width * self.num_node_kinds, width, rngs=rngs)
-        self.value = nnx.Linear(width, 1, kernel_init=small, rngs=rngs)
+        kinds = jnp.zeros((len(action_kinds), width), jnp.float32)
+        self.point_kind = nnx.Param(kinds) if len(action_kinds) > 1 else None
+        # One product for what both heads read of the means over the kinds of nodes.
+        self.pooled = _linear(width * num_kinds, 2 * width)
+        self.logit = _linear(width, 1)
+        self.value = _linear(width, 1)
 
     def __call__(self, observation: GraphObservation) -> tuple[Array, Array]:
-        # [N, kinds]
-        node_kind = jax.nn.one_hot(observation.node_kind, self.num_node_kinds, dtype=jnp.float32)
-        embedded = (
-            jnp.einsum("nf,kfd->nkd", observation.nodes, self.embed[...]) + self.embed_kind[...]
+        node_mask = observation.node_mask
+        x = concatenate(
+            [
+                embed(nodes.features)
+                for embed, nodes in zip(self.embed, observation.nodes, strict=True)
+            ],
+            0,
         )
-        x = jnp.einsum("nkd,nk->nd", embedded, node_kind)
-        attends = self._attention(observation)
-        for layer, attend in zip(self.layers, attends, strict=True):
+        for layer, attend in zip(self.layers, self._attention(observation), strict=True):
             x = layer(x, attend)
-        x = _normalise(x, self.scale_out[...]) * observation.node_mask[:, None]
+        x = jnp.where(node_mask[:, None], _normalise(x, self.scale_out[...]), 0)
 
-        weight = node_kind * observation.node_mask[:, None]
-        pooled = jnp.einsum("nk,nd->kd", weight, x) / jnp.maximum(weight.sum(0), 1)[:, None]
-        pooled = pooled.ravel()
-        hidden = (
-            self.point_node(x[observation.action_node])
-            + self.point_resource(x[observation.action_resource])
-            + self.point_pooled(pooled)
-            + self.point_pair(observation.action_features)
-            + self.point_kind[...][observation.action_kind]
-        )
-        logits = self.logit(jax.nn.relu(hidden))[:, 0]
-        value = self.value(jax.nn.relu(self.value_hidden(pooled)))[0]
-        return logits, value
-
-    def _attention(
-        self, observation: GraphObservation
-    ) -> list[Callable[[Array, Array, Array], Array]]:
-        """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
-        num_nodes = observation.node_mask.shape[0]
-        node_mask, (senders, receivers, edge_mask, edge_kind) = (
-            observation.node_mask,
-            _edges(observation),
-        )
-        if self.config.backend == "segment":
-            edge_mask = edge_mask & node_mask[senders] & node_mask[receivers]
-            # [E, layers * heads]
-            biases = jnp.where(edge_mask[:, None], self.edge_bias[...][edge_kind], -jnp.inf)
-            return [
-                lambda q, k, v, b=b: _attend_segment(q, k, v, b, senders, receivers)
-                for b in jnp.split(biases, self.config.num_layers, -1)
-            ]
-        # Parallel edges add their exp(bias), so both back ends agree on multigraphs.
-        weight = jnp.where(edge_mask[:, None], jnp.exp(self.edge_bias[...])[edge_kind], 0.0)
-        pair = receivers * num_nodes + senders
-        dense = (
-            jnp.zeros((num_nodes * num_nodes, weight.shape[-1]), jnp.float32).at[pair].add(weight)
-        )
-        dense = dense.T.reshape(-1, num_nodes, num_nodes) * (node_mask[:, None] & node_mask)
-        return [
-            lambda q, k, v, w=w: _attend_dense(q, k, v, w)
-            for w in jnp.split(dense, self.config.num_layers)
+        starts = observation.starts
+        parts = {
+            nodes.kind: x[starts[nodes.kind] :][: nodes.mask.shape[0]]
+            for nodes in observation.nodes
+        }
+        means = [
+            parts[nodes.kind].sum(0)
+            / jnp.maximum(nodes.mask.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+            for nodes in observation.nodes
         ]
+        for_actions, for_value = jnp.split(self.pooled(concatenate(means, 0)), 2)
+        hidden = self._point(observation.actions, parts)
+        logits = self.logit(jax.nn.relu(hidden + for_actions[None]))[:, 0]
+        return logits, self.value(jax.nn.relu(for_value))[0]
+
+    def _point(self, groups: tuple[Actions, ...], parts: dict[str, Array]) -> Array:
+        """f32[A, width]: what each action is about, what it uses, what only the pair knows and
+        what is done.
+        """
+        rows, pairs = [], iter(self.point_pair)
+        for group in groups:
+            hidden = self.point_node(parts[group.about])
+            if group.node is not None:
+                hidden = hidden[group.node]
+            if group.uses is not None:
+                assert self.point_resource is not None
+                resource = self.point_resource(parts[group.uses])
+                if group.resource is not None:
+                    hidden = hidden + resource[group.resource]
+                else:  # all pairs
+                    hidden = (hidden[:, None] + resource[None]).reshape(-1, hidden.shape[-1])
+            if group.features is not None:
+                hidden = hidden + next(pairs)(group.features)
+            if self.point_kind is not None:
+                numbers = np.array([self.action_kinds.index(kind) for kind in group.kinds])
+                hidden = hidden + self.point_kind[...][numbers]
+            rows.append(hidden)
+        return concatenate(rows, 0)
+
+    def _attention(self, observation: GraphObservation) -> list[Attend]:
+        """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
+        layers = range(self.config.num_layers)
+        if self.config.backend == "segment":
+            edges, real = _all_edges(observation)
+            # [E, layers, heads]
+            biases = self.relation_bias[...][edges.relation - 1]
+            biases = jnp.where(real[:, None, None], biases, -jnp.inf)
+            return [
+                functools.partial(_attend_segment, biases[:, layer], edges.senders, edges.receivers)
+                for layer in layers
+            ]
+        # Relations of one pair add their exp(bias), so both back ends agree on multigraphs.
+        strength = jnp.exp(self.relation_bias[...])
+        strength = strength.reshape(len(strength), -1)
+        weights = jnp.split(_weights(observation, strength), len(layers))
+        return [functools.partial(_attend_dense, weights[layer]) for layer in layers]
 
 
-def _edges(observation: GraphObservation) -> tuple[Array, Array, Array, Array]:
-    """Senders, receivers, mask, kind: the observation's edges, loops, node and resource of each
-    action both ways.
+def _weights(observation: GraphObservation, strength: Array) -> Array:
+    """f32[S, N receivers, N senders]: the summed `strength` f32[R, S] of what relates each pair."""
+    mask, relation = observation.node_mask, observation.relation
+    num_nodes, num_relations = mask.shape[0], len(observation.relation_names)
+    if isinstance(relation, Edges):
+        each = jnp.where(relation.mask[:, None], strength[relation.relation - 1], 0.0)
+        pair = relation.receivers * num_nodes + relation.senders
+        flat = jnp.zeros((num_nodes * num_nodes, each.shape[1]), jnp.float32).at[pair].add(each)
+        total = flat.T.reshape(-1, num_nodes, num_nodes)
+    else:
+        total = jnp.zeros((), jnp.float32)
+        for number in range(num_relations):
+            held = (relation == number + 1)[None]
+            total = total + jnp.where(held, strength[number][:, None, None], 0.0)
+    itself, *joined = strength[num_relations:, :, None, None]
+    total = total + jnp.where(np.eye(num_nodes, dtype=bool)[None], itself, 0.0)
+    if joined:
+        joins = _joins(observation)
+        for count, each in zip((joins, joins.T), joined, strict=True):
+            total = total + jnp.where(count[None] > 0, count[None] * each, 0.0)
+    return jnp.where((mask[:, None] & mask[None])[None], total, 0.0)
+
+
+def _joins(observation: GraphObservation) -> Array:
+    """f32[N, N]: how many actions are about each node (row) and use each resource (column)."""
+    starts, num_nodes = observation.starts, observation.node_mask.shape[0]
+    total = jnp.zeros((num_nodes, num_nodes), jnp.float32)
+    for group in observation.actions:
+        if group.uses is None:
+            continue
+        shape = tuple(observation[kind].mask.shape[0] for kind in (group.about, group.uses))
+        rows, columns = (jnp.arange(size, dtype=jnp.int32) for size in shape)
+        if group.resource is None:
+            block = jnp.ones(shape, jnp.float32)
+        elif group.node is None:
+            block = (group.resource[:, None] == columns[None]).astype(jnp.float32)
+        else:
+            pair = (group.node[:, None] == rows[None])[:, :, None]
+            pair = pair & (group.resource[:, None] == columns[None])[:, None]
+            block = pair.sum(0, dtype=jnp.int32).astype(jnp.float32)
+        place = [
+            (starts[kind], num_nodes - starts[kind] - size)
+            for kind, size in zip((group.about, group.uses), shape, strict=True)
+        ]
+        total = total + jnp.pad(block, place)
+    return total
+
+
+def _all_edges(observation: GraphObservation) -> tuple[Edges, Array]:
+    """The observation's relations, loops, node and resource of each action both ways, as a list;
+    and bool[E], which of these edges are real.
     """
-    kinds = observation.num_edge_kinds
-    loops = jnp.arange(observation.node_mask.shape[0], dtype=jnp.int32)
-    node, resource = observation.action_node, observation.action_resource
-    kind = np.repeat(
-        np.arange(kinds, kinds + 3, dtype=np.int32), [len(loops), len(node), len(node)]
+    mask, edges = observation.node_mask, observation.edges
+    num_relations = len(observation.relation_names)
+    loops = jnp.arange(mask.shape[0], dtype=jnp.int32)
+    senders, receivers = [edges.senders, loops], [edges.receivers, loops]
+    numbers = [edges.relation, jnp.full_like(loops, num_relations + 1)]
+    for group in observation.actions:
+        if group.uses is not None:
+            node, resource = observation.ends(group)
+            senders += [resource, node]
+            receivers += [node, resource]
+            numbers += [jnp.full_like(node, num_relations + k) for k in (2, 3)]
+    joined = jnp.ones((sum(map(len, senders[1:])),), jnp.bool_)
+    both = Edges(
+        jnp.concatenate(senders),
+        jnp.concatenate(receivers),
+        jnp.concatenate(numbers),
+        jnp.concatenate([edges.mask, joined]),
     )
-    return (
-        jnp.concatenate([observation.senders, loops, resource, node]),
-        jnp.concatenate([observation.receivers, loops, node, resource]),
-        jnp.concatenate([observation.edge_mask, np.ones(kind.shape, bool)]),
-        jnp.concatenate([observation.edge_kind, kind]),
-    )
+    return both, both.mask & mask[both.senders] & mask[both.receivers]
 
 
-def _attend_dense(query: Array, key: Array, value: Array, weight: Array) -> Array:
-    """`weight` [heads, N receivers, N senders] >= 0, 0 where there is no edge."""
-    # heads first: CPUs run along the senders
+def _attend_dense(weight: Array, query: Array, key: Array, value: Array) -> Array:
+    """`weight` [heads, N receivers, N senders] >= 0, 0 where nothing relates a pair."""
+    # Heads first: CPUs run along the senders, and XLA finds tiles for these products on a GPU.
     query, key, value = (jnp.swapaxes(x, 0, 1) for x in (query, key, value))
     logits = jnp.einsum("hnd,hmd->hnm", query, key) / np.sqrt(query.shape[-1])
-    edge = weight > 0
-    # The result does not depend on `top`, so it needs no gradient.
-    top = jax.lax.stop_gradient(jnp.where(edge, logits, -jnp.inf).max(-1, keepdims=True))
-    attention = jnp.exp(jnp.where(edge, logits - top, 0)) * weight
-    # [heads, N, 1]; 0 for a node without edges, which then receives 0
-    total = attention.sum(-1, keepdims=True)
-    return jnp.swapaxes(
-        jnp.einsum("hnm,hmd->hnd", attention, value) / jnp.where(total > 0, total, 1), 0, 1
-    )
+    attention = jnp.exp(lax.clamp(-MOST, logits, MOST)) * weight
+    # The sum of the weights comes out of the same product as one more value.
+    value = jnp.concatenate([value, jnp.ones((*value.shape[:-1], 1), jnp.float32)], -1)
+    out = jnp.einsum("hnm,hmd->hnd", attention, value)
+    total = out[..., -1:]  # 0 for a masked node, which then receives 0
+    # Scaled first, for the gradient of a division holds the square of what it divides by.
+    out = out / lax.stop_gradient(jnp.where(total > 0, total, 1))
+    return jnp.swapaxes(out[..., :-1] / jnp.where(total > 0, out[..., -1:], 1), 0, 1)
 
 
 def _attend_segment(
-    query: Array, key: Array, value: Array, bias: Array, senders: Array, receivers: Array
+    bias: Array, senders: Array, receivers: Array, query: Array, key: Array, value: Array
 ) -> Array:
     """`bias` [E, heads], -inf where the edge is padding."""
     num_nodes = query.shape[0]
-    logits = (
-        jnp.einsum("ehd,ehd->eh", query[receivers], key[senders]) / np.sqrt(query.shape[-1]) + bias
-    )
-    top = jax.lax.stop_gradient(jraph.segment_max(logits, receivers, num_nodes))
+    logits = jnp.einsum("ehd,ehd->eh", query[receivers], key[senders]) / np.sqrt(query.shape[-1])
+    logits = lax.clamp(-MOST, logits, MOST) + bias
+    top = lax.stop_gradient(jraph.segment_max(logits, receivers, num_nodes))
     top = jnp.where(jnp.isfinite(top), top, 0)[receivers]
     # guarded inside exp too, where an infinity would turn gradients into nan
     edge = jnp.isfinite(bias)
@@ -235,11 +323,36 @@ def init_network(
     """The pure function `apply(params, observation) -> (logits, value)` and its first parameters
     (a nested dict).
     """
-    graphdef, state = nnx.split(GraphActorCritic(observation, config, rngs=nnx.Rngs(params=key)))
+    module = nnx.eval_shape(lambda: GraphActorCritic(observation, config))
+    graphdef, shapes = nnx.split(module)
 
     def apply(params: Params, observation: GraphObservation) -> tuple[Array, Array]:
         # as loaded from a file: a traced index does not take from NumPy
         params = jax.tree.map(jnp.asarray, params)
         return nnx.merge(graphdef, nnx.State(params))(observation)
 
-    return apply, nnx.to_pure_dict(state)
+    draw = functools.partial(_first_params, shapes=nnx.to_pure_dict(shapes))
+    return apply, jax.jit(draw)(key)
+
+
+def _first_params(key: Array, shapes: Params) -> Params:
+    """Truncated normal kernels of variance 1 / fan-in (LeCun et al. 1998), those of `SMALL` heads
+    far smaller, scales of 1, and zeros; all from one draw, which compiles once.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    names = [[str(getattr(part, "key", part)) for part in path] for path, _ in leaves]
+    sizes = [
+        leaf.size if name[-1] == "kernel" else 0
+        for name, (_, leaf) in zip(names, leaves, strict=True)
+    ]
+    drawn = random.truncated_normal(key, -2, 2, (sum(sizes),), jnp.float32)
+    parts = jnp.split(drawn / DEVIATION, np.cumsum(sizes)[:-1])
+    params = []
+    for name, (_, leaf), part in zip(names, leaves, parts, strict=True):
+        if part.size:
+            scale = (1e-2 if name[0] in SMALL else 1.0) / np.sqrt(leaf.shape[0])
+            params.append(part.reshape(leaf.shape) * np.float32(scale))
+        else:
+            fill = jnp.ones if name[-1].startswith("scale") else jnp.zeros
+            params.append(fill(leaf.shape, jnp.float32))
+    return jax.tree.unflatten(structure, params)

@@ -2,25 +2,30 @@
 family.
 """
 
+from jaxsched.training.algorithms import ALGORITHMS
 from jaxsched.training.common import TrainState, data_mesh
 from jaxsched.training.config import (
-    ALGORITHMS,
     ExpertIterationConfig,
     ImitationConfig,
     PPOConfig,
     SelfLabelingConfig,
     TrainConfig,
 )
-from jaxsched.training.loop import make_training, new_run_dir, train
+from jaxsched.training.loop import make_training, train
+from jaxsched.training.run import new_run_dir
 from jaxsched.training.schedules import SCHEDULES, make_schedule
+from jaxsched.training.update import Algorithm, Lesson, Task
 
 __all__ = [
     "ALGORITHMS",
     "SCHEDULES",
+    "Algorithm",
     "ExpertIterationConfig",
     "ImitationConfig",
+    "Lesson",
     "PPOConfig",
     "SelfLabelingConfig",
+    "Task",
     "TrainConfig",
     "TrainState",
     "data_mesh",

@@ -4,12 +4,17 @@ checkpoints.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from jaxsched.host.errors import UnknownNameError
 from jaxsched.host.plain import make_plain
 from jaxsched.policies.network import NetworkConfig
+
+Config = TypeVar("Config", bound="TrainConfig")
+KEPT = ("observations", "actions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +30,20 @@ class TrainConfig:
     learning_rate: float = 1e-3
     schedule: str = "linear"  # linear | rex | cosine | constant, over all gradient steps
     max_grad_norm: float = 0.5
+    # Episodes whose gradients are computed at once and summed, exactly; 0: 8 on a CPU, whose caches
+    # they fit, and whole minibatches on an accelerator.
+    micro_batch: int = 0
+    # What is kept of an episode until its gradients: its `observations`, or its `actions` alone,
+    # from which the rules play it again, slower and in less memory.
+    keep: str = "observations"
+    # The averaged weights look back on this share of the run; they are what is evaluated and saved.
+    average: float = 0.1
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
 
     def __post_init__(self):
         make_plain(self)
+        if self.keep not in KEPT:
+            raise UnknownNameError("value of keep", self.keep, KEPT)
         if self.num_envs % self.num_minibatches:
             raise ValueError(
                 f"num_envs {self.num_envs} must be a multiple of num_minibatches {self.num_minibatches}"
@@ -37,6 +52,11 @@ class TrainConfig:
     @property
     def num_gradient_steps(self) -> int:
         return self.num_updates * self.num_epochs * self.num_minibatches
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes that an update plays."""
+        return self.num_envs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +81,10 @@ class SelfLabelingConfig(TrainConfig):
 
     num_samples: int = 32
     temperature: float = 1.0
+
+    @property
+    def num_episodes(self) -> int:
+        return self.num_envs * self.num_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,38 +118,24 @@ class ExpertIterationConfig(TrainConfig):
     reward_scale: float = 1.0  # rewards are fractions of the baseline
 
 
-ALGORITHMS = {
-    "ppo": PPOConfig,
-    "self_labeling": SelfLabelingConfig,
-    "imitation": ImitationConfig,
-    "expert_iteration": ExpertIterationConfig,
-}
+def numbers_of(config: TrainConfig) -> dict[str, float]:
+    """The fields that are real numbers: rates, weights, clips, ... by name."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if isinstance(value, float)}
 
 
-def algorithm_of(config: TrainConfig) -> str:
-    """The name of the algorithm a config belongs to."""
-    return next(name for name, cls in ALGORITHMS.items() if type(config) is cls)
+def with_numbers(config: Config, numbers: Mapping[str, Any]) -> Config:
+    """The config with other real numbers, which may be traced: one program for many of them."""
+    changed = copy.copy(config)
+    for name, value in numbers.items():
+        object.__setattr__(changed, name, value)
+    return changed
 
 
-def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """Plain data for JSON, with the algorithm's name."""
-    return {"algorithm": algorithm_of(config), **dataclasses.asdict(config)}
-
-
-def from_dict(data: dict[str, Any]) -> TrainConfig:
-    """The inverse of `to_dict`; an unknown field is one line with the close matches."""
-    data = dict(data)
-    name = data.pop("algorithm", None)
-    if name not in ALGORITHMS:
-        raise UnknownNameError("algorithm", str(name), ALGORITHMS)
-    network = NetworkConfig(**data.pop("network", {}))
-    return replace(ALGORITHMS[name](network=network), **data)
-
-
-def replace(config: TrainConfig, **changes: Any) -> TrainConfig:
+def replace(config: Config, **changes: Any) -> Config:
     """`dataclasses.replace` with a helpful error for an unknown option."""
     known = {field.name for field in dataclasses.fields(config)}
     for name in changes:
         if name not in known:
-            raise UnknownNameError(f"option of {algorithm_of(config)}", name, known)
+            raise UnknownNameError(f"option of {type(config).__name__}", name, known)
     return dataclasses.replace(config, **changes)

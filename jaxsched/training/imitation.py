@@ -2,106 +2,65 @@
 
 DAgger (Ross, Gordon & Bagnell 2011) without its growing data set: every update plays fresh
 episodes, some by the rule and some by the policy, and the rule says in each of their states what it
-would do. One update is one pure function.
+would do.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import optax
-from flax import struct
 from jax import Array
-from jax.sharding import Mesh
 
-from jaxsched.core.environment import Environment, Source
-from jaxsched.core.rollout import masked_argmax, unroll
+from jaxsched.core.rollout import masked_argmax
 from jaxsched.host.errors import UnknownNameError
 from jaxsched.policies.distribution import MaskedCategorical
-from jaxsched.policies.network import Apply, Params
-from jaxsched.training.common import (
-    Metrics,
-    TrainState,
-    Update,
-    env_ids,
-    episode_keys,
-    gradient_steps,
-    revisit,
-)
+from jaxsched.policies.network import Params
 from jaxsched.training.config import ImitationConfig
+from jaxsched.training.episodes import EpisodeKeys
+from jaxsched.training.episodes import play as play_episode
+from jaxsched.training.update import Algorithm, Lesson, Metrics, Task
 
 
-class Lessons(struct.PyTreeNode):
-    """E episodes of T steps, with the rule's choice in each state."""
-
-    instance: Any  # [E, ...]
-    reset_key: Array  # [E]
-    step_key: Array  # [E]
-    action: Array  # i32[E, T]  played
-    label: Array  # i32[E, T]  the rule's
-
-
-def make_update(
-    env: Environment,
-    source: Source,
-    apply: Apply,
-    optimizer: optax.GradientTransformation,
-    config: ImitationConfig,
-    mesh: Mesh | None = None,
-) -> Update:
-    """One update: play, label, cross-entropy. jit it, scan it, vmap it over seeds."""
+def play(task: Task, params: Params, keys: EpisodeKeys, env_id: Array) -> tuple[Lesson, Metrics]:
+    """One episode, by the policy or by the rule, with the choice of the rule in every step."""
+    env, config = task.env, task.config
     if config.teacher not in env.heuristics:
         raise UnknownNameError("teacher", config.teacher, env.heuristics)
-    scores = env.heuristics[config.teacher]
+    scores, own = env.heuristics[config.teacher], env_id < config.num_own
 
-    def episode(params: Params, key: Array, update: Array, env_id: Array) -> tuple[Lessons, Array]:
-        instance_key, reset_key, step_key = episode_keys(key, update, env_id)
-        instance = source(instance_key)
-        first, _ = env.reset(reset_key, instance)
+    def act(key, state, observation):
+        label = masked_argmax(scores(state), observation.action_mask)
+        policy = MaskedCategorical(task.apply(params, observation)[0], observation.action_mask)
+        return jnp.where(own, policy.sample(key), label), label
 
-        def act(key, current):
-            observation = env.observe(current)
-            label = masked_argmax(scores(current), observation.action_mask)
-            policy = MaskedCategorical(apply(params, observation)[0], observation.action_mask)
-            return jnp.where(env_id < config.num_own, policy.sample(key), label), label
+    instance = task.source(keys.instance)
+    played = play_episode(env, instance, keys, act, keep=config.keep == "observations")
+    objective = env.objective(played.final)
+    return Lesson(played.episode, played.extra), {
+        "objective": objective,
+        "objective_over_scale": objective / env.reward_scale(played.final),
+        "truncated": ~env.terminated(played.final),
+    }
 
-        final, (_, action, label, _) = unroll(env, step_key, first, act, env.max_steps(instance))
-        objective = env.objective(final).astype(jnp.float32)
-        truncated = (~env.terminated(final)).astype(jnp.float32)
-        figures = jnp.stack([objective, objective / env.reward_scale(first), truncated])
-        return Lessons(instance, reset_key, step_key, action, label), figures
 
-    def loss(params: Params, lessons: Lessons) -> tuple[Array, Metrics]:
-        def evaluate(lesson):
-            observation, mask = revisit(
-                env, lesson.reset_key, lesson.step_key, lesson.instance, lesson.action
-            )
-            logits, _ = jax.vmap(apply, (None, 0))(params, observation)
-            policy = MaskedCategorical(logits, observation.action_mask)
-            return policy.log_prob(lesson.label), policy.mode() == lesson.label, mask
+def finish(task: Task, lessons: Lesson, figures: Metrics) -> tuple[Lesson, Metrics]:
+    """The figures of the policy's own episodes, which are the first ones."""
+    num_own = task.config.num_own
+    return lessons, {
+        name: values[:num_own].astype(jnp.float32).mean() for name, values in figures.items()
+    }
 
-        log_prob, agrees, mask = jax.vmap(evaluate)(lessons)
-        count = jnp.maximum(mask.sum(), 1)
-        cross_entropy = -jnp.where(mask, log_prob, 0).sum() / count
-        return cross_entropy, {
-            "cross_entropy": cross_entropy,
-            "agreement": (agrees & mask).sum() / count,
-        }
 
-    def update(state: TrainState) -> tuple[TrainState, Metrics]:
-        ids = env_ids(config.num_envs, mesh)
-        play = jax.vmap(episode, (None, None, None, 0))
-        lessons, figures = play(state.params, state.key, state.update, ids)
-        state, metrics = gradient_steps(state, optimizer, loss, lessons, config, mesh)
-        own = (ids < config.num_own)[:, None]
-        # of the policy's own episodes
-        mean = jnp.where(own, figures, 0).sum(0) / max(config.num_own, 1)
-        return state, metrics | {
-            "objective": mean[0],
-            "objective_over_scale": mean[1],
-            "truncated": mean[2],
-        }
+def loss(
+    config: Any, policy: MaskedCategorical, value: Array, label: Array
+) -> tuple[Array, Metrics]:
+    """The cross-entropy of the rule's choice in every step."""
+    cross_entropy = -policy.log_prob(label)
+    return cross_entropy, {
+        "cross_entropy": cross_entropy,
+        "agreement": policy.mode() == label,
+    }
 
-    return update
+
+IMITATION = Algorithm(ImitationConfig, play, loss, finish)

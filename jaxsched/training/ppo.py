@@ -1,4 +1,4 @@
-"""PPO on whole episodes, one update as one pure function of the train state.
+"""PPO on whole episodes.
 
 After Schulman et al. 2017, with generalised advantage estimation (Schulman et al. 2016). Episodes
 are played to the end, so nothing is bootstrapped except lanes that were cut off (by a horizon, a
@@ -11,84 +11,59 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from jax import Array
-from jax.sharding import Mesh
 
-from jaxsched.core.environment import Environment, Source
-from jaxsched.core.rollout import unroll, vary_alike
+from jaxsched.core.rollout import vary_alike
 from jaxsched.policies.distribution import MaskedCategorical
-from jaxsched.policies.network import Apply, Params
-from jaxsched.training.common import (
-    Metrics,
-    TrainState,
-    Update,
-    env_ids,
-    episode_keys,
-    gradient_steps,
-    revisit,
-)
+from jaxsched.policies.network import Params
 from jaxsched.training.config import PPOConfig
+from jaxsched.training.episodes import EpisodeKeys
+from jaxsched.training.episodes import play as play_episode
+from jaxsched.training.update import Algorithm, Lesson, Metrics, Task, mean_metrics
 
 
-class Episodes(struct.PyTreeNode):
-    """E whole episodes of T steps; observations are recomputed from the actions."""
+class Decision(struct.PyTreeNode):
+    """What PPO knows of a decision, [T]; the last step of an episode only looks at its end."""
 
-    instance: Any  # [E, ...]
-    reset_key: Array  # [E]
-    step_key: Array  # [E]
-    action: Array  # i32[E, T]
-    log_prob: Array  # f32[E, T]
-    value: Array  # f32[E, T]
-    reward: Array  # f32[E, T]
-    mask: Array  # bool[E, T]  the step took a decision
-    elapsed: Array  # i32[E, T]  ticks that passed in the step
-    last_value: Array  # f32[E]  value of the final state, 0 where the episode terminated
-    truncated: Array  # bool[E]  it did not
-    objective: Array  # i32[E]
-    scale: Array  # f32[E]  env.reward_scale
+    action: Array  # i32[T]
+    log_prob: Array  # f32[T]  when it was taken
+    value: Array  # f32[T]  as estimated then
+    advantage: Array  # f32[T]  standardised over all decisions of the update
+    target: Array  # f32[T]  of the value
 
 
-def collect(
-    env: Environment, source: Source, apply: Apply, state: TrainState, ids: Array
-) -> Episodes:
-    """Play one sampled episode per environment id."""
+def play(task: Task, params: Params, keys: EpisodeKeys, env_id: Array) -> tuple[Lesson, Metrics]:
+    """One sampled episode with the advantages of its decisions."""
+    env, config = task.env, task.config
 
-    def episode(env_id):
-        instance_key, reset_key, step_key = episode_keys(state.key, state.update, env_id)
-        instance = source(instance_key)
-        first, _ = env.reset(reset_key, instance)
+    def act(key, state, observation):
+        logits, value = task.apply(params, observation)
+        policy = MaskedCategorical(logits, observation.action_mask)
+        action = policy.sample(key)
+        return action, (policy.log_prob(action), value)
 
-        def act(key, current):
-            observation = env.observe(current)
-            logits, value = apply(state.params, observation)
-            policy = MaskedCategorical(logits, observation.action_mask)
-            action = policy.sample(key)
-            return action, (policy.log_prob(action), value)
-
-        final, (_, action, (log_prob, value), timestep) = unroll(
-            env, step_key, first, act, env.max_steps(instance)
-        )
-        terminated = env.terminated(final)
-        _, last_value = apply(state.params, env.observe(final))
-        return Episodes(
-            instance=instance,
-            reset_key=reset_key,
-            step_key=step_key,
-            action=action,
-            log_prob=log_prob,
-            value=value,
-            reward=timestep.reward,
-            mask=timestep.metrics["decision"],
-            elapsed=timestep.elapsed,
-            last_value=jnp.where(terminated, 0.0, last_value),
-            truncated=~terminated,
-            objective=env.objective(final),
-            scale=env.reward_scale(first),
-        )
-
-    return jax.vmap(episode)(ids)
+    instance = task.source(keys.instance)
+    keep = config.keep == "observations"
+    played = play_episode(env, instance, keys, act, keep=keep, look=True)
+    (log_prob, value), final, mask = played.extra, played.final, played.episode.mask
+    # The last step looks at the end: nothing happens in it.
+    happens = jnp.arange(len(mask), dtype=jnp.int32) < len(mask) - 1
+    reward = jnp.where(happens, played.timestep.reward * config.reward_scale, 0)
+    elapsed = jnp.where(happens, played.timestep.elapsed, 0)
+    last_value = jnp.where(env.terminated(final), 0.0, value[-1])
+    discount = config.tick_gamma ** elapsed.astype(jnp.float32)
+    advantage = advantages(
+        reward, value, mask, discount, last_value, config.gamma, config.gae_lambda
+    )
+    action = played.episode.action
+    decision = Decision(action, log_prob, value, advantage, advantage + value)
+    objective = env.objective(final)
+    return Lesson(played.episode, decision), {
+        "objective": objective,
+        "objective_over_scale": objective / env.reward_scale(final),
+        "truncated": ~env.terminated(final),
+    }
 
 
 def advantages(
@@ -121,79 +96,41 @@ def advantages(
     return jax.lax.scan(backward, initial, (reward, value, mask, discount), reverse=True)[1]
 
 
+def finish(task: Task, lessons: Lesson, figures: Metrics) -> tuple[Lesson, Metrics]:
+    """Advantages with mean 0 and deviation 1 over all decisions of the update."""
+    decision, mask = lessons.target, lessons.episode.mask
+    mean = masked_mean(decision.advantage, mask)
+    deviation = jnp.sqrt(masked_mean(jnp.square(decision.advantage - mean), mask))
+    standardised = (decision.advantage - mean) / (deviation + 1e-8)
+    unexplained = masked_mean(jnp.square(decision.advantage), mask)
+    spread = masked_mean(jnp.square(decision.target - masked_mean(decision.target, mask)), mask)
+    lessons = lessons.replace(target=decision.replace(advantage=standardised))
+    lessons, metrics = mean_metrics(task, lessons, figures)
+    return lessons, metrics | {"explained_variance": 1 - unexplained / jnp.maximum(spread, 1e-8)}
+
+
 def masked_mean(x: Array, mask: Array) -> Array:
     """Mean over all entries where `mask`."""
     return jnp.where(mask, x, 0).sum() / jnp.maximum(mask.sum(), 1)
 
 
-def make_update(
-    env: Environment,
-    source: Source,
-    apply: Apply,
-    optimizer: optax.GradientTransformation,
-    config: PPOConfig,
-    mesh: Mesh | None = None,
-) -> Update:
-    """One update: collect, advantages, minibatch epochs. jit it, scan it, vmap it over seeds."""
+def loss(
+    config: Any, policy: MaskedCategorical, value: Array, decision: Decision
+) -> tuple[Array, Metrics]:
+    """The clipped surrogate, the error of the value and the entropy of every decision."""
+    log_ratio = policy.log_prob(decision.action) - decision.log_prob
+    ratio, entropy = jnp.exp(log_ratio), policy.entropy()
+    clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
+    policy_loss = -jnp.minimum(ratio * decision.advantage, clipped * decision.advantage)
+    value_loss = jnp.square(value - decision.target)
+    total = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
+    return total, {
+        "policy_loss": policy_loss,
+        "value_loss": value_loss,
+        "entropy": entropy,
+        "approx_kl": ratio - 1 - log_ratio,
+        "clip_fraction": jnp.abs(ratio - 1) > config.clip,
+    }
 
-    def loss(params: Params, batch: tuple[Episodes, Array, Array]) -> tuple[Array, Metrics]:
-        episodes, advantage, target = batch
 
-        def evaluate(reset_key, step_key, instance, action):
-            observation, _ = revisit(env, reset_key, step_key, instance, action)
-            logits, value = jax.vmap(apply, (None, 0))(params, observation)
-            policy = MaskedCategorical(logits, observation.action_mask)
-            return policy.log_prob(action), policy.entropy(), value
-
-        log_prob, entropy, value = jax.vmap(evaluate)(
-            episodes.reset_key, episodes.step_key, episodes.instance, episodes.action
-        )
-        log_ratio = jnp.where(episodes.mask, log_prob - episodes.log_prob, 0)
-        ratio = jnp.exp(log_ratio)
-        clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
-        policy_loss = -masked_mean(
-            jnp.minimum(ratio * advantage, clipped * advantage), episodes.mask
-        )
-        value_loss = masked_mean(jnp.square(value - target), episodes.mask)
-        entropy = masked_mean(entropy, episodes.mask)
-        metrics = {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": entropy,
-            "approx_kl": masked_mean(ratio - 1 - log_ratio, episodes.mask),
-            "clip_fraction": masked_mean(
-                (jnp.abs(ratio - 1) > config.clip).astype(jnp.float32), episodes.mask
-            ),
-        }
-        total = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
-        return total, metrics
-
-    def update(state: TrainState) -> tuple[TrainState, Metrics]:
-        episodes = collect(env, source, apply, state, env_ids(config.num_envs, mesh))
-        reward = episodes.reward * config.reward_scale
-        discount = jnp.float32(config.tick_gamma) ** episodes.elapsed
-        estimate = jax.vmap(advantages, (0, 0, 0, 0, 0, None, None))
-        advantage = estimate(
-            reward,
-            episodes.value,
-            episodes.mask,
-            discount,
-            episodes.last_value,
-            config.gamma,
-            config.gae_lambda,
-        )
-        target = advantage + episodes.value
-        mean = masked_mean(advantage, episodes.mask)
-        deviation = jnp.sqrt(masked_mean(jnp.square(advantage - mean), episodes.mask))
-        batch = (episodes, (advantage - mean) / (deviation + 1e-8), target)
-        state, metrics = gradient_steps(state, optimizer, loss, batch, config, mesh)
-        unexplained = masked_mean(jnp.square(advantage), episodes.mask)
-        spread = masked_mean(jnp.square(target - masked_mean(target, episodes.mask)), episodes.mask)
-        return state, metrics | {
-            "objective": episodes.objective.astype(jnp.float32).mean(),
-            "objective_over_scale": (episodes.objective / episodes.scale).mean(),
-            "truncated": episodes.truncated.astype(jnp.float32).mean(),
-            "explained_variance": 1 - unexplained / jnp.maximum(spread, 1e-8),
-        }
-
-    return update
+PPO = Algorithm(PPOConfig, play, loss, finish)

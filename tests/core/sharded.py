@@ -15,9 +15,9 @@ import jaxsched
 from jaxsched.core import EpisodeStats, TimeLimit, greedy, replay, rollout
 from jaxsched.core.evolution import play
 from jaxsched.policies import NetworkConfig
+from jaxsched.policies.network import example_observation
 from jaxsched.search import BeamConfig, beam_search
 from jaxsched.training import ImitationConfig, PPOConfig, SelfLabelingConfig, make_training
-from jaxsched.training.common import init_state, make_optimizer
 
 jax.config.update("jax_num_cpu_devices", 2)
 NETWORK = NetworkConfig(width=16, num_layers=1, num_heads=2)
@@ -71,12 +71,11 @@ def episodes(id):
 def beam():
     env = jaxsched.make("JobShop-v0")
     source = jaxsched.envs.job_shop.uniform(3, 3)
-    config = PPOConfig(network=NETWORK)
-    apply, state = init_state(jax.random.key(0), env, source, config, make_optimizer(config))
+    apply, params = NETWORK(jax.random.key(0), example_observation(env, source))
 
     def search(key):
         first, _ = env.reset(key, source(key))
-        return beam_search(env, apply, state.params, key, first, 9, BeamConfig(4)).objective
+        return beam_search(env, apply, params, key, first, 9, BeamConfig(4)).objective
 
     compare(jax.vmap(search), keys)
 

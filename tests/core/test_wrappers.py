@@ -16,8 +16,10 @@ from jaxsched.core import (
     AutoReset,
     Environment,
     EpisodeStats,
+    HideFeatures,
     Pool,
     TimeLimit,
+    UnknownNameError,
     evolution,
     greedy,
     masked_argmax,
@@ -180,6 +182,54 @@ def test_bad_limits_are_refused():
     with pytest.raises(TypeError, match="TimeLimit wraps an Environment, got str"):
         TimeLimit("JobShop-v0", 3)
     assert TimeLimit(ENV, np.int64(3)) == TimeLimit(ENV, 3)
+
+
+def test_hidden_features_are_zero():
+    """By name, of nodes and of pairs, inside and outside other wrappers; nothing else changes."""
+    env = jaxsched.make("FlexibleJobShop-v0")
+    hidden = (
+        ("machine", ("is wanted",)),
+        ("dispatch job on machine", ("starts now", "duration / unit")),
+    )
+    instance = env.default_source(KEY)
+    plain, wrapped, limited = (
+        jax.device_get(reset(each, instance)[1])
+        for each in (
+            env,
+            EpisodeStats(HideFeatures(env, hidden)),
+            HideFeatures(TimeLimit(env, 3), dict(hidden)),
+        )
+    )
+    assert_equal(wrapped.observation, limited.observation)
+    seen, pairs = wrapped.observation, wrapped.observation.actions[0]
+    assert plain.observation["machine"]["is wanted"].any()
+    for part, names in ((seen["machine"], hidden[0][1]), (pairs, hidden[1][1])):
+        assert all((part[name] == 0).all() for name in names)
+    for before, after in (
+        (plain.observation["machine"], seen["machine"]),
+        (plain.observation.actions[0], pairs),
+    ):
+        shown = [name for name in before.names if not {name} & {*hidden[0][1], *hidden[1][1]}]
+        assert all((before[name] == after[name]).all() for name in shown)
+    assert_equal(seen["job"], plain.observation["job"])
+    assert HideFeatures(env, hidden).features() == env.features()
+
+
+def test_hidden_names_are_checked():
+    with pytest.raises(
+        UnknownNameError,
+        match=r"^unknown kind of nodes or form of actions 'jobs'; did you mean job",
+    ):
+        HideFeatures(ENV, (("jobs", ("starts now",)),))
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown feature of job 'start now'; did you mean starts now"
+    ):
+        HideFeatures(ENV, {"job": ["duration / unit", "start now"]})
+    env = HideFeatures(ENV, (("job", ("starts now",)),))
+    assert env == HideFeatures(ENV, {"job": ["starts now"]})
+    assert hash(env) == hash(HideFeatures(ENV, {"job": ["starts now"]}))
+    assert env != HideFeatures(ENV)
+    assert env.unwrapped == ENV
 
 
 @pytest.mark.parametrize("limit", [5, None])

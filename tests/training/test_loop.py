@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import jaxsched
 from jaxsched.core import UnknownNameError
 from jaxsched.envs import job_shop
-from jaxsched.policies import NetworkConfig
+from jaxsched.policies import NETWORKS, NetworkConfig
 from jaxsched.policies.io import CheckpointMismatchError, load_policy
-from jaxsched.training import SelfLabelingConfig, loop
-from jaxsched.training.config import from_dict, replace, to_dict
+from jaxsched.training import SelfLabelingConfig, loop, new_run_dir
+from jaxsched.training.algorithms import from_dict, to_dict
+from jaxsched.training.config import replace
 
 ENV = jaxsched.make("JobShop-v0")
 SOURCE = job_shop.uniform(3, 3)
@@ -63,13 +65,18 @@ def test_resume_is_bit_exact_and_files_are_left(tmp_path):
         )
     assert not (broken / "policy.safetensors").exists()
     _, resumed = loop.train(ENV, SOURCE, CONFIG, run_dir=broken, resume=True, **OPTIONS)
+    for part in ("params", "average", "opt_state", "numbers"):
+        one, other = (jax.tree.leaves(getattr(state, part)) for state in (resumed, expected))
+        for a, b in zip(one, other, strict=True):
+            assert (np.asarray(a) == np.asarray(b)).all()
     for a, b in zip(jax.tree.leaves(resumed.params), jax.tree.leaves(expected.params), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
     assert [row["update"] for row in rows(broken)] == [1, 2, 3, 4, 5, 6]
     assert [row["objective"] for row in rows(broken)] == [row["objective"] for row in rows(whole)]
 
+    # what is saved are the averaged weights
     _, params = load_policy(whole, ENV)
-    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected.params), strict=True):
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected.average), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
 
     with pytest.raises(FileExistsError, match="holds a run already"):
@@ -89,11 +96,12 @@ def test_a_run_starts_from_given_parameters(tmp_path):
     _, state = loop.train(
         ENV, SOURCE, frozen, run_dir=tmp_path / "tuned", initial=params, seed=7, **OPTIONS
     )
-    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(first.params), strict=True):
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(first.average), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
     wide = replace(CONFIG, network=NetworkConfig(width=32, num_layers=1, num_heads=2))
     with pytest.raises(
-        CheckpointMismatchError, match="initial parameters are of another network: embed: saved"
+        CheckpointMismatchError,
+        match=r"initial parameters are of another network: embed\.0\.bias: saved",
     ):
         loop.train(ENV, SOURCE, wide, run_dir=tmp_path / "wide", initial=params, **OPTIONS)
 
@@ -231,9 +239,9 @@ def test_resume_without_a_run(tmp_path):
 
 def test_run_folders_are_numbered_and_never_reused(tmp_path):
     root = tmp_path / "runs"
-    assert loop.new_run_dir(root).name == "001"
+    assert new_run_dir(root).name == "001"
     (root / "007").mkdir()
-    assert loop.new_run_dir(root).name == "008"
+    assert new_run_dir(root).name == "008"
 
 
 def test_config_round_trip_and_unknown_option():
@@ -249,3 +257,67 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
     path.write_bytes(b"\x80\x04not a policy")
     with pytest.raises(CheckpointMismatchError, match="not a safetensors file"):
         load_policy(path, ENV)
+
+
+def test_a_policy_of_an_old_format_is_refused(tmp_path):
+    path = tmp_path / "policy.safetensors"
+    save_file({"embed": np.zeros(3, np.float32)}, path, {"format": "jaxsched-policy-1"})
+    with pytest.raises(CheckpointMismatchError, match="an old format; train it again"):
+        load_policy(path, ENV)
+    save_file({"embed": np.zeros(3, np.float32)}, path, {"format": "other"})
+    with pytest.raises(CheckpointMismatchError, match="not a policy of this package"):
+        load_policy(path, ENV)
+
+
+def mean_network(key, observation):
+    """A network of one's own: a plain function."""
+    size = observation["job"].features.shape[-1]
+    params = {"weights": jax.random.normal(key, (size,)), "value": jnp.zeros(())}
+
+    def apply(params, observation):
+        return observation["job"].features @ params["weights"], params["value"]
+
+    return apply, params
+
+
+def test_any_function_is_a_network(tmp_path):
+    config = replace(CONFIG, num_updates=2)
+    run_dir = tmp_path / "own"
+    _, state = loop.train(ENV, SOURCE, config, run_dir=run_dir, network=mean_network, **OPTIONS)
+    saved = json.loads((run_dir / "config.json").read_text())["training"]["network"]
+    assert saved == {"name": "mean_network"}
+    with pytest.raises(CheckpointMismatchError, match="network 'mean_network', which is not"):
+        load_policy(run_dir, ENV)
+    _, params = load_policy(run_dir, ENV, network=mean_network)
+    np.testing.assert_array_equal(params["weights"], state.average["weights"])
+    with pytest.raises(
+        CheckpointMismatchError, match=r"training\.network\.name: saved mean_network"
+    ):
+        loop.train(ENV, SOURCE, config, run_dir=run_dir, resume=True, **OPTIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """A network of one's own that files know by name."""
+
+    scale: float = 1.0
+
+    def __call__(self, key, observation):
+        apply, params = mean_network(key, observation)
+        return apply, jax.tree.map(lambda leaf: leaf * self.scale, params)
+
+
+def test_a_registered_network_is_saved_with_its_configuration(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "linear", Linear)
+    config, run_dir = replace(CONFIG, num_updates=2), tmp_path / "own"
+    loop.train(ENV, SOURCE, config, run_dir=run_dir, network=Linear(0.5), **OPTIONS)
+    saved = json.loads((run_dir / "config.json").read_text())["training"]["network"]
+    assert saved == {"name": "linear", "scale": 0.5}
+    apply, params = load_policy(run_dir, ENV)
+    _, timestep = ENV.reset(jax.random.key(0), SOURCE(jax.random.key(0)))
+    assert apply(params, timestep.observation)[0].shape == (3,)
+
+
+def test_the_value_of_keep_is_known():
+    with pytest.raises(UnknownNameError, match="did you mean actions"):
+        replace(CONFIG, keep="action")

@@ -25,11 +25,13 @@ from jaxsched.training import (
     ImitationConfig,
     PPOConfig,
     SelfLabelingConfig,
-    expert_iteration,
+    TrainState,
     make_training,
     ppo,
 )
-from jaxsched.training.common import episode_keys, init_state, make_optimizer, revisit
+from jaxsched.training.algorithms import ALGORITHMS, algorithm_of
+from jaxsched.training.episodes import episode_keys, observations
+from jaxsched.training.update import Task, micro_batch
 
 ENV = jaxsched.make("JobShop-v0")
 SOURCE = job_shop.uniform(3, 3)
@@ -44,6 +46,8 @@ RULE = ImitationConfig(
 PLANS = ExpertIterationConfig(
     num_envs=8, num_simulations=8, num_minibatches=2, num_updates=30, network=NETWORK
 )
+
+SGD = {"optimizer": lambda config: optax.sgd(0.1)}  # unlike Adam it shows a factor
 
 
 def oracle_advantages(reward, value, mask, discount, last_value, gamma, gae_lambda):
@@ -125,29 +129,120 @@ def test_seeds_vmap_to_their_own_runs():
     np.testing.assert_allclose(metrics["objective"][1], alone_metrics["objective"], rtol=1e-6)
 
 
-def test_revisit_sees_what_was_played():
-    """The ratio of PPO is exactly 1 before the first gradient step: observations are recomputed,
-    not approximated.
+def begun(env, source, config, **more) -> tuple[Task, TrainState]:
+    init, _ = make_training(env, source, config, **more)
+    apply, state = init(random.key(0))
+    return Task(env, source, apply, config), state
+
+
+def played(task, state):
+    """The lessons of one update, [E, ...], and the figures."""
+    algorithm = ALGORITHMS[algorithm_of(task.config)]
+
+    @jax.jit
+    def run(state):
+        def play(env_id):
+            keys = episode_keys(state.key, state.update, env_id)
+            return algorithm.play(task, state.params, keys, env_id)
+
+        return jax.vmap(play)(jnp.arange(task.config.num_envs, dtype=jnp.int32))
+
+    return run(state)
+
+
+@pytest.mark.parametrize("keep", ["observations", "actions"])
+@pytest.mark.parametrize("config", [PPO, LABELS], ids=["ppo", "self_labeling"])
+def test_observations_are_what_was_played(config, keep):
+    """The ratio of PPO is exactly 1 before the first gradient step: whether observations are kept or
+    computed again, they are those of the episode.
     """
-    optimizer = make_optimizer(PPO)
-    apply, state = init_state(random.key(0), ENV, SOURCE, PPO, optimizer)
-    episodes = jax.jit(
-        lambda state: ppo.collect(ENV, SOURCE, apply, state, jnp.arange(8, dtype=jnp.int32))
-    )(state)
+    config = dataclasses.replace(config, keep=keep)
+    task, state = begun(ENV, SOURCE, config)
+    lessons, _ = played(task, state)
+    assert (lessons.episode.observation is None) == (keep == "actions")
 
     @jax.jit
     @jax.vmap
-    def again(reset_key, step_key, instance, action):
-        observation, mask = revisit(ENV, reset_key, step_key, instance, action)
-        logits, value = jax.vmap(apply, (None, 0))(state.params, observation)
-        return MaskedCategorical(logits, observation.action_mask).log_prob(action), value, mask
+    def again(episode):
+        def act(key, bare, observation, action):
+            after, timestep = ENV.advance(key, bare, action)
+            return after, (observation, timestep.metrics["decision"])
 
-    log_prob, value, mask = again(
-        episodes.reset_key, episodes.step_key, episodes.instance, episodes.action
-    )
-    np.testing.assert_allclose(log_prob, episodes.log_prob, atol=1e-5)
-    np.testing.assert_allclose(value, episodes.value, atol=1e-5)
-    assert (mask == episodes.mask).all()
+        state = ENV.init(episode.reset_key, episode.instance)
+        seen, masks = [], []
+        keys = random.split(episode.step_key, ENV.max_steps(episode.instance))
+        for key, action in zip(keys, episode.action, strict=False):
+            seen.append(ENV.observe(state))
+            state, timestep = ENV.advance(random.split(key)[1], state, action)
+            masks.append(timestep.metrics["decision"])
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
+        return stacked, jnp.stack(masks)
+
+    expected, mask = again(lessons.episode)
+    found = jax.vmap(lambda episode: observations(ENV, episode))(lessons.episode)
+    for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(one, other[:, : one.shape[1]], atol=1e-6)
+    assert (mask == lessons.episode.mask[:, : mask.shape[1]]).all()
+    if config is not LABELS and isinstance(config, PPOConfig):
+        logits, value = jax.vmap(jax.vmap(task.apply, (None, 0)), (None, 0))(state.params, found)
+        log_prob = MaskedCategorical(logits, found.action_mask).log_prob(lessons.episode.action)
+        known = np.asarray(lessons.episode.mask)
+        np.testing.assert_allclose(log_prob[known], lessons.target.log_prob[known], atol=1e-5)
+        np.testing.assert_allclose(value, lessons.target.value, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [PPO, LABELS, RULE], ids=["ppo", "self_labeling", "imitation"])
+def test_an_update_is_the_same_however_it_is_computed(config):
+    """Micro-batches sum the same gradients, and episodes played again are the same episodes."""
+    config = dataclasses.replace(config, num_minibatches=1, num_updates=2)
+
+    def after(**changes):
+        init, make = make_training(ENV, SOURCE, dataclasses.replace(config, **changes), **SGD)
+        apply, state = init(random.key(0))
+        state, metrics = jax.jit(make(apply))(state)
+        return state.params, metrics
+
+    expected = after(micro_batch=config.num_envs)
+    for changes in ({"micro_batch": 1}, {"micro_batch": 2}, {"keep": "actions"}):
+        jax.tree.map(
+            lambda one, other: np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-6),
+            expected,
+            after(**changes),
+        )
+
+
+def test_micro_batches_divide_the_minibatch():
+    sizes = [micro_batch(dataclasses.replace(PPO, micro_batch=8), size) for size in (4, 8, 12, 13)]
+    assert sizes == [4, 8, 6, 1]
+
+
+def test_numbers_of_a_config_are_data():
+    """Two learning rates and two clips are one program, equal to two."""
+    changed = dataclasses.replace(PPO, learning_rate=3e-3, clip=0.05, gae_lambda=0.5)
+    init, make = make_training(ENV, SOURCE, PPO)
+    apply, state = init(random.key(0))
+    _, other = make_training(ENV, SOURCE, changed)[0](random.key(0))
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), state, other)
+    update = make(apply)
+    both, _ = jax.jit(jax.vmap(update))(states)
+    own, _ = jax.jit(make_training(ENV, SOURCE, changed)[1](apply))(other)
+    for many, one in zip(jax.tree.leaves(both.params), jax.tree.leaves(own.params), strict=True):
+        np.testing.assert_allclose(many[1], one, atol=2e-5)
+        assert np.abs(many[1] - many[0]).max() > 1e-4 or one.size < 4
+
+
+def test_the_average_follows_the_parameters():
+    """It forgets the first ones quickly, and later looks back on a share of the run."""
+    config = dataclasses.replace(LABELS, num_updates=100, average=0.1, learning_rate=1e-2)
+    init, make = make_training(ENV, SOURCE, config)
+    apply, state = init(random.key(0))
+    update = jax.jit(make(apply))
+    average = [state.average["logit"]["kernel"]]
+    for done in range(4):
+        state, _ = update(state)
+        rate = max(9 / (10 + done), 1 / 10)
+        average.append(average[-1] + rate * (state.params["logit"]["kernel"] - average[-1]))
+        np.testing.assert_allclose(state.average["logit"]["kernel"], average[-1], atol=1e-6)
 
 
 STREAM = jaxsched.make("SoC-v0")
@@ -156,24 +251,18 @@ SMALL = PPOConfig(num_envs=4, num_minibatches=2, num_epochs=1, network=NETWORK)
 
 
 def collected(env, source, config=SMALL):
-    """Episodes, the values of their final states, and whether these terminated."""
-    apply, state = init_state(random.key(0), env, source, config, make_optimizer(config))
-    ids = jnp.arange(config.num_envs, dtype=jnp.int32)
+    """Lessons, figures, the values of the final states, and whether these terminated."""
+    task, state = begun(env, source, config)
+    lessons, figures = played(task, state)
 
     @jax.jit
-    def run():
-        episodes = ppo.collect(env, source, apply, state, ids)
+    @jax.vmap
+    def ends(episode):
+        first, _ = env.reset(episode.reset_key, episode.instance)
+        last, _ = replay(env, episode.step_key, first, episode.action[:-1])
+        return task.apply(state.params, env.observe(last))[1], env.terminated(last)
 
-        def final(reset_key, step_key, instance, action):
-            first, _ = env.reset(reset_key, instance)
-            last, _ = replay(env, step_key, first, action)
-            return apply(state.params, env.observe(last))[1], env.terminated(last)
-
-        ends = jax.vmap(final)
-        keys = episodes.reset_key, episodes.step_key
-        return episodes, *ends(*keys, episodes.instance, episodes.action)
-
-    return jax.device_get(run())
+    return jax.device_get((lessons, figures, *ends(lessons.episode)))
 
 
 @pytest.mark.parametrize("cut", ["horizon", "wrapper", "none"])
@@ -182,19 +271,41 @@ def test_what_is_cut_off_is_bootstrapped_from_its_last_observation(cut):
     wrapper (a sibling).
     """
     env = {"horizon": STREAM, "wrapper": TimeLimit(ENV, 4), "none": ENV}[cut]
-    episodes, value, terminated = collected(env, STREAM_SOURCE if cut == "horizon" else SOURCE)
+    lessons, figures, value, terminated = collected(
+        env, STREAM_SOURCE if cut == "horizon" else SOURCE
+    )
+    decision, episode = lessons.target, lessons.episode
     assert terminated.all() == (cut == "none")
-    assert (episodes.truncated == ~terminated).all()
+    assert (figures["truncated"] == ~terminated).all()
+    # The step that only looks at the end sees its value, and is no decision.
+    np.testing.assert_allclose(decision.value[:, -1], value, rtol=1e-5, atol=1e-7)
+    assert not episode.mask[:, -1].any()
     expected = np.where(terminated, 0, value)
-    np.testing.assert_allclose(episodes.last_value, expected, rtol=1e-5, atol=1e-7)
-    assert (episodes.last_value[~terminated] != 0).all()
-    assert episodes.action.shape[1] == env.max_steps(episodes.instance)
+    assert (expected[~terminated] != 0).all()
+    assert (
+        episode.action.shape[1] == env.max_steps(jax.tree.map(lambda x: x[0], episode.instance)) + 1
+    )
+
+
+def test_targets_end_with_the_value_of_the_state_that_was_cut_off():
+    """With values of 5 the last decision gains 5 more where the episode was cut off."""
+    task, state = begun(ENV, SOURCE, SMALL)
+
+    def constant(params, observation):
+        return task.apply(params, observation)[0], jnp.float32(5)
+
+    for env, expected in ((ENV, 0), (TimeLimit(ENV, 4), 5)):
+        lessons, _ = played(task._replace(env=env, apply=constant), state)
+        last = np.asarray(lessons.target.target)[
+            :, env.max_steps(jax.tree.map(lambda x: x[0], lessons.episode.instance)) - 1
+        ]
+        assert (np.abs(last - expected) < 1).all()
 
 
 def test_ppo_trains_on_decisions_before_a_limit_alone():
     """Issue 16, row 2: all 36 steps of ft06 counted after a limit of 10."""
-    episodes, _, _ = collected(TimeLimit(ENV, 4), SOURCE)
-    assert (episodes.mask.sum(1) == 4).all()
+    lessons, *_ = collected(TimeLimit(ENV, 4), SOURCE)
+    assert (lessons.episode.mask.sum(1) == 4).all()
 
 
 @pytest.mark.parametrize(
@@ -213,25 +324,16 @@ def test_the_searched_gain_of_an_episode_that_is_cut_off_goes_on_with_its_value(
     """Expert iteration fitted values to the rewards before a limit alone (issue 16, row 1: a
     sibling).
     """
-    apply, state = init_state(random.key(0), ENV, SOURCE, PLANS, make_optimizer(PLANS))
+    task, state = begun(ENV, SOURCE, PLANS)
 
     def constant(params, observation):
-        return apply(params, observation)[0], jnp.float32(5)
+        return task.apply(params, observation)[0], jnp.float32(5)
 
-    seen = []
-
-    def keep(state, optimizer, loss, batch, config, mesh):
-        seen.append(batch)
-        return state, {}
-
+    gained = []
     for env in (ENV, TimeLimit(ENV, 4)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(expert_iteration, "gradient_steps", keep)
-            update = expert_iteration.make_update(
-                env, SOURCE, constant, make_optimizer(PLANS), PLANS
-            )
-            update(state)
-    whole, limited = (np.asarray(batch.gained[:, 0]) for batch in seen)
+        lessons, _ = played(task._replace(env=env, apply=constant), state)
+        gained.append(np.asarray(lessons.target.gained[:, 0]))
+    whole, limited = gained
     assert (whole < 1).all()
     assert (limited > 4).all()
 
@@ -249,7 +351,9 @@ def test_the_best_sample_is_one_that_terminated():
 
 def test_worlds_are_addressed_by_update_and_environment():
     keys = [
-        episode_keys(random.key(0), update, env_id)[0] for update in range(3) for env_id in range(3)
+        episode_keys(random.key(0), update, env_id).instance
+        for update in range(3)
+        for env_id in range(3)
     ]
     assert len({tuple(random.key_data(key).tolist()) for key in keys}) == 9
 
@@ -260,20 +364,20 @@ from jax import random
 import jaxsched
 from jaxsched.envs import job_shop
 from jaxsched.policies import NetworkConfig
-from jaxsched.training import PPOConfig, SelfLabelingConfig, data_mesh, ppo, self_labeling
-from jaxsched.training.common import init_state
+from jaxsched.training import PPOConfig, SelfLabelingConfig, data_mesh, make_training
 
 assert jax.device_count() == 4 and data_mesh(1) is None
 env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(3, 3)
 network = NetworkConfig(width=16, num_layers=1, num_heads=2)
-ppo_config = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=1, network=network)
-label_config = SelfLabelingConfig(num_envs=8, num_samples=4, num_minibatches=2, network=network)
-for module, config in [(ppo, ppo_config), (self_labeling, label_config)]:
-    optimizer = optax.sgd(0.1)  # unlike Adam it shows a gradient that is a factor off
+ppo = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=1, network=network)
+labels = SelfLabelingConfig(num_envs=8, num_samples=4, num_minibatches=2, network=network)
+sgd = lambda config: optax.sgd(0.1)  # unlike Adam it shows a gradient that is a factor off
+for config in (ppo, labels):
     after = []
     for mesh in (None, data_mesh()):
-        apply, state = init_state(random.key(0), env, source, config, optimizer)
-        compiled = jax.jit(module.make_update(env, source, apply, optimizer, config, mesh)).lower(state).compile()
+        init, make = make_training(env, source, config, mesh, optimizer=sgd)
+        apply, state = init(random.key(0))
+        compiled = jax.jit(make(apply)).lower(state).compile()
         assert ("all-reduce" in compiled.as_text()) == (mesh is not None)  # the work really is spread
         state, metrics = compiled(state)
         after.append((state.params, metrics))
@@ -294,8 +398,8 @@ def test_one_sgd_update_is_equal_on_one_and_four_devices():
 
 def test_sgd_moves_the_parameters():
     """The guard of the test above: an update that did nothing would be equal everywhere."""
-    optimizer = optax.sgd(0.1)
-    apply, state = init_state(random.key(0), ENV, SOURCE, PPO, optimizer)
-    after, _ = jax.jit(ppo.make_update(ENV, SOURCE, apply, optimizer, PPO))(state)
+    init, make = make_training(ENV, SOURCE, PPO, **SGD)
+    apply, state = init(random.key(0))
+    after, _ = jax.jit(make(apply))(state)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, after.params)
     assert max(jax.tree.leaves(moved)) > 1e-3

@@ -2,24 +2,51 @@
 default comparison.
 """
 
+import dataclasses
+
 from jaxsched.core.offer import Comparison, Preset
 from jaxsched.envs.job_shop.sources import uniform
+
+COMPARISON = Comparison(
+    groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
+    track="ta01-ta10",
+    draw="ft10",
+    rules=("spt", "mwkr", "fdd_mwkr"),
+    randomised_rule="mwkr",
+    rule_settings={"candidates": "non_delay"},
+)
+# One instance, one rule and a proof at once.
+SMOKE_COMPARISON = dataclasses.replace(
+    COMPARISON,
+    groups=("ft06",),
+    track="ft06",
+    draw="ft06",
+    rules=("mwkr",),
+    randomised_rule=None,
+    samples=8,
+)
+
+SELF_LABELING = {
+    "algorithm": "self_labeling",
+    "num_envs": 8,
+    "num_samples": 32,
+    "num_minibatches": 2,
+    "learning_rate": 1e-3,
+}
 
 PRESETS = {
     "quick": Preset(
         about="the main job: self-labelling, minutes on two CPU cores",
         source=uniform(10, 10),
-        training={
-            "algorithm": "self_labeling",
-            "num_updates": 90,
-            "num_envs": 8,
-            "num_samples": 32,
-            "num_minibatches": 2,
-            "learning_rate": 1e-3,
-        },
+        training=SELF_LABELING | {"num_updates": 90},
     ),
     "standard": Preset(
-        about="PPO alone, about a quarter of an hour on two CPU cores",
+        about="the same for four times as long",
+        source=uniform(10, 10),
+        training=SELF_LABELING | {"num_updates": 400},
+    ),
+    "ppo": Preset(
+        about="PPO alone, minutes on two CPU cores",
         source=uniform(10, 10),
         training={
             "algorithm": "ppo",
@@ -41,14 +68,6 @@ PRESETS = {
             "num_minibatches": 2,
             "network": {"width": 16, "num_layers": 1, "num_heads": 2},
         },
+        comparison=SMOKE_COMPARISON,
     ),
 }
-
-COMPARISON = Comparison(
-    groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
-    track="ta01-ta10",
-    draw="ft10",
-    rules=("spt", "mwkr", "fdd_mwkr"),
-    randomised_rule="mwkr",
-    rule_settings={"candidates": "non_delay"},
-)

@@ -12,154 +12,161 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsched.core import graph
 from jaxsched.core.arrays import lookup, take_column
-from jaxsched.core.graph import GraphObservation, make_graph
-from jaxsched.envs.job_shop.observation import clip, waiting, with_clock
-from jaxsched.envs.job_shop.rules import LATEST, clock, frontier, makespan_bound
+from jaxsched.core.graph import Actions, Edges, GraphObservation, Nodes
+from jaxsched.envs.job_shop.observation import Scale, scale_of, waiting
+from jaxsched.envs.job_shop.rules import LATEST, Frontier, frontier
 from jaxsched.envs.job_shop.types import State
 
+ROUTE_RELATIONS = ("before on the route", "after on the route", "operation here", "its machine")
 WINDOW = 5  # intervals a job shows in Tassel's observation: the last placed one and the next four
 
 
 def operations_observation(state: State, mask: Array) -> GraphObservation:
-    """Every unscheduled operation (kind 0) and every machine (kind 1): N = J * K + M nodes.
+    """Every unscheduled operation and every machine: N = J * K + M nodes, in `event` the clock.
 
-    Edges: along the route (kind 0) and back (1), from an operation to its machine (2) and back (3).
-    Action j is about the next operation of job j and uses its machine. Units as in the frontier
+    Relations as a list: along the route and back, from an operation to its machine and back. Action
+    j is about the next operation of job j and uses its machine. Units as in the frontier
     observation. Ours.
     """
     instance = state.instance
-    num_jobs, num_ops, num_machines = instance.num_jobs, instance.num_ops, instance.num_machines
-    front, now = frontier(state), jnp.where(state.done, 0, clock(state))
+    num_jobs, num_ops = instance.num_jobs, instance.num_ops
+    front = frontier(state)
+    scale = scale_of(state, front)
     column = jnp.arange(num_ops, dtype=jnp.int32)
     left = instance.op_mask & (column[None] >= state.next_op[:, None])
-    is_next = left & (column[None] == state.next_op[:, None])
-    work, ops_left = state.work_left.sum(dtype=jnp.int32), state.ops_left.sum(dtype=jnp.int32)
-    unit = jnp.maximum(ops_left, 1).astype(jnp.float32) / jnp.maximum(work, 1).astype(jnp.float32)
-    span = 1.0 / jnp.maximum(makespan_bound(state) - now, 1).astype(jnp.float32)
-
-    before = (
-        jnp.cumsum(jnp.where(left, instance.duration, 0), -1, dtype=jnp.int32) - instance.duration
+    ops = graph.nodes("operation", left.ravel(), _operation_features(state, front, scale, left))
+    machines = _machine_nodes(state, scale, left)
+    end = front.start + front.duration
+    dispatch = graph.actions(
+        "operation",
+        uses="machine",
+        node=num_ops * jnp.arange(num_jobs, dtype=jnp.int32)
+        + jnp.minimum(state.next_op, num_ops - 1),
+        resource=front.machine,
+        kinds=("dispatch",),
+        mask=front.mask,
+        features={
+            "duration / unit": scale.units(front.duration),
+            "(end - now) / span": scale.until(end),
+        },
     )
-    start = jnp.where(left, front.start[:, None] + before, 0)  # if the job never waits again
+    nodes, actions = (ops, machines), (dispatch,)
+    if state.floor is not None:
+        clock, wait = waiting(state, front, scale)
+        nodes, actions = (*nodes, clock), (*actions, wait)
+    return GraphObservation(nodes, _routes(state), actions, mask, ROUTE_RELATIONS)
+
+
+def _operation_features(
+    state: State, front: Frontier, scale: Scale, left: Array
+) -> dict[str, Array]:
+    """Of every operation by name, as if its job never waited again: each [J * K]."""
+    instance = state.instance
+    duration = instance.duration
+    before = jnp.cumsum(jnp.where(left, duration, 0), -1, dtype=jnp.int32) - duration
+    start = jnp.where(left, front.start[:, None] + before, 0)
     machine_ready = lookup(state.machine_ready, instance.machine.ravel()).reshape(start.shape)
     load = lookup(state.load_left, instance.machine.ravel()).reshape(start.shape)
-    num_here = (
-        left[..., None] & (instance.machine[..., None] == jnp.arange(num_machines)[None, None])
-    ).sum((0, 1))
-    features = [
-        instance.duration.astype(jnp.float32) * unit,
-        (start - now).astype(jnp.float32) * span,
-        (jnp.maximum(start, machine_ready) - now).astype(jnp.float32) * span,
-        (state.work_left[:, None] - before).astype(jnp.float32) * span,
-        (state.work_left[:, None] - before - instance.duration).astype(jnp.float32) * span,
-        (state.job_ready[:, None] - now).astype(jnp.float32) * span,
-        (machine_ready - now).astype(jnp.float32) * span,
-        load.astype(jnp.float32) * span,
-        (start - front.start[:, None]).astype(jnp.float32) * span,
-        is_next,
-        is_next & (front.start == now)[:, None],
-    ]
-    machines = [
-        jnp.zeros((num_machines,), jnp.int32),
-        (state.machine_ready - now).astype(jnp.float32) * span,
-        state.load_left.astype(jnp.float32) * span,
-        (state.machine_ready + state.load_left - now).astype(jnp.float32) * span,
-        num_here / jnp.maximum(ops_left, 1),
-    ]
-    alive = instance.machine_mask & (num_here > 0)
-    rows = [
-        jnp.broadcast_to(feature, left.shape).astype(jnp.float32).ravel() for feature in features
-    ]
-    nodes = clip(jnp.stack(rows), left.ravel())
-    machine_nodes = clip(jnp.stack([feature.astype(jnp.float32) for feature in machines]), alive)
-    machine_nodes = jnp.pad(machine_nodes, ((0, len(features) - len(machines)), (0, 0)))
+    column = jnp.arange(instance.num_ops, dtype=jnp.int32)[None]
+    is_next = left & (column == state.next_op[:, None])
+    features = {
+        "duration / unit": scale.units(duration),
+        "(start - now) / span": scale.until(start),
+        "(start or machine ready - now) / span": scale.until(jnp.maximum(start, machine_ready)),
+        "work from here / span": scale.spans(state.work_left[:, None] - before),
+        "work after / span": scale.spans(state.work_left[:, None] - before - duration),
+        "(job ready - now) / span": scale.until(state.job_ready)[:, None],
+        "(machine ready - now) / span": scale.until(machine_ready),
+        "machine load / span": scale.spans(load),
+        "(start - start of next) / span": scale.spans(start - front.start[:, None]),
+        "is next": is_next,
+        "starts now": is_next & (front.start == scale.now)[:, None],
+    }
+    return {name: jnp.broadcast_to(x, left.shape).ravel() for name, x in features.items()}
 
-    ops = np.arange(num_jobs * num_ops, dtype=np.int32).reshape(num_jobs, num_ops)
+
+def _machine_nodes(state: State, scale: Scale, left: Array) -> Nodes:
+    instance, ids = state.instance, jnp.arange(state.instance.num_machines, dtype=jnp.int32)
+    here = left[..., None] & (instance.machine[..., None] == ids[None, None])
+    num_here = here.sum((0, 1), dtype=jnp.int32)
+    ops_left = jnp.maximum(state.ops_left.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+    features = {
+        "(machine ready - now) / span": scale.until(state.machine_ready),
+        "machine load / span": scale.spans(state.load_left),
+        "(machine ready + load - now) / span": scale.until(state.machine_ready + state.load_left),
+        "operations here / operations left": num_here.astype(jnp.float32) / ops_left,
+    }
+    return graph.nodes("machine", instance.machine_mask & (num_here > 0), features)
+
+
+def _routes(state: State) -> Edges:
+    """Operations with their neighbours on the route and with their machine, both ways."""
+    instance = state.instance
+    ops = np.arange(instance.op_mask.size, dtype=np.int32).reshape(instance.op_mask.shape)
     earlier, later = ops[:, :-1].ravel(), ops[:, 1:].ravel()
-    machine_node = num_jobs * num_ops + instance.machine.ravel()
-    kinds = np.repeat(
-        np.arange(4, dtype=np.int32), [earlier.size, earlier.size, ops.size, ops.size]
-    )
-    end = front.start + front.duration
-    observation = GraphObservation(
-        graph=make_graph(
-            jnp.concatenate([nodes, machine_nodes], 1).T,
-            jnp.concatenate([earlier, later, ops.ravel(), machine_node]),
-            jnp.concatenate([later, earlier, machine_node, ops.ravel()]),
-        ),
-        node_mask=jnp.concatenate([left.ravel(), alive]),
-        node_kind=jnp.asarray(np.repeat(np.array([0, 1], np.int32), [ops.size, num_machines])),
-        edge_mask=jnp.concatenate(
+    machine = ops.size + instance.machine.ravel()
+    numbers = np.arange(1, 5, dtype=np.int32)
+    sizes = [earlier.size, earlier.size, ops.size, ops.size]
+    return Edges(
+        senders=jnp.concatenate([earlier, later, ops.ravel(), machine]),
+        receivers=jnp.concatenate([later, earlier, machine, ops.ravel()]),
+        relation=jnp.asarray(np.repeat(numbers, sizes)),
+        mask=jnp.concatenate(
             [jnp.tile(instance.op_mask[:, 1:].ravel(), 2), jnp.tile(instance.op_mask.ravel(), 2)]
         ),
-        edge_kind=jnp.asarray(kinds),
-        action_node=jnp.asarray(ops[:, 0]) + jnp.minimum(state.next_op, num_ops - 1),
-        action_resource=num_jobs * num_ops + front.machine,
-        action_kind=jnp.zeros((num_jobs,), jnp.int32),
-        action_features=clip(
-            jnp.stack(
-                [front.duration.astype(jnp.float32) * unit, (end - now).astype(jnp.float32) * span],
-                1,
-            ),
-            front.mask[:, None],
-        ),
-        action_mask=mask,
-        num_node_kinds=2,
-        num_edge_kinds=4,
     )
-    if state.floor is None:
-        return observation
-    return with_clock(observation, waiting(front, now, unit, span), ~state.done)
 
 
 def l2d_observation(state: State, mask: Array) -> GraphObservation:
     """The disjunctive graph of L2D (Zhang et al., NeurIPS 2020, section 4.1 and its code): N = J *
     K operations.
 
-    Two features: lower bound of the end time / 1000, and whether the operation is placed. Edges run
-    from the operation before on the route (kind 0) and from the operation before on the machine
-    once both are placed (kind 1). Unlike the published code, which keeps the arc a -> b when a new
+    Two features: lower bound of the end time / 1000, and whether the operation is placed, not
+    clipped. Edges run from the operation before on the route and from the operation before on the
+    machine once both are placed. Unlike the published code, which keeps the arc a -> b when a new
     operation comes between a and b, only the present neighbours are joined. Action j is about the
-    next operation of job j; the pair features are empty (one zero).
+    next operation of job j.
     """
     instance, slots = state.instance, state.slots
     assert slots is not None
     assert slots.op is not None
-    num_jobs, num_ops = instance.num_jobs, instance.num_ops
+    num_ops = instance.num_ops
     column = jnp.arange(num_ops, dtype=jnp.int32)
     placed = instance.op_mask & (column[None] < state.next_op[:, None])
     left = jnp.where(placed, 0, instance.duration)
     end = jnp.where(
         placed, state.start + instance.duration, state.job_ready[:, None] + jnp.cumsum(left, -1)
     )
-    nodes = jnp.stack(
+    features = jnp.stack(
         [end.ravel().astype(jnp.float32) / np.float32(1000), placed.ravel().astype(jnp.float32)]
     )
-    ops = np.arange(num_jobs * num_ops, dtype=np.int32).reshape(num_jobs, num_ops)
-    first = jnp.asarray(ops[:, 0])
-    action_node = first + jnp.minimum(
-        state.next_op, jnp.maximum(instance.op_mask.sum(-1, dtype=jnp.int32) - 1, 0)
-    )
-    arcs = ops.size - num_jobs, slots.op[:, 1:].size
-    return GraphObservation(
-        graph=make_graph(
-            jnp.where(instance.op_mask.ravel(), nodes, 0).T,
-            jnp.concatenate([ops[:, :-1].ravel(), slots.op[:, :-1].ravel()]),
-            jnp.concatenate([ops[:, 1:].ravel(), slots.op[:, 1:].ravel()]),
-        ),
-        node_mask=instance.op_mask.ravel(),
-        node_kind=jnp.zeros((ops.size,), jnp.int32),
-        edge_mask=jnp.concatenate(
+    real = instance.op_mask.ravel()
+    names = "bound on the end / 1000", "is placed"
+    ops = np.arange(real.size, dtype=np.int32).reshape(instance.op_mask.shape)
+    last = jnp.maximum(instance.op_mask.sum(-1, dtype=jnp.int32) - 1, 0)
+    arcs = ops[:, 1:].size, slots.op[:, 1:].size
+    edges = Edges(
+        senders=jnp.concatenate([ops[:, :-1].ravel(), slots.op[:, :-1].ravel()]),
+        receivers=jnp.concatenate([ops[:, 1:].ravel(), slots.op[:, 1:].ravel()]),
+        relation=jnp.asarray(np.repeat(np.array([1, 2], np.int32), arcs)),
+        mask=jnp.concatenate(
             [instance.op_mask[:, 1:].ravel(), (slots.start[:, 1:] < LATEST).ravel()]
         ),
-        edge_kind=jnp.asarray(np.repeat(np.array([0, 1], np.int32), arcs)),
-        action_node=action_node,
-        action_resource=action_node,
-        action_kind=jnp.zeros((num_jobs,), jnp.int32),
-        action_features=jnp.zeros((num_jobs, 1), jnp.float32),
+    )
+    return GraphObservation(
+        nodes=(Nodes(jnp.where(real[None], features, 0).T, real, "operation", names),),
+        relation=edges,
+        actions=(
+            graph.actions(
+                "operation",
+                node=jnp.asarray(ops[:, 0]) + jnp.minimum(state.next_op, last),
+                kinds=("dispatch",),
+            ),
+        ),
         action_mask=mask,
-        num_edge_kinds=2,
+        relation_names=("before on the route", "before on the machine"),
     )
 
 
@@ -169,23 +176,46 @@ def tassel_observation(state: State, mask: Array) -> GraphObservation:
 
     A job shows five intervals, the last placed one and the next four, each with: fixed, lower bound
     of the start, duration, selectable now, is a start token, is an end token. Start bounds are
-    standardised over what is shown, durations over the instance. The 31st feature is the position
-    of the job relative to the least advanced one, over the number of operations (the publication
-    codes it by sinusoids). Edges: among legal jobs those of the same machine (kind 0), and the
-    clock to each legal job and back (kind 1). The publication lets a transformer read the five
-    intervals; here they are one vector for the same network as everywhere.
+    standardised over what is shown, durations over the instance; neither is clipped. The 31st
+    feature is the position of the job relative to the least advanced one, over the number of
+    operations (the publication codes it by sinusoids). Relations: among legal jobs those of the
+    same machine, and the clock with each legal job, both ways. The publication lets a transformer
+    read the five intervals; here they are one vector for the same network as everywhere.
     """
-    instance = state.instance
-    num_jobs, num_ops = instance.num_jobs, instance.num_ops
+    num_jobs = state.instance.num_jobs
     front, legal = frontier(state), mask[:num_jobs]
+    same = (
+        (front.machine[:, None] == front.machine[None])
+        & (legal[:, None] & legal[None])
+        & ~np.eye(num_jobs, dtype=bool)
+    )
+    jobs = _windows(state, front, legal)
+    # A node without features: what it is says it all.
+    clock = Nodes(jnp.zeros((1, 0), jnp.float32), ~state.done[None], "clock", ())
+    blocks = {
+        ("job", "job"): jnp.where(same, 1, 0),
+        ("job", "clock"): jnp.where(legal, 2, 0)[:, None],
+        ("clock", "job"): jnp.where(legal, 2, 0)[None],
+    }
+    nodes: tuple[Nodes, ...] = (jobs, clock)
+    actions: tuple[Actions, ...] = (
+        graph.actions("job", kinds=("dispatch",)),
+        graph.actions("clock", kinds=("wait",)),
+    )
+    names = "same machine", "clock"
+    return GraphObservation(nodes, graph.relations(nodes, blocks), actions, mask, names)
+
+
+def _windows(state: State, front: Frontier, legal: Array) -> Nodes:
+    """The jobs with five intervals each, see `tassel_observation`."""
+    instance = state.instance
     length = state.next_op + state.ops_left
     real_job = length > 0
-
     rows, bound = [], state.job_ready
     for offset in range(-1, WINDOW - 1):
         index = state.next_op + offset
         exists = real_job & (index >= 0) & (index < length)
-        column = jnp.where(exists, index, num_ops)
+        column = jnp.where(exists, index, instance.num_ops)
         duration = take_column(instance.duration, column)
         if offset < 0:
             start = take_column(state.start, column)
@@ -199,50 +229,19 @@ def tassel_observation(state: State, mask: Array) -> GraphObservation:
 
     exists = jnp.stack([row[0] for row in rows])  # [5, J], as all below
     starts = _standardised(jnp.stack([row[1] for row in rows]), exists)
-    durations = jnp.where(
-        exists,
-        _standardised(
-            jnp.stack([row[2] for row in rows]), exists, instance.duration, instance.op_mask
-        ),
-        0,
-    )
+    durations = jnp.stack([row[2] for row in rows])
+    durations = _standardised(durations, exists, instance.duration, instance.op_mask)
     flags = jnp.stack([jnp.stack(row[3]) for row in rows]).astype(jnp.float32)  # [5, 4, J]
     features = jnp.concatenate([flags[:, :1], starts[:, None], durations[:, None], flags[:, 1:]], 1)
     behind = jnp.where(real_job, state.next_op, LATEST).min()
     position = jnp.where(real_job, state.next_op - behind, 0) / jnp.maximum(length.max(), 1)
-    nodes = jnp.concatenate([features.reshape(-1, num_jobs), position[None].astype(jnp.float32)])
-
-    alive = ~state.done
-    job, other = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
-    jobs, noop = np.arange(num_jobs), np.full(num_jobs, num_jobs)
-    same = (
-        (front.machine[:, None] == front.machine[None])
-        & (legal[:, None] & legal[None])
-        & ~np.eye(num_jobs, dtype=bool)
+    features = jnp.concatenate(
+        [features.reshape(-1, features.shape[-1]), position[None].astype(jnp.float32)]
     )
-    return GraphObservation(
-        graph=make_graph(
-            jnp.concatenate(
-                [jnp.where(real_job, nodes, 0).T, jnp.zeros((1, nodes.shape[0]), jnp.float32)]
-            ),
-            np.concatenate([other, jobs, noop]),
-            np.concatenate([job, noop, jobs]),
-        ),
-        node_mask=jnp.append(real_job, alive),
-        node_kind=jnp.asarray(np.append(np.zeros(num_jobs, np.int32), np.int32(1))),
-        edge_mask=jnp.concatenate([same.ravel(), legal, legal]),
-        edge_kind=jnp.asarray(
-            np.repeat(np.array([0, 1], np.int32), [num_jobs * num_jobs, 2 * num_jobs])
-        ),
-        action_node=jnp.arange(num_jobs + 1, dtype=jnp.int32),
-        action_resource=jnp.arange(num_jobs + 1, dtype=jnp.int32),
-        action_kind=jnp.asarray(np.append(np.zeros(num_jobs, np.int32), np.int32(1))),
-        action_features=jnp.zeros((num_jobs + 1, 1), jnp.float32),
-        action_mask=mask,
-        num_node_kinds=2,
-        num_edge_kinds=2,
-        num_action_kinds=2,
-    )
+    when = "last placed", "next", "second", "third", "fourth"
+    what = "is fixed", "start", "duration", "can start now", "before the first", "after the last"
+    names = *(f"{interval}: {each}" for interval in when for each in what), "position"
+    return Nodes(jnp.where(real_job[None], features, 0).T, real_job, "job", names)
 
 
 def _standardised(

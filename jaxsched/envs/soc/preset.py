@@ -6,7 +6,7 @@ from jaxsched.envs.soc.sources import streams
 # SoCRATES' platform and profiles over several caps, rates and noise levels at once; short streams,
 # since ten jobs to come look like many.
 STREAMS = streams(num_jobs=12, cap=(3, 4, 5), scale=(10, 25, 50, 100), noise_std=(0, 0, 0.2, 0.4))
-NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4}
+NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4, "expansion": 2}
 PPO = {
     "algorithm": "ppo",
     "num_updates": 150,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import random
 
 import jax
 import numpy as np
 import pytest
 
+import jaxsched
+from jaxsched.core.graph import LIMIT
 from jaxsched.envs import job_shop
-from jaxsched.envs.job_shop import observation
-from jaxsched.envs.job_shop.observation import COMPETES, LIMIT, OTHER_JOB
 from tests import shapes
 
 ENV = job_shop.JobShop()
@@ -44,65 +45,46 @@ def assert_same(actual, expected):
     )
 
 
+def assert_features(part, expected):
+    """Features of the first nodes, all by name and in order; the others are zero."""
+    assert part.names == tuple(expected)
+    table = np.transpose([*expected.values()])
+    np.testing.assert_allclose(part.features[: len(table)], table, rtol=1e-6, atol=1e-6)
+    assert not part.features[len(table) :].any()
+
+
 def test_features_at_the_start():
     """Mean duration 10 / 4, bound 7: machine 0 needs 3 + 4."""
     _, seen = after(TWO_JOBS, [])
-    job_0 = [
-        3 * 0.4,
-        0,
-        0,
-        0,
-        0,
-        0,
-        5 / 7,
-        2 / 7,
-        1,
-        1,
-        1,
-        5 / 7,
-        0,
-        -1 / 7,
-        1 / 2,
-        2 * 0.4,
-        3 / 7,
-        -3 / 7,
-        1,
-        1 / 2,
-    ]
-    job_1 = [
-        4 * 0.4,
-        0,
-        0,
-        0,
-        0,
-        0,
-        5 / 7,
-        1 / 7,
-        1,
-        1,
-        1,
-        5 / 7,
-        0,
-        1 / 7,
-        1 / 2,
-        1 * 0.4,
-        3 / 7,
-        -4 / 7,
-        1,
-        1 / 2,
-    ]
-    machine_0 = [0, 1, 1, 1, 0, 1]
-    machine_1 = [0, 3 / 7, 3 / 7, 0, 0, 0]
-    expected = np.zeros((shapes.JOBS + shapes.MACHINES, 20))
-    expected[0], expected[1], expected[4, :6], expected[5, :6] = job_0, job_1, machine_0, machine_1
-    np.testing.assert_allclose(seen.graph.nodes, expected, rtol=1e-6, atol=1e-6)
-    assert seen.node_mask.tolist() == [True, True, False, False, True, True, False]
-    assert seen.node_kind.tolist() == [0] * 4 + [1] * 3
-    np.testing.assert_allclose(
-        seen.action_features, [[1.2, 3 / 7], [1.6, 4 / 7], [0, 0], [0, 0]], rtol=1e-6, atol=1e-6
-    )
+    unit, span = 4 / 10, 1 / 7
+    jobs = {
+        "duration / unit": [3 * unit, 4 * unit],
+        "(start - now) / span": [0, 0],
+        "(job ready - now) / span": [0, 0],
+        "(machine ready - now) / span": [0, 0],
+        "(start - job ready) / unit": [0, 0],
+        "(start - machine ready) / unit": [0, 0],
+        "work left / span": [5 * span, 5 * span],
+        "work after / span": [2 * span, 1 * span],
+        "operations left / mean": [1, 1],
+        "machine load / span": [1, 1],
+        "(machine ready + load - now) / span": [1, 1],
+        "(start + work left - now) / span": [5 * span, 5 * span],
+        "(start - rival start) / unit": [0, 0],
+        "(rival work after - work after) / span": [(1 - 2) * span, (2 - 1) * span],
+        "rivals / open jobs": [1 / 2, 1 / 2],
+        "second duration / unit": [2 * unit, 1 * unit],
+        "second machine load / span": [3 * span, 3 * span],
+        "(second machine ready - end) / span": [-3 * span, -4 * span],
+        "starts now": [1, 1],
+        "open jobs / (open jobs + machines)": [1 / 2, 1 / 2],
+    }
+    assert [part.kind for part in seen.nodes] == ["job"]
+    assert_features(seen["job"], jobs)
+    assert seen.node_mask.tolist() == [True, True, False, False]
+    assert seen.action_kinds == ("dispatch",)
+    assert [(group.features, group.uses) for group in seen.actions] == [(None, None)]
     assert seen.action_node.tolist() == [0, 1, 2, 3]
-    assert seen.action_resource[:2].tolist() == [4, 4]
     assert seen.action_mask.tolist() == [True, True, False, False]
 
 
@@ -111,88 +93,110 @@ def test_features_after_a_step():
     mean duration 7 / 3.
     """
     _, seen = after(TWO_JOBS, [0])
-    unit = 3 / 7
-    job_0 = [
-        2 * unit,
-        0,
-        0,
-        -3 / 4,
-        0,
-        3 * unit,
-        2 / 4,
-        0,
-        2 / 3,
-        3 / 4,
-        0,
-        2 / 4,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        1,
-        1 / 2,
-    ]
-    job_1 = [
-        4 * unit,
-        0,
-        -3 / 4,
-        0,
-        3 * unit,
-        0,
-        5 / 4,
-        1 / 4,
-        4 / 3,
-        1,
-        1,
-        5 / 4,
-        0,
-        0,
-        0,
-        unit,
-        3 / 4,
-        -7 / 4,
-        1,
-        1 / 2,
-    ]
-    machine_0 = [0, 1, 1, 1 / 2, 0, 1]
-    machine_1 = [-3 / 4, 3 / 4, 0, 1 / 2, 0, 1]
-    np.testing.assert_allclose(seen.graph.nodes[:2], [job_0, job_1], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(
-        seen.graph.nodes[4:6, :6], [machine_0, machine_1], rtol=1e-6, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        seen.action_features[:2], [[2 * unit, 2 / 4], [4 * unit, 4 / 4]], rtol=1e-6
-    )
-    assert seen.action_resource[:2].tolist() == [5, 4]
+    unit, span = 3 / 7, 1 / 4
+    jobs = {
+        "duration / unit": [2 * unit, 4 * unit],
+        "(start - now) / span": [0, 0],
+        "(job ready - now) / span": [0, -3 * span],
+        "(machine ready - now) / span": [-3 * span, 0],
+        "(start - job ready) / unit": [0, 3 * unit],
+        "(start - machine ready) / unit": [3 * unit, 0],
+        "work left / span": [2 * span, 5 * span],
+        "work after / span": [0, 1 * span],
+        "operations left / mean": [2 / 3, 4 / 3],
+        "machine load / span": [3 * span, 1],
+        "(machine ready + load - now) / span": [0, 1],
+        "(start + work left - now) / span": [2 * span, 5 * span],
+        "(start - rival start) / unit": [0, 0],
+        "(rival work after - work after) / span": [0, 0],
+        "rivals / open jobs": [0, 0],
+        "second duration / unit": [0, 1 * unit],
+        "second machine load / span": [0, 3 * span],
+        "(second machine ready - end) / span": [0, -7 * span],
+        "starts now": [1, 1],
+        "open jobs / (open jobs + machines)": [1 / 2, 1 / 2],
+    }
+    assert_features(seen["job"], jobs)
+    assert seen.action_node.tolist() == [0, 1, 2, 3]
+    assert seen.action_mask.tolist() == [True, True, False, False]
 
 
-def test_edges():
+def test_in_insert_the_gaps_of_the_next_machine_show():
+    """Machine 1 is taken from 0 to 1, 5 to 7 and 12 to 14, the bound, and job 3 needs it. A release
+    at 3 leaves it the last gap, and the clock is at 3, where job 2 goes on; else both are at 1.
+    """
+    insert = jaxsched.make("JobShop-v0", candidates="insert")
+    jobs = [[(1, 1)], [(0, 5), (1, 2), (0, 5), (1, 2)], [(2, 3), (2, 1)], [(1, 4)]]
+    for release, now, gaps in ((3, 3, (2 + 5, 5)), (0, 1, (4 + 5, 5))):
+        instance = shapes.instance_of(jobs, release=[0, 0, 0, release])
+        state, _ = insert.reset(jax.random.key(0), instance)
+        for job in (0, 1, 1, 1, 1, 2):
+            state, timestep = insert.step(jax.random.key(0), state, job)
+        seen = jax.device_get(timestep.observation)["job"]
+        assert seen.names[-2:] == ("machine gaps / span", "longest machine gap / span")
+        assert seen.mask.tolist() == [False, False, True, True]
+        np.testing.assert_allclose(seen.features[3, -2:], np.array(gaps) / (14 - now), rtol=1e-6)
+        assert not seen.features[2, -2:].any()  # a machine that is free for good has no gap
+
+
+def test_due_dates_and_weights_show_where_they_count():
+    """Weights 3 and 1, dates 9 and none, at the start of the two jobs."""
+    dated = jaxsched.make("JobShop-v0", objective="weighted_tardiness")
+    instance = shapes.instance_of(TWO_JOBS, due=[9, None], weight=[3, 1])
+    _, timestep = dated.reset(jax.random.key(0), instance)
+    seen = jax.device_get(timestep.observation)["job"]
+    names = "slack / span", "slack / unit", "weight / mean", "has a due date"
+    assert seen.names[-4:] == names
+    np.testing.assert_allclose(
+        seen.features[:, -4:], [[4 / 7, 4 * 0.4, 1, 1], *np.zeros((3, 4))], rtol=1e-6
+    )
+
+
+def test_in_event_the_clock_shows_how_long_a_wait_would_be():
+    """Job 1 is released at 2: until then only job 0 can start, and its no-op waits for it."""
+    event = jaxsched.make("JobShop-v0", candidates="event")
+    instance = shapes.instance_of([[(0, 3), (1, 2)], [(1, 4), (0, 1)]], release=[0, 2])
+    _, timestep = event.reset(jax.random.key(0), instance)
+    seen = jax.device_get(timestep.observation)
+    assert [part.kind for part in seen.nodes] == ["job", "clock"]
+    clock = {
+        "wait / unit": [2 * 0.4],
+        "wait / span": [2 / 7],
+        "jobs that can start / jobs": [1 / 2],
+    }
+    assert_features(seen["clock"], clock)
+    assert seen["clock"].mask.tolist() == [True]
+    assert seen.action_kinds == ("dispatch", "wait")
+    assert seen.action_node.tolist() == [0, 1, 2, 3, 4]
+    assert seen.action_mask.tolist() == [True, False, False, False, True]
+    assert not seen.relation[4].any()
+    assert not seen.relation[:, 4].any()
+
+
+def test_relations():
     """Jobs 0 and 1 compete for machine 0, job 2 needs machine 2, job 3 is not there."""
     _, seen = after([[(0, 3)], [(0, 4), (2, 1)], [(2, 2)]], [])
-    edges = zip(
-        seen.graph.senders.tolist(),
-        seen.graph.receivers.tolist(),
-        seen.edge_kind.tolist(),
-        seen.edge_mask,
-        strict=True,
-    )
-    there = seen.node_mask
-    real = [(i, j, kind) for i, j, kind, mask in edges if mask and there[i] and there[j]]
-    real, num_edges = {(sender, receiver): kind for sender, receiver, kind in real}, len(real)
-    assert len(real) == num_edges  # none is parallel
-    pairs = {(i, j): OTHER_JOB for i in range(3) for j in range(3) if i != j}
-    pairs |= {(0, 1): COMPETES, (1, 0): COMPETES}
-    assert real == pairs
+    assert seen.relation_names == ("other job", "competes")
+    edges, there = seen.edges, seen.node_mask
+    found = [
+        ((int(sender), int(receiver)), seen.relation_names[int(relation) - 1])
+        for sender, receiver, relation, real in zip(
+            edges.senders, edges.receivers, edges.relation, edges.mask, strict=True
+        )
+        if real and there[sender] and there[receiver]
+    ]
+    expected = {(i, j): "other job" for i in range(3) for j in range(3) if i != j}
+    expected |= dict.fromkeys([(0, 1), (1, 0)], "competes")
+    assert len(dict(found)) == len(found)  # none is parallel
+    assert dict(found) == expected
+    assert not np.diagonal(seen.relation).any()
 
 
 def test_a_finished_episode_is_all_zero():
     _, seen = after(TWO_JOBS, [0, 1, 0, 1])
     assert not seen.node_mask.any()
     assert not seen.action_mask.any()
-    assert not seen.graph.nodes.any()
-    assert not seen.action_features.any()
+    assert not seen["job"].features.any()
 
 
 def test_another_history_with_the_same_rest_looks_the_same():
@@ -238,23 +242,41 @@ def test_features_are_clipped():
     assert np.isfinite(seen.graph.nodes).all()
 
 
-def test_both_forms_of_the_rivals_are_equal():
-    """The scatters of the CPU and the masked reductions, on states with ties, finished jobs and
-    idle machines.
+def test_rivals_are_the_other_jobs_that_need_the_same_machine():
+    """On random states with ties and finished jobs: how many, when the first of them could start,
+    and the most work that one of them has after it.
     """
-    rng = np.random.default_rng(0)
-    num_jobs, num_machines = 7, 4
-    # num_machines: finished
-    ids = rng.integers(0, num_machines + 1, (500, num_jobs)).astype(np.int32)
-    start, tail = rng.integers(0, 4, (2, 500, num_jobs)).astype(np.int32)
-    zeros = np.zeros(num_machines, np.int32)
-    found, other = (
-        jax.jit(jax.vmap(form, in_axes=(0, 0, 0, None)))(ids, start, tail, zeros)
-        for form in (observation._rivals_by_machine, observation._rivals_by_pair)
-    )
-    for name, a, b in zip(
-        ("rivals", "rival start", "rival tail", "waiting", "first start"), found, other, strict=True
-    ):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b, err_msg=name)
-    assert len(np.unique(found[0])) > 3
+    rng, found = random.Random(0), set()
+    for _ in range(60):
+        jobs = shapes.random_jobs(rng)
+        order = [job for job, ops in enumerate(jobs) for _ in ops]
+        rng.shuffle(order)
+        state, seen = after(jobs, order[: rng.randrange(len(order))])
+        open_jobs = [job for job, ops in enumerate(jobs) if state.next_op[job] < len(ops)]
+        ahead = {job: jobs[job][state.next_op[job] :] for job in open_jobs}
+        start = {
+            job: max(state.job_ready[job], state.machine_ready[ops[0][0]])
+            for job, ops in ahead.items()
+        }
+        work = {job: sum(duration for _, duration in ops) for job, ops in ahead.items()}
+        tail = {job: work[job] - ops[0][1] for job, ops in ahead.items()}
+        unit = sum(map(len, ahead.values())) / max(sum(work.values()), 1)
+        span = 1 / max(int(ENV.bound(state)) - min(start.values()), 1)
+        for job in open_jobs:
+            rivals = [
+                other
+                for other in open_jobs
+                if other != job and ahead[other][0][0] == ahead[job][0][0]
+            ]
+            first = min((start[other] for other in rivals), default=start[job])
+            longest = max((tail[other] for other in rivals), default=tail[job])
+            expected = {
+                "rivals / open jobs": len(rivals) / len(open_jobs),
+                "(start - rival start) / unit": (start[job] - first) * unit,
+                "(rival work after - work after) / span": (longest - tail[job]) * span,
+            }
+            for name, value in expected.items():
+                value = np.clip(value, -LIMIT, LIMIT)
+                np.testing.assert_allclose(seen["job"][name][job], value, rtol=1e-5, err_msg=name)
+            found.add(len(rivals))
+    assert {0, 1, 2} <= found

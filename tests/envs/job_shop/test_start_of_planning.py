@@ -206,7 +206,7 @@ def test_negative_due_dates_are_due_dates(seed):
     assert value == job_shop.measure(later, moved, "weighted_tardiness")
     assert value >= int(env.lower_bound(one))
     observation = env.observe(states[0])
-    assert bool(jnp.isfinite(observation.nodes).all())
+    assert bool(jnp.isfinite(observation["job"].features).all())
 
 
 @pytest.mark.parametrize("seed", range(4))

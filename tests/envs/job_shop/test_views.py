@@ -18,6 +18,9 @@ from tests.reference import job_shop as reference
 
 JOBS, OPS = shapes.JOBS, shapes.OPS
 COUNT = 40
+INTERVALS = "last placed", "next", "second", "third", "fourth"
+OF_INTERVAL = "is fixed", "start", "duration", "can start now", "before the first", "after the last"
+WINDOW_FEATURES = *(f"{when}: {what}" for when in INTERVALS for what in OF_INTERVAL), "position"
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -55,6 +58,18 @@ def played(env, mode: str, seed: int):
     return seen, jax.device_get(observe(env, shapes.stacked(cases), np.array(actions, np.int32)))
 
 
+def edges_of(shown):
+    """Sender, receiver and the name of the relation of every real edge."""
+    edges = shown.edges
+    return [
+        (int(sender), int(receiver), shown.relation_names[int(relation) - 1])
+        for sender, receiver, relation, real in zip(
+            edges.senders, edges.receivers, edges.relation, edges.mask, strict=True
+        )
+        if real
+    ]
+
+
 def test_l2d_shows_end_time_bounds_and_the_present_arcs():
     env = jaxsched.make("JobShop-v0", candidates="insert", observation="l2d")
     seen, observations = played(env, "insert", 0)
@@ -69,7 +84,7 @@ def test_l2d_shows_end_time_bounds_and_the_present_arcs():
                     end = sim.start[j][k] + duration if placed else end + duration
                     features[j * OPS + k] = (end / 1000, float(placed))
                     if k:
-                        arcs.add((j * OPS + k - 1, j * OPS + k, 0))
+                        arcs.add((j * OPS + k - 1, j * OPS + k, "before on the route"))
             order = {}
             for j, starts in enumerate(sim.start):
                 for k, start in enumerate(starts):
@@ -81,23 +96,27 @@ def test_l2d_shows_end_time_bounds_and_the_present_arcs():
                 for m, row in order.items()
                 for a, b in zip(sorted(row), sorted(row)[1:], strict=False)
             )
+            operations = shown["operation"]
+            assert operations.names == ("bound on the end / 1000", "is placed")
             for node in range(JOBS * OPS):
-                assert shown.node_mask[node] == (node in features)
-                np.testing.assert_allclose(shown.nodes[node], features.get(node, (0, 0)), rtol=1e-6)
-            real = np.flatnonzero(shown.edge_mask)
-            edges = [
-                tuple(map(int, (shown.senders[e], shown.receivers[e], shown.edge_kind[e])))
-                for e in real
-            ]
-            assert {edge for edge in edges if edge[2] == 0} == arcs
+                assert operations.mask[node] == (node in features)
+                np.testing.assert_allclose(
+                    operations.features[node], features.get(node, (0, 0)), rtol=1e-6
+                )
+            edges = edges_of(shown)
+            on_route = [edge for edge in edges if edge[2] == "before on the route"]
+            assert len(on_route) == len(arcs)
+            assert set(on_route) == arcs
 
             def placed_at(node, sim=sim):
                 j, k = divmod(node, OPS)
                 return sim.jobs[j][k][0], (sim.start[j][k], sim.start[j][k] + sim.jobs[j][k][1])
 
-            found = [(*placed_at(a), placed_at(b)[1]) for a, b, kind in edges if kind == 1]
-            assert all(placed_at(a)[0] == placed_at(b)[0] for a, b, kind in edges if kind == 1)
+            on_machine = [(a, b) for a, b, name in edges if name == "before on the machine"]
+            found = [(*placed_at(a), placed_at(b)[1]) for a, b in on_machine]
+            assert all(placed_at(a)[0] == placed_at(b)[0] for a, b in on_machine)
             assert sorted(found) == times
+            assert shown.action_kinds == ("dispatch",)
             for job in sim.legal("insert"):
                 assert shown.action_node[job] == job * OPS + sim.next_op[job]
 
@@ -133,17 +152,25 @@ def test_tassel_shows_the_propagated_bounds():
                     )
             expected = np.array(windows).reshape(len(sim.jobs), -1)
             behind = np.array(sim.next_op) - min(sim.next_op)
-            nodes = shown.nodes[: len(sim.jobs)]
-            np.testing.assert_allclose(nodes[:, :-1], expected, atol=2e-4)
-            np.testing.assert_allclose(nodes[:, -1], behind / max(map(len, sim.jobs)), atol=1e-6)
-            joined = {
-                (int(shown.senders[e]), int(shown.receivers[e]))
-                for e in np.flatnonzero(shown.edge_mask & (shown.edge_kind == 0))
-            }
+            assert shown["job"].names == WINDOW_FEATURES
+            features = shown["job"].features[: len(sim.jobs)]
+            np.testing.assert_allclose(features[:, :-1], expected, atol=2e-4)
+            np.testing.assert_allclose(features[:, -1], behind / max(map(len, sim.jobs)), atol=1e-6)
+            assert not shown["job"].features[len(sim.jobs) :].any()
+            assert shown["job"].mask.tolist() == [j < len(sim.jobs) for j in range(JOBS)]
             machine = {j: sim.jobs[j][sim.next_op[j]][0] for j in legal if j < len(sim.jobs)}
-            assert joined == {
-                (a, b) for a in machine for b in machine if a != b and machine[a] == machine[b]
+            joined = {
+                (a, b, "same machine")
+                for a in machine
+                for b in machine
+                if a != b and machine[a] == machine[b]
             }
+            joined |= {(a, b, "clock") for j in machine for a, b in ((j, JOBS), (JOBS, j))}
+            assert set(edges_of(shown)) == joined
+            assert [part.kind for part in shown.nodes] == ["job", "clock"]
+            assert shown["clock"].mask.tolist() == [True]
+            assert shown.action_kinds == ("dispatch", "wait")
+            assert shown.action_node.tolist() == [*range(JOBS), JOBS]
 
 
 def test_an_observation_of_another_mode_is_refused():
@@ -161,24 +188,63 @@ def test_operations_are_joined_with_their_machines():
     state, _ = env.reset(jax.random.key(0), shapes.instance_of(jobs))
     state, timestep = env.step(jax.random.key(0), state, 0)
     shown = jax.device_get(timestep.observation)
-    assert np.flatnonzero(shown.node_mask).tolist() == [
-        1,
-        2,
-        OPS,
-        JOBS * OPS,
-        JOBS * OPS + 1,
-        JOBS * OPS + 2,
-    ]
-    both = shown.edge_mask & shown.node_mask[shown.senders] & shown.node_mask[shown.receivers]
+    assert [part.kind for part in shown.nodes] == ["operation", "machine"]
+    assert np.flatnonzero(shown["operation"].mask).tolist() == [1, 2, OPS]
+    assert shown["machine"].mask.tolist() == [True] * 3
     edges = {
-        (int(shown.senders[e]), int(shown.receivers[e]), int(shown.edge_kind[e]))
-        for e in np.flatnonzero(both)
+        (sender, receiver, name)
+        for sender, receiver, name in edges_of(shown)
+        if shown.node_mask[sender] and shown.node_mask[receiver]
     }
     m = JOBS * OPS
     assert edges == {
-        (1, 2, 0), (2, 1, 1),
-        (1, m + 1, 2), (2, m, 2), (OPS, m + 2, 2),
-        (m + 1, 1, 3), (m, 2, 3), (m + 2, OPS, 3),
-    }  # fmt: skip
+        (1, 2, "before on the route"),
+        (2, 1, "after on the route"),
+        *((op, machine, "operation here") for op, machine in ((1, m + 1), (2, m), (OPS, m + 2))),
+        *((machine, op, "its machine") for op, machine in ((1, m + 1), (2, m), (OPS, m + 2))),
+    }
     assert shown.action_node[:2].tolist() == [1, OPS]
     assert shown.action_resource[:2].tolist() == [m + 1, m + 2]
+
+
+def test_features_of_operations_and_machines():
+    """Job 0 is on machine 0 until 5 and job 1 needs machine 2, so the clock is at 0. Work 9, three
+    operations; bound 11, of job 0.
+    """
+    env = jaxsched.make("JobShop-v0", observation="operations")
+    jobs = [[(0, 5), (1, 2), (0, 4)], [(2, 3)]]
+    state, _ = env.reset(jax.random.key(0), shapes.instance_of(jobs))
+    _, timestep = env.step(jax.random.key(0), state, 0)
+    shown = jax.device_get(timestep.observation)
+    unit, span = 3 / 9, 1 / 11
+    operations = {
+        "duration / unit": [2 * unit, 4 * unit, 3 * unit],
+        "(start - now) / span": [5 * span, 7 * span, 0],
+        "(start or machine ready - now) / span": [5 * span, 7 * span, 0],
+        "work from here / span": [6 * span, 4 * span, 3 * span],
+        "work after / span": [4 * span, 0, 0],
+        "(job ready - now) / span": [5 * span, 5 * span, 0],
+        "(machine ready - now) / span": [0, 5 * span, 0],
+        "machine load / span": [2 * span, 4 * span, 3 * span],
+        "(start - start of next) / span": [0, 2 * span, 0],
+        "is next": [1, 0, 1],
+        "starts now": [0, 0, 1],
+    }
+    machine = {
+        "(machine ready - now) / span": [5 * span],
+        "machine load / span": [4 * span],
+        "(machine ready + load - now) / span": [9 * span],
+        "operations here / operations left": [1 / 3],
+    }
+    dispatch = {"duration / unit": [2 * unit, 3 * unit], "(end - now) / span": [7 * span, 3 * span]}
+    for part, rows, expected in (
+        (shown["operation"], [1, 2, OPS], operations),
+        (shown["machine"], [0], machine),
+        (shown.actions[0], [0, 1], dispatch),
+    ):
+        assert part.names == tuple(expected)
+        table = np.transpose([*expected.values()])
+        np.testing.assert_allclose(part.features[rows], table, rtol=1e-6)
+    assert not shown["operation"].features[~shown["operation"].mask].any()
+    assert not shown.actions[0].features[2:].any()
+    assert shown.action_kinds == ("dispatch",)

@@ -12,22 +12,21 @@ import numpy as np
 import jaxsched
 from jaxsched.core import masked_argmax
 from jaxsched.envs.soc import decisions
-from jaxsched.envs.soc.types import READY
+from jaxsched.envs.soc.types import EMPTY, QUEUED, READY, RUNNING
 from tests.envs.soc import cases
 
 ENV = jaxsched.make("SoC-v0")
-EXEC, FINISH = 0, 2  # columns of action_features
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def play(env, batch):
-    """ETF's observations [case, step] with their decision flags, estimates, transfers and time."""
+    """ETF's observations [case, step] with their decision flags, estimates, tasks and jobs."""
 
     def episode(instance):
         def step(state, _):
             mask = env.action_mask(state)
             finish = decisions.estimate(state, env.settings)
-            seen = env.observe(state), decisions.decides(state), finish, state.frontier
+            seen = env.observe(state), decisions.decides(state), finish, state.frontier, state.jobs
             action = masked_argmax(env.heuristics["etf"](state), mask)
             after, _ = env.step(jax.random.key(0), state, action)
             return after, seen
@@ -61,19 +60,47 @@ def times(case: cases.Case, factor: int, shift: int) -> cases.Case:
 def test_pairs_know_times_and_estimates():
     given = cases.random_cases(5, 12)
     batch = cases.stack([cases.to_instance(case) for case in given])
-    seen, decides, finish, front = jax.device_get(play(ENV, batch))
-    legal = seen.action_mask
+    seen, decides, finish, front, _ = jax.device_get(play(ENV, batch))
+    legal, (pairs,) = seen.action_mask, seen.actions
     unit = batch.system.unit[:, None, None]
-    for column, values in ((EXEC, front.exec_time), (FINISH, finish)):
+    for name, values in (("time / unit", front.exec_time), ("(finish - now) / unit", finish)):
         expected = np.clip(values.reshape(legal.shape) / unit, -10, 10)
-        np.testing.assert_allclose(
-            seen.action_features[..., column][legal], expected[legal], rtol=1e-5
-        )
+        np.testing.assert_allclose(pairs[name][legal], expected[legal], rtol=1e-5)
     assert (legal.any(-1) == decides).all()
     assert decides.sum() > 100
     nothing = (front.status != READY).all(-1)
     assert nothing.any()
-    assert (seen.action_features[nothing] == 0).all()
+    assert (pairs.features[nothing] == 0).all()
+
+
+def test_relations_say_where_tasks_are():
+    given = cases.random_cases(5, 12)
+    batch = cases.stack([cases.to_instance(case) for case in given])
+    seen, _, _, front, jobs = jax.device_get(play(ENV, batch))
+    names, pe_start, job_start = (None, *seen.relation_names), seen.starts["pe"], seen.starts["job"]
+    found = set()
+    for i, step in np.ndindex(front.status.shape[:2]):
+        relation, status = seen.relation[i, step], front.status[i, step]
+        nodes = np.flatnonzero(seen.node_mask[i, step])
+        tasks = {}  # of live entries: the place of the job, and what comes after the task
+        for entry in np.flatnonzero(status != EMPTY):
+            slot, task = front.slot[i, step, entry], front.task[i, step, entry]
+            edges = given[i].profiles[jobs.profile[i, step, slot]].edges
+            tasks[entry] = slot, {b for a, b, _ in edges if a == task}
+        for entry, (slot, after) in tasks.items():
+            expected = {
+                other: "shares a successor"
+                for other, (its_slot, its_after) in tasks.items()
+                if other != entry and its_slot == slot and after & its_after
+            }
+            expected[job_start + slot] = "part of"
+            if status[entry] >= QUEUED:
+                place = {QUEUED: "queued at", RUNNING: "runs on"}[status[entry]]
+                expected[pe_start + front.pe[i, step, entry]] = place
+            for row in (relation[entry], relation[:, entry]):
+                assert {j: names[row[j]] for j in nodes if row[j]} == expected
+            found |= set(expected.values())
+    assert found == {"shares a successor", "queued at", "runs on", "part of"}
 
 
 def test_neither_date_nor_unit_of_time_shows():
@@ -90,16 +117,15 @@ def test_neither_date_nor_unit_of_time_shows():
     (here, decides, *_), (scaled, *_), (shifted, also, *_) = (
         jax.device_get(play(ENV, batch)) for batch in batches
     )
-    for name in ("nodes", "action_features"):
-        a, b = getattr(here, name), getattr(scaled, name)
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    for a, b in zip((*here.nodes, *here.actions), (*scaled.nodes, *scaled.actions), strict=True):
+        np.testing.assert_allclose(a.features, b.features, rtol=1e-4, atol=1e-4)
     for i in range(len(given)):  # the shifted stream idles first: compare decision by decision
         first, second = np.flatnonzero(decides[i]), np.flatnonzero(also[i])
         count = min(len(first), len(second))
         a, b = (
-            each.action_features[i][steps[:count]]
+            each.actions[0].features[i][steps[:count]]
             for each, steps in ((here, first), (shifted, second))
         )
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
         assert count
-    assert jnp.isfinite(here.nodes).all()
+    assert all(jnp.isfinite(nodes.features).all() for nodes in here.nodes)

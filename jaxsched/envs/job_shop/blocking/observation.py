@@ -1,174 +1,240 @@
 """What a policy sees of a blocking shop: jobs, machines, and who stands in whose way.
 
 Nodes are the J jobs, then the M machines, with `wait` one more, the clock. Times are relative to
-the clock, durations in units of the mean remaining duration, longer spans in units of (makespan
-bound - clock), so two states with the same remaining problem look the same, whatever the date,
-their time unit and their padding. What is not known yet does not show: a machine that will fail
-looks like any other, and a repair under way looks as if it took its mean from now on. The README of
-this folder lists the features.
+the clock, durations in units of the mean remaining duration (`unit`), longer times in units of
+makespan bound - clock (`span`), so two states with the same remaining problem look the same,
+whatever the date, their time unit and their padding. What is not known yet does not show: a machine
+that will fail looks like any other, and a repair under way looks as if it took its mean from now
+on.
+
+In the names of features, jobs are those that are not gone, the end of a job is when it could move,
+the holder is the job on the machine that a job needs next, and second is what a job does after its
+next operation.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax import Array
 
+from jaxsched.core import graph
 from jaxsched.core.arrays import lookup, take_column
-from jaxsched.core.graph import GraphObservation, make_graph
+from jaxsched.core.graph import Actions, GraphObservation, Nodes
 from jaxsched.envs.job_shop.blocking import rules
 from jaxsched.envs.job_shop.blocking.settings import Settings
 from jaxsched.envs.job_shop.blocking.types import State
-from jaxsched.envs.job_shop.observation import clip, with_clock
+from jaxsched.envs.job_shop.observation import Scale, clock_node
 
-JOB, MACHINE = 0, 1  # node kinds
-OTHER_JOB, COMPETES, WAITS_FOR, IN_THE_WAY = range(4)  # edge kinds
+# competes: for the machine that both need next; waits for: it has the machine needed next
+RELATIONS = ("other job", "competes", "waits for", "in the way")
+OTHER_JOB, COMPETES, WAITS_FOR, IN_THE_WAY = 1, 2, 3, 4
+
+
+class Places(struct.PyTreeNode):
+    """Who is where, what each job needs next, and when it could move."""
+
+    front: rules.Next
+    second_machine: Array  # i32[J]  of the operation after the next one; M where there is none
+    inside: Array  # bool[J]  jobs that hold a machine
+    alive: Array  # bool[J]  jobs that are not gone
+    num_alive: Array  # f32[]  at least 1
+    left: Array  # i32[J]  ticks until the job could move, as far as is known
+    waits: Array  # bool[J]  jobs that could move now if their next machine were free
+    holds: Array  # bool[J, J]  [j, k]: k has the machine that j needs next
+    rivals: Array  # bool[J, J]  two jobs that need the same machine next
+    served: Array  # i32[]  the machine that jobs compete for now; M where there is none
+    at_machine: Array  # bool[M, J]  the job holds the machine
+    wants_machine: Array  # bool[M, J]  the job needs the machine next
+    is_taken: Array  # bool[M]
+    is_down: Array  # bool[M]
+    machine_left: Array  # i32[M]  `left` of its job; 0 where it has none
+    num_waiting: Array  # i32[M]  jobs that wait for it
 
 
 def frontier_observation(state: State, settings: Settings, mask: Array) -> GraphObservation:
-    """`mask` bool[A]: legal actions. N = J + M nodes, E = J * J edges, A = J actions; with `wait`
-    one more node, the clock, and one more action, the no-op.
+    """`mask` bool[A]: legal actions. N = J + M nodes, A = J actions; with `wait` one more node, the
+    clock, and one more action, the no-op.
     """
-    instance, front = state.instance, rules.upcoming(state)
-    num_jobs, num_machines = instance.num_jobs, instance.num_machines
-    now = state.time
-    end, down = expected_end(state)
-    inside = state.at < num_machines
-    alive = (front.mask | inside) & ~state.done  # jobs that are not gone
-    num_alive = jnp.maximum(alive.sum(dtype=jnp.int32), 1).astype(jnp.float32)
-    work, ops_left = state.work_left.sum(dtype=jnp.int32), state.ops_left.sum(dtype=jnp.int32)
-    unit = jnp.maximum(ops_left, 1).astype(jnp.float32) / jnp.maximum(work, 1).astype(jnp.float32)
-    bound = jnp.where(state.done, now, rules.makespan_bound(state))
-    span = 1.0 / jnp.maximum(bound - now, 1).astype(jnp.float32)
-    machines = jnp.arange(num_machines, dtype=jnp.int32)
-
-    left = jnp.maximum(end - now, 0)  # until it could move
-    waits = front.mask & (end <= now)
-    # [j, k]: k has the machine that j wants
-    holds = front.mask[:, None] & (front.machine[:, None] == state.at[None])
-    taken = holds.any(1)
-    holder_left = jnp.where(holds, left, 0).max(1)
-    holder_last = (holds & (~front.mask)[None]).any(1)
-    rivals = (
-        (front.machine[:, None] == front.machine[None])
-        & front.mask[None]
-        & front.mask[:, None]
-        & ~np.eye(num_jobs, dtype=bool)
-    )
-    num_rivals = rivals.sum(1, dtype=jnp.int32)
-    rival_tail = jnp.where(rivals, state.work_left, 0).max(1)
-    wanted_by = holds & waits[:, None]  # [j, k]: j waits for the machine of k
-    num_behind = wanted_by.sum(0, dtype=jnp.int32)
-    at_machine = state.at[None] == machines[:, None]  # [M, J]
-    wants_machine = front.machine[None] == machines[:, None]
-    num_waiting = (wants_machine & waits[None]).sum(1, dtype=jnp.int32)
-
-    has_second = state.ops_left > 1
-    second = jnp.where(has_second, state.next_op + 1, instance.num_ops)
-    second_machine = jnp.where(has_second, take_column(instance.machine, second), num_machines)
-    second_duration = take_column(instance.duration, second)
-    machine_left = jnp.where(at_machine, left, 0).max(1)
-    is_taken = at_machine.any(1)
-
-    load = lookup(state.load_left, front.machine)
-    tail = state.work_left - front.duration
-    # Whether the job after its move could go on: the machine it needs then is taken, and by whom
-    # that waits for it.
-    second_taken = lookup(is_taken.astype(jnp.int32), second_machine)
-    on_circle = (holds & (second_machine[:, None] == state.at[None]).T).any(1)
-    served = jnp.where(state.competes, front.machine, num_machines).min()
-    jobs = [
-        front.duration.astype(jnp.float32) * unit,
-        left.astype(jnp.float32) * span,
-        left.astype(jnp.float32) * unit,
-        jnp.where(waits, now - state.ready, 0).astype(jnp.float32) * unit,
-        state.work_left.astype(jnp.float32) * span,
-        tail.astype(jnp.float32) * span,
-        state.ops_left.astype(jnp.float32)
-        * (num_alive / jnp.maximum(ops_left, 1).astype(jnp.float32)),
-        load.astype(jnp.float32) * span,
-        jnp.where(num_rivals > 0, (rival_tail - state.work_left).astype(jnp.float32) * span, 0),
-        num_rivals.astype(jnp.float32) / num_alive,
-        num_behind.astype(jnp.float32) / num_alive,
-        second_duration.astype(jnp.float32) * unit,
-        jnp.where(has_second, lookup(state.load_left, second_machine), 0).astype(jnp.float32)
-        * span,
-        lookup(machine_left, second_machine).astype(jnp.float32) * unit,
-        second_taken,
-        lookup(num_waiting, second_machine).astype(jnp.float32) / num_alive,
-        inside,
-        waits,
-        taken,
-        holder_left.astype(jnp.float32) * unit,
-        holder_last,
-        on_circle,
-        state.competes,
-        front.mask & (front.machine == served),
-        jnp.broadcast_to(
-            num_alive
-            / (num_alive + instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)),
-            (num_jobs,),
-        ),
-    ]
-    of_machines = [
-        machine_left.astype(jnp.float32) * span,
-        machine_left.astype(jnp.float32) * unit,
-        state.load_left.astype(jnp.float32) * span,
-        (machine_left + state.load_left).astype(jnp.float32) * span,
-        num_waiting.astype(jnp.float32) / num_alive,
-        is_taken,
-        (at_machine & waits[None]).any(1),
-        machines == served,
-        down,
-        jnp.zeros(num_machines) if instance.windows is None else _next_window(state) * unit,
-    ]
+    scale, places = _scale_of(state), _places_of(state)
     shown = (
-        instance.machine_mask
-        & ((state.load_left > 0) | is_taken | wants_machine.any(1))
+        state.instance.machine_mask
+        & ((state.load_left > 0) | places.is_taken | places.wants_machine.any(1))
         & ~state.done
     )
-    padding = ((0, len(jobs) - len(of_machines)), (0, 0))
-    nodes = jnp.concatenate(
-        [_stack(jobs, alive), jnp.pad(_stack(of_machines, shown), padding)], 1
-    ).T
+    jobs = graph.nodes("job", places.alive, _job_features(state, scale, places))
+    machines = graph.nodes("machine", shown, _machine_features(state, scale, places))
+    nodes, actions = (jobs, machines), (_moves(state, scale, places),)
+    if settings.wait:
+        clock, wait = _waiting(state, scale, places)
+        nodes, actions = (*nodes, clock), (*actions, wait)
+    relation = graph.relations(nodes, {("job", "job"): _between_jobs(places)})
+    return GraphObservation(nodes, relation, actions, mask, RELATIONS)
 
-    pair = jnp.stack(
-        [
-            front.duration.astype(jnp.float32) * unit,
-            (front.duration + tail).astype(jnp.float32) * span,
-        ],
-        -1,
+
+def _scale_of(state: State) -> Scale:
+    """Clock and units of a state."""
+    now, work = state.time, state.work_left.sum(dtype=jnp.int32)
+    unit = _number(state.ops_left) / jnp.maximum(work, 1).astype(jnp.float32)
+    bound = jnp.where(state.done, now, rules.makespan_bound(state))
+    return Scale(now, unit, 1.0 / jnp.maximum(bound - now, 1).astype(jnp.float32))
+
+
+def _places_of(state: State) -> Places:
+    num_machines, front = state.instance.num_machines, rules.upcoming(state)
+    machines = jnp.arange(num_machines, dtype=jnp.int32)
+    end, is_down = expected_end(state)
+    inside = state.at < num_machines
+    alive = (front.mask | inside) & ~state.done
+    left = jnp.maximum(end - state.time, 0)
+    waits = front.mask & (end <= state.time)
+    both = front.mask[None] & front.mask[:, None] & ~np.eye(state.instance.num_jobs, dtype=bool)
+    at_machine = state.at[None] == machines[:, None]
+    wants_machine = front.machine[None] == machines[:, None]
+    return Places(
+        front=front,
+        second_machine=_second_machine(state),
+        inside=inside,
+        alive=alive,
+        num_alive=_number(alive),
+        left=left,
+        waits=waits,
+        holds=front.mask[:, None] & (front.machine[:, None] == state.at[None]),
+        rivals=both & (front.machine[:, None] == front.machine[None]),
+        served=jnp.where(state.competes, front.machine, num_machines).min(),
+        at_machine=at_machine,
+        wants_machine=wants_machine,
+        is_taken=at_machine.any(1),
+        is_down=is_down,
+        machine_left=jnp.where(at_machine, left[None], 0).max(1),
+        num_waiting=(wants_machine & waits[None]).sum(1, dtype=jnp.int32),
     )
-    receivers, senders = np.divmod(np.arange(num_jobs * num_jobs), num_jobs)
-    kind = jnp.where(rivals, COMPETES, OTHER_JOB)
-    kind = jnp.where(holds, WAITS_FOR, jnp.where(holds.T, IN_THE_WAY, kind))  # [receiver, sender]
-    observation = GraphObservation(
-        graph=make_graph(nodes, senders, receivers),
-        node_mask=jnp.concatenate([alive, shown]),
-        node_kind=jnp.asarray(
-            np.repeat(np.array([JOB, MACHINE], np.int32), [num_jobs, num_machines])
+
+
+def _second_machine(state: State) -> Array:
+    machine = take_column(state.instance.machine, state.next_op + 1)
+    return jnp.where(state.ops_left > 1, machine, state.instance.num_machines)
+
+
+def _job_features(state: State, scale: Scale, places: Places) -> dict[str, Array]:
+    """Of every job by name: itself, those that need the same machine, the operation after the next
+    one, and its place in the shop.
+    """
+    units, spans, num_alive = scale.units, scale.spans, places.num_alive
+    front, waits = places.front, places.waits
+    num_machines = state.instance.machine_mask.sum(dtype=jnp.int32).astype(jnp.float32)
+    num_rivals = places.rivals.sum(1, dtype=jnp.int32)
+    rival_work = jnp.where(places.rivals, state.work_left[None], 0).max(1)
+    behind = places.holds & waits[:, None]  # [j, k]: j waits for the machine of k
+    return {
+        "duration / unit": units(front.duration),
+        "(end - now) / span": spans(places.left),
+        "(end - now) / unit": units(places.left),
+        "waited / unit": units(jnp.where(waits, scale.now - state.ready, 0)),
+        "work left / span": spans(state.work_left),
+        "work after / span": spans(state.work_left - front.duration),
+        "operations left / mean": state.ops_left.astype(jnp.float32)
+        * (num_alive / _number(state.ops_left)),
+        "machine load / span": spans(lookup(state.load_left, front.machine)),
+        "(rival work left - work left) / span": spans(
+            jnp.where(num_rivals > 0, rival_work - state.work_left, 0)
         ),
-        edge_mask=jnp.asarray(~np.eye(num_jobs, dtype=bool).ravel()),
-        edge_kind=kind.astype(jnp.int32).ravel(),
-        action_node=jnp.arange(num_jobs, dtype=jnp.int32),
-        action_resource=num_jobs + jnp.minimum(front.machine, num_machines - 1),
-        action_kind=jnp.zeros((num_jobs,), jnp.int32),
-        action_features=clip(pair, front.mask[:, None]),
-        action_mask=mask[:num_jobs],
-        num_node_kinds=2,
-        num_edge_kinds=4,
+        "rivals / jobs": num_rivals.astype(jnp.float32) / num_alive,
+        "jobs that wait for its machine / jobs": behind.sum(0, dtype=jnp.int32).astype(jnp.float32)
+        / num_alive,
+        **_second_features(state, scale, places),
+        **_place_features(state, scale, places),
+        "jobs / (jobs + machines)": num_alive / (num_alive + num_machines),
+    }
+
+
+def _second_features(state: State, scale: Scale, places: Places) -> dict[str, Array]:
+    """Of every job by name: whether it could go on after its move."""
+    instance, machine = state.instance, places.second_machine
+    has_second = machine < instance.num_machines
+    second = jnp.where(has_second, state.next_op + 1, instance.num_ops)
+    left = lookup(places.machine_left, machine)
+    num_waiting = lookup(places.num_waiting, machine).astype(jnp.float32)
+    return {
+        "second duration / unit": scale.units(take_column(instance.duration, second)),
+        "second machine load / span": scale.spans(lookup(state.load_left, machine)),
+        "(end on the second machine - now) / unit": scale.units(left),
+        "second machine is taken": lookup(places.is_taken.astype(jnp.int32), machine),
+        "jobs that wait for the second machine / jobs": num_waiting / places.num_alive,
+    }
+
+
+def _place_features(state: State, scale: Scale, places: Places) -> dict[str, Array]:
+    """Of every job by name: where it is, and who stands in its way."""
+    holds = places.holds
+    holder_left = jnp.where(holds, places.left[None], 0).max(1)
+    # [j, k]: after its move k needs the machine of j; or k leaves then, and j is outside
+    returns = places.second_machine[None] == state.at[:, None]
+    return {
+        "holds a machine": places.inside,
+        "waits": places.waits,
+        "next machine is taken": holds.any(1),
+        "(end of the holder - now) / unit": scale.units(holder_left),
+        "the holder leaves then": (holds & ~places.front.mask[None]).any(1),
+        "the holder needs its machine after": (holds & returns).any(1),
+        "competes": state.competes,
+        "needs the machine served": places.front.mask & (places.front.machine == places.served),
+    }
+
+
+def _machine_features(state: State, scale: Scale, places: Places) -> dict[str, Array]:
+    """Of every machine by name: what it has to do, and the job that it has."""
+    machines = jnp.arange(state.instance.num_machines, dtype=jnp.int32)
+    left = places.machine_left
+    return {
+        "(end - now) / span": scale.spans(left),
+        "(end - now) / unit": scale.units(left),
+        "load left / span": scale.spans(state.load_left),
+        "(end + load left - now) / span": scale.spans(left + state.load_left),
+        "jobs that wait / jobs": places.num_waiting.astype(jnp.float32) / places.num_alive,
+        "is taken": places.is_taken,
+        "is taken by a job that waits": (places.at_machine & places.waits[None]).any(1),
+        "is served": machines == places.served,
+        "is down": places.is_down,
+        "(next maintenance - now) / unit": scale.units(_next_window(state)),
+    }
+
+
+def _moves(state: State, scale: Scale, places: Places) -> Actions:
+    """Each job to its next machine; a job that has none names the last one, to no effect."""
+    front = places.front
+    return graph.actions(
+        "job",
+        uses="machine",
+        resource=jnp.minimum(front.machine, state.instance.num_machines - 1),
+        kinds=("move",),
+        mask=front.mask,
+        features={
+            "duration / unit": scale.units(front.duration),
+            "work left / span": scale.spans(state.work_left),
+        },
     )
-    if not settings.wait:
-        return observation
-    until = jnp.where(state.done, 0, rules.to_come(state) - now)
-    until = jnp.where(rules.to_come(state) == rules.LATEST, 0, until)
-    share = state.competes.sum(dtype=jnp.int32).astype(jnp.float32) / num_alive
-    observation = with_clock(
-        observation,
-        jnp.stack([until.astype(jnp.float32) * unit, until.astype(jnp.float32) * span, share]),
-        ~state.done,
-    )
-    return observation.replace(action_mask=mask)
+
+
+def _waiting(state: State, scale: Scale, places: Places) -> tuple[Nodes, Actions]:
+    """The clock as a node, and the no-op: how long the wait for the next event would be, and the
+    share of jobs that compete.
+    """
+    event = rules.to_come(state)
+    wait = jnp.where(state.done | (event == rules.LATEST), 0, event - scale.now)
+    share = state.competes.sum(dtype=jnp.int32).astype(jnp.float32) / places.num_alive
+    return clock_node(~state.done, scale.units(wait), scale.spans(wait), share)
+
+
+def _between_jobs(places: Places) -> Array:
+    """i32[J, J]: what each job (column) is to each job (row). Of two jobs that stand in each
+    other's way each waits for the other.
+    """
+    holds, num_jobs = places.holds, places.alive.shape[0]
+    relation = jnp.where(places.rivals, COMPETES, OTHER_JOB)
+    relation = jnp.where(holds, WAITS_FOR, jnp.where(holds.T, IN_THE_WAY, relation))
+    return jnp.where(np.eye(num_jobs, dtype=bool), 0, relation)
 
 
 def expected_end(state: State) -> tuple[Array, Array]:
@@ -189,19 +255,20 @@ def expected_end(state: State) -> tuple[Array, Array]:
     guess = jnp.where(mending, now + mean + record.planned - record.fails, state.ready)
     end = jnp.where(state.next_op == 0, state.ready, jnp.where(failed, guess, record.planned))
     end = jnp.where(state.ready <= now, state.ready, end)
-    return end, down | ((state.at == machines[:, None]) & mending).any(1)
+    return end, down | ((state.at[None] == machines[:, None]) & mending[None]).any(1)
 
 
 def _next_window(state: State) -> Array:
     """i32[M]: ticks until the next maintenance begins, 0 where none will."""
     windows = state.instance.windows
-    assert windows is not None
+    if windows is None:
+        return jnp.zeros((state.instance.num_machines,), jnp.int32)
     start = jnp.where(
         (windows.start > state.time) & (windows.end > windows.start), windows.start, rules.LATEST
     ).min(1)
     return jnp.where(start < rules.LATEST, start - state.time, 0)
 
 
-def _stack(features: list[Array], mask: Array) -> Array:
-    """f32[F, nodes], clipped, 0 where the node is not real."""
-    return clip(jnp.stack([feature.astype(jnp.float32) for feature in features]), mask)
+def _number(counts: Array) -> Array:
+    """f32[]: how many there are, at least 1."""
+    return jnp.maximum(counts.sum(dtype=jnp.int32), 1).astype(jnp.float32)

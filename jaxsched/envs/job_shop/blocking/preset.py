@@ -19,7 +19,7 @@ PRESETS = {
             "num_minibatches": 4,
             "num_epochs": 2,
             "learning_rate": 1e-3,
-            "network": {"width": 32, "num_layers": 2, "num_heads": 4},
+            "network": {"width": 32, "num_layers": 2, "num_heads": 4, "expansion": 2},
         },
     ),
     "smoke": Preset(

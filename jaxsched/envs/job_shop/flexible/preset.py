@@ -20,6 +20,7 @@ PPO = {
     "num_minibatches": 4,
     "num_epochs": 2,
     "learning_rate": 1e-3,
+    "network": {"width": 64, "num_layers": 2, "num_heads": 4, "expansion": 2},
 }
 
 PRESETS = {

@@ -3,7 +3,7 @@
 from jaxsched.core.offer import Preset
 from jaxsched.envs.memory.mapping.sources import random_programs
 
-NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4}
+NETWORK = {"width": 32, "num_layers": 2, "num_heads": 4, "expansion": 2}
 PPO = {
     "algorithm": "ppo",
     "num_epochs": 2,
