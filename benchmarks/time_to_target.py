@@ -59,7 +59,7 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
         if number % every == 0 or number == config.num_updates:
             jax.block_until_ready(state)
             paused = time.perf_counter()
-            gap = 100 * float((np.asarray(play(state.params)) / best_known - 1).mean())
+            gap = 100 * float((np.asarray(play(state.average)) / best_known - 1).mean())
             curve.append(
                 {
                     "update": number,

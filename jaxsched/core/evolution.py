@@ -17,7 +17,15 @@ from flax import struct
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, Instance, Scores
-from jaxsched.core.rollout import CUT_OFF, FAILED, masked_argmax, outcome, vary_alike
+from jaxsched.core.rollout import (
+    CUT_OFF,
+    FAILED,
+    dress,
+    masked_argmax,
+    outcome,
+    strip,
+    vary_alike,
+)
 
 UNUSABLE = jnp.iinfo(jnp.int32).max
 
@@ -52,22 +60,22 @@ def play(
     """One episode that takes `wish` i32[T] where legal, else the best of `repair`, as an
     unbatched population.
     """
-    first, _ = env.reset(key, instance)
+    first = env.init(key, instance)
 
     def step(bare, inputs):
         key, wanted = inputs
-        state = bare.replace(instance=instance)
+        state = dress(bare, instance)
         mask = env.action_mask(state)
         is_legal = (jnp.arange(mask.shape[-1], dtype=jnp.int32) == wanted) & mask
         action = jnp.where(is_legal.any(), wanted, masked_argmax(repair(state), mask))
-        return env.apply(key, state, action, mask.any()).replace(instance=None), (
+        return strip(env.apply(key, state, action, mask.any())), (
             action,
             mask.any(),
         )
 
-    start = vary_alike(first.replace(instance=None), key, instance, wish)
+    start = vary_alike(strip(first), key, instance, wish)
     final, (action, decided) = jax.lax.scan(step, start, (random.split(key, wish.shape[0]), wish))
-    final = final.replace(instance=instance)
+    final = dress(final, instance)
     end = outcome(env, final)
     cost = jnp.where(end == FAILED, UNUSABLE, env.objective(final))
     return Population(action, cost, end == CUT_OFF, decided.sum(dtype=jnp.int32))

@@ -15,6 +15,8 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
+from jaxsched.host.errors import UnknownNameError
+
 LIMIT = np.float32(10)  # features are clipped to +-LIMIT
 Blocks = Mapping[tuple[str, str], "Array | np.ndarray"]
 
@@ -29,7 +31,7 @@ class Nodes(struct.PyTreeNode):
 
     def __getitem__(self, name: str) -> Array:
         """f32[n]: the feature of that name."""
-        return self.features[..., self.names.index(name)]
+        return self.features[..., _number(name, self.names, f"feature of {self.kind}")]
 
 
 class Edges(struct.PyTreeNode):
@@ -65,8 +67,9 @@ class Actions(struct.PyTreeNode):
 
     def __getitem__(self, name: str) -> Array:
         """f32[A]: the feature of that name."""
+        number = _number(name, self.names, f"feature of {self.form}")
         assert self.features is not None
-        return self.features[..., self.names.index(name)]
+        return self.features[..., number]
 
 
 class GraphObservation(struct.PyTreeNode):
@@ -87,10 +90,8 @@ class GraphObservation(struct.PyTreeNode):
 
     def __getitem__(self, kind: str) -> Nodes:
         """The nodes of one kind."""
-        kinds = {nodes.kind: nodes for nodes in self.nodes}
-        if kind not in kinds:
-            raise KeyError(f"no nodes of kind {kind!r}; there are: {', '.join(kinds)}")
-        return kinds[kind]
+        kinds = [nodes.kind for nodes in self.nodes]
+        return self.nodes[_number(kind, kinds, "kind of nodes")]
 
     @property
     def starts(self) -> dict[str, int]:
@@ -194,6 +195,12 @@ def feature_names(observation: GraphObservation) -> dict[str, tuple[str, ...]]:
     return names
 
 
+def _number(name: str, names: Sequence[str], what: str) -> int:
+    if name not in names:
+        raise UnknownNameError(what, name, names)
+    return names.index(name)
+
+
 def concatenate(arrays: Sequence[Array], axis: int) -> Array:
     """`jnp.concatenate`; a single array as it is."""
     return arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis)
@@ -234,7 +241,8 @@ def actions(
     features = features or {}
     if not features:
         return Actions(None, node, resource, about, uses, tuple(kinds), ())
-    assert mask is not None
+    if mask is None:
+        raise ValueError(f"features of actions about {about!r} need a mask, where they are real")
     stacked = stack_features(list(features.values()), mask)
     stacked = stacked.reshape(-1, len(features))
     return Actions(stacked, node, resource, about, uses, tuple(kinds), tuple(features))

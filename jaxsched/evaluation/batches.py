@@ -12,7 +12,7 @@ from jax import Array, random
 
 from jaxsched.core.compilation import compiler_options
 from jaxsched.core.environment import Environment, Instance
-from jaxsched.core.rollout import best_episode, outcome, rollout
+from jaxsched.core.rollout import best_episode, outcome, rollout, strip
 from jaxsched.evaluation.rules import MakePolicy
 
 FEW = 4  # instances of one shape that do not deserve a program of their own
@@ -77,7 +77,7 @@ def _best(
     def episode(instance, instance_id, sample_id):
         sample_key = random.fold_in(random.fold_in(key, instance_id), sample_id)
         played = rollout(env, sample_key, instance, policy)
-        return outcome(env, played.state), played.objective, played.state.replace(instance=None)
+        return outcome(env, played.state), played.objective, strip(played.state)
 
     def best(index):
         instance, instance_id = jax.tree.map(lambda leaf: leaf[index], (instances, ids))

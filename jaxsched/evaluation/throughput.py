@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, Instance, Source
-from jaxsched.core.rollout import masked_argmax, unroll
+from jaxsched.core.rollout import masked_argmax, strip, unroll
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def throughput(
     def reset(key: Array, instance: Instance) -> Any:
         state, timestep = env.reset(key, instance)
         return (
-            state.replace(instance=None),
+            strip(state),
             checksum(timestep.observation),
             jnp.zeros((), jnp.int32),
         )
@@ -62,7 +62,7 @@ def throughput(
 
         final, (_, _, sums, timestep) = unroll(env, key, state, act, env.max_steps(instance))
         return (
-            final.replace(instance=None),
+            strip(final),
             sums.sum(),
             timestep.metrics["decision"].sum(dtype=jnp.int32),
         )
@@ -87,7 +87,7 @@ def step_cost(env: Environment, source: Source, *, batch: int = 1024) -> dict[st
     """
 
     def rules(key: Array, state: Any, action: Array) -> Any:
-        return env.apply(key, state, action, action >= 0).replace(instance=None)
+        return strip(env.apply(key, state, action, action >= 0))
 
     def observing(key: Array, state: Any, action: Array) -> Any:
         return env.step(key, state, action)[1]

@@ -16,7 +16,16 @@ from flax import struct
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, State
-from jaxsched.core.rollout import CUT_OFF, FAILED, best_episode, masked_argmax, outcome, vary_alike
+from jaxsched.core.rollout import (
+    CUT_OFF,
+    FAILED,
+    best_episode,
+    dress,
+    masked_argmax,
+    outcome,
+    strip,
+    vary_alike,
+)
 from jaxsched.policies.network import Apply, Params
 
 
@@ -63,7 +72,7 @@ def beam_search(
     worst = jnp.float32(jnp.inf)
 
     def judge(bare):
-        full = bare.replace(instance=instance)
+        full = dress(bare, instance)
         observation = env.observe(full)
         logits, value = apply(params, observation)
         usable = env.feasible(full) | (outcome(env, full) == CUT_OFF)
@@ -72,10 +81,10 @@ def beam_search(
         return promise, logits, env.action_mask(full) & ~full.done
 
     def expand(key, bare, action, mask):
-        full = bare.replace(instance=instance)
+        full = dress(bare, instance)
         legal = mask[action]
         after = env.apply(key, full, action, legal)
-        return after.replace(instance=None)
+        return strip(after)
 
     def body(carry, key):
         beam, alive, greedy, logits, mask = carry
@@ -106,7 +115,7 @@ def beam_search(
         )
 
     first = jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), state.replace(instance=None)
+        lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), strip(state)
     )
     lead = jnp.arange(width) == 0
     _, logits, mask = jax.vmap(judge)(first)
@@ -114,7 +123,7 @@ def beam_search(
     (beam, alive, *_), (parents, actions) = jax.lax.scan(body, start, random.split(key, num_steps))
 
     def end(bare):
-        full = bare.replace(instance=instance)
+        full = dress(bare, instance)
         return outcome(env, full), env.objective(full)
 
     ends, objective = jax.vmap(end)(beam)
@@ -125,7 +134,7 @@ def beam_search(
         return parent[line], action[line]
 
     _, taken = jax.lax.scan(back, best, (parents, actions), reverse=True)
-    final = jax.tree.map(lambda leaf: leaf[best], beam).replace(instance=instance)
+    final = dress(jax.tree.map(lambda leaf: leaf[best], beam), instance)
     return Found(
         state=final,
         action=taken,

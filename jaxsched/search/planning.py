@@ -16,6 +16,7 @@ from flax import struct
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, Instance, Policy, State
+from jaxsched.core.rollout import dress, strip
 from jaxsched.policies.network import Apply, Params
 
 
@@ -75,7 +76,7 @@ def plan(
 
     @jax.vmap
     def advance(key, bare, instance, action):
-        after, timestep = env.step(key, bare.replace(instance=instance), action)
+        after, timestep = env.step(key, dress(bare, instance), action)
         logits, value = judge(after, timestep.observation)
         discount = jnp.where(timestep.terminated, 0.0, config.gamma).astype(jnp.float32)
         return (
@@ -83,7 +84,7 @@ def plan(
             discount,
             logits,
             value,
-            after.replace(instance=None),
+            strip(after),
         )
 
     def recurrent(params, key, action, bare):
@@ -97,9 +98,7 @@ def plan(
     found = mctx.gumbel_muzero_policy(
         None,
         key,
-        mctx.RootFnOutput(
-            prior_logits=logits, value=value, embedding=states.replace(instance=None)
-        ),
+        mctx.RootFnOutput(prior_logits=logits, value=value, embedding=strip(states)),
         recurrent,
         config.num_simulations,
         invalid_actions=~mask,

@@ -32,17 +32,18 @@ def play(task: Task, params: Params, keys: EpisodeKeys, env_id: Array) -> tuple[
         own = keys.replace(step=step_key)
         played = play_episode(env, instance, own, act, keep=config.keep == "observations")
         final = played.final
-        figures = env.objective(final), outcome(env, final), env.terminated(final)
+        objective = env.objective(final)
+        ratio = objective / env.reward_scale(final)
+        figures = objective, ratio, outcome(env, final), env.terminated(final)
         # The instance and its reset are common to all.
         return played.episode.replace(instance=None, reset_key=None), figures
 
     episodes, figures = jax.vmap(sample)(random.split(keys.step, config.num_samples))
-    objective, ends, terminated = figures
+    objective, ratio, ends, terminated = figures
     # one that was cut off or failed teaches where no other is left
     best = best_episode(ends, objective)
     episode = jax.tree.map(lambda leaf: leaf[best], episodes)
     episode = episode.replace(instance=instance, reset_key=keys.reset)
-    ratio = objective / env.reward_scale(env.init(keys.reset, instance))
     return Lesson(episode, episode.action), {
         "objective": objective.astype(jnp.float32).mean(),
         "objective_over_scale": ratio.mean(),
