@@ -1,4 +1,5 @@
-"""Who may import whom (CONTRIBUTING.md, "The house"), read from the source with `ast`.
+"""Who may import whom (CONTRIBUTING.md, "The house") and how long functions are, read from the
+source with `ast`.
 
 A module is named by its path below `jaxsched`, such as `envs/job_shop/rules.py`.
 """
@@ -178,6 +179,42 @@ def test_a_circle_is_found():
     }
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter(dependencies(circle)).prepare()
+
+
+LONGEST = 60  # lines of a function below its docstring
+
+
+def lengths(source: str) -> Iterator[tuple[str, int]]:
+    """Each function's name and its lines from the first statement below the docstring on."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            documented = ast.get_docstring(node) is not None and len(node.body) > 1
+            first = node.body[1 if documented else 0]
+            yield node.name, (node.end_lineno or 0) - first.lineno + 1
+
+
+def test_functions_are_short():
+    found = [(module, *each) for module, source in SOURCES.items() for each in lengths(source)]
+    assert [each for each in found if each[-1] > LONGEST] == []
+
+
+def test_lengths_leave_out_signature_and_docstring():
+    source = '''
+def outer(
+    x,
+):
+    """One line.
+
+    And more.
+    """
+    # why
+
+    def inner(): return 1
+    return (
+        x
+    )
+'''
+    assert list(lengths(source)) == [("outer", 4), ("inner", 1)]
 
 
 BROKEN = [

@@ -13,6 +13,7 @@ from jaxsched.cli.outputs import check_writable, save_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jaxsched.evaluation import Row
     from jaxsched.host.picture import Picture
 
 
@@ -65,9 +66,7 @@ def map_file(
         force: Overwrite files that exist.
     """
     from jaxsched.envs import memory
-    from jaxsched.evaluation import Row
     from jaxsched.evaluation.report import print_table
-    from jaxsched.host.picture import check_path
     from jaxsched.host.table import csv_cell
     from jaxsched.host.text import write_text
 
@@ -76,16 +75,7 @@ def map_file(
         _write_example(example, file, seed, force)
         print(f"{example} {file}")
         return 0
-    for path in (out, table):
-        if path is not None and path.suffix.lower() != ".csv":
-            raise ValueError(f"{path}: a plan or table is written as .csv")
-    files = [path for path in (out, table, picture) if path is not None]
-    for path in files:
-        if files.count(path) > 1:
-            raise ValueError(f"{path}: two of --out, --table and --picture name the same file")
-        check_writable(path, force)
-    if picture is not None:
-        check_path(picture, force)
+    _check_outputs(out, table, picture, force)
     problem = memory.read_problem(file, part)
     kind = KINDS[type(problem).__name__](problem, capacity, alignment, schedule, placement)
     names = kind.methods if method == "all" else method.split(",")
@@ -124,9 +114,34 @@ def map_file(
         drawn = memory.draw_plan(kind.judged, best.plan, f"{file.stem}, {best.name}")
         writes[picture] = lambda: _with_table(drawn, titles, body, best.reason).save(picture, force)
         said.append(f"picture {picture}")
+    save_all(_row(file.name, kind, best, seed), writes)
+    print("\n".join(said), end="\n" * bool(said))
+    return 1 if best.reason else 0
+
+
+def _check_outputs(out: Path | None, table: Path | None, picture: Path | None, force: bool) -> None:
+    """Raise where one of the files cannot be written, before the work."""
+    from jaxsched.host.picture import check_path
+
+    for path in (out, table):
+        if path is not None and path.suffix.lower() != ".csv":
+            raise ValueError(f"{path}: a plan or table is written as .csv")
+    files = [path for path in (out, table, picture) if path is not None]
+    for path in files:
+        if files.count(path) > 1:
+            raise ValueError(f"{path}: two of --out, --table and --picture name the same file")
+        check_writable(path, force)
+    if picture is not None:
+        check_path(picture, force)
+
+
+def _row(instance: str, kind: Any, best: _Tried, seed: int) -> Row:
+    """The best plan as a row of results."""
+    from jaxsched.evaluation import Row
+
     objective, bound = kind.objective_and_bound(best.plan)
-    row = Row(
-        instance=file.name,
+    return Row(
+        instance=instance,
         instance_hash="",
         size=kind.about,
         policy=best.name,
@@ -139,9 +154,6 @@ def map_file(
         solution=best.plan,
         method=best.plan.method,
     )
-    save_all(row, writes)
-    print("\n".join(said), end="\n" * bool(said))
-    return 1 if best.reason else 0
 
 
 class _Tried(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jaxsched.cli.common import load, make_environment, make_source, play
 from jaxsched.cli.outputs import (
@@ -14,6 +14,10 @@ from jaxsched.cli.outputs import (
     save_chart,
     save_solution,
 )
+
+if TYPE_CHECKING:
+    from jaxsched.core.environment import Environment
+    from jaxsched.evaluation import Row
 
 
 def evaluate(
@@ -161,16 +165,7 @@ def solve(
                 else f"{label} by {row.method}"
             )
             row = dataclasses.replace(row, method=found)
-    reference = row.upper_bound or row.lower_bound
-    gap = 100 * (row.objective / reference - 1) if reference else 0.0
-    what = environment.settings.get("objective", "objective").replace("_", " ")
-    print(f"{row.instance} ({row.size}) by {row.method} in {row.seconds:.2f} s")
-    print(f"{what:<11} {row.objective * loaded.unit}")
-    proof = " (the optimum is reached)" if row.objective == row.lower_bound else ""
-    print(f"lower bound {row.lower_bound * loaded.unit}{proof}")
-    if reference:
-        what = f"best known {reference * loaded.unit}" if row.upper_bound else "lower bound"
-        print(f"gap         {gap:.2f} % to the {what}")
+    _print_row(environment, row, loaded.unit)
     if explain and offered.explain is not None:
         for line in offered.explain(environment, loaded.instance, row.solution, names=loaded.names):
             print(f"- {line}")
@@ -181,6 +176,20 @@ def solve(
         title = f"{row.instance}, {row.method}"
         writes[gantt] = lambda: save_chart(environment, loaded, row.solution, gantt, title, force)
     save_all(row, writes)
+
+
+def _print_row(environment: Environment, row: Row, unit: int) -> None:
+    """Objective, bound and gap; `unit`: what the file counts in, in units of the row."""
+    reference = row.upper_bound or row.lower_bound
+    gap = 100 * (row.objective / reference - 1) if reference else 0.0
+    what = environment.settings.get("objective", "objective").replace("_", " ")
+    print(f"{row.instance} ({row.size}) by {row.method} in {row.seconds:.2f} s")
+    print(f"{what:<11} {row.objective * unit}")
+    proof = " (the optimum is reached)" if row.objective == row.lower_bound else ""
+    print(f"lower bound {row.lower_bound * unit}{proof}")
+    if reference:
+        what = f"best known {reference * unit}" if row.upper_bound else "lower bound"
+        print(f"gap         {gap:.2f} % to the {what}")
 
 
 def import_file(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +77,7 @@ def train(
     if resume is not None:
         if out is not None:
             raise ValueError("--resume goes on in the folder of the run: leave out --out")
-        saved = _read_json(resume / "command.json")
-        # A configuration given again is compared with the saved one by `training.train`.
-        command = saved | {"config": [*saved["config"], *config]}
+        command = _resumed(resume, config)
         env, preset, seed, num_seeds = (
             command[name] for name in ("env", "preset", "seed", "num_seeds")
         )
@@ -93,14 +91,13 @@ def train(
             print(f"--{name.replace('_', '-')} {value}")
         return
 
-    offered = offer(environment)
-    shown = chosen.comparison or (offered.comparison and offered.comparison(environment))
-    groups = compare if compare is not None else shown.groups if shown else ()
+    given = {"groups": compare, "draw": draw, "samples": samples or None, "time_limit": time_limit}
+    shown = _comparison(environment, chosen, given)
     # A misspelt name fails before the training.
-    instances, members = evaluation.load_groups(environment, groups)
+    instances, members = evaluation.load_groups(environment, shown.groups)
     if draw is not None and draw not in instances:
         raise ValueError(f"--draw {draw}: not among the compared instances")
-    track = evaluate_on or (shown.track if shown else "")
+    track = evaluate_on or shown.track
     run_dir = resume or out or training.new_run_dir()
     if resume is None and not (run_dir / "config.json").exists():
         write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
@@ -120,19 +117,35 @@ def train(
     )
     if not instances:
         return
-    weights = [state.average] if num_seeds == 1 else _unstacked(state.average, num_seeds)
-    several = {f"policy of seed {seed + i}": each for i, each in enumerate(weights)}
-    policies = {"policy": weights[0]} if num_seeds == 1 else several
-    many = samples or (shown.samples if shown else 64)
-    limit = time_limit if time_limit is not None else shown.time_limit if shown else 3.0
-    entries = _entries(environment, apply, policies, chosen, shown, many, seed, limit, num_workers)
+    policies = _policies(state.average, seed, num_seeds)
+    entries = _entries(environment, apply, policies, chosen, shown, seed, num_workers)
     reports = evaluation.comparison(instances, entries, members)
     evaluation.write_json(run_dir / "results.json", reports, overwrite=resume is not None)
-    name = draw or (shown.draw if shown and shown.draw in instances else next(iter(instances)))
+    name = shown.draw if shown.draw in instances else next(iter(instances))
     row = min((report[name] for report in reports[: 2 * num_seeds]), key=lambda row: row.objective)
     pictures = _draw(environment, instances[name], name, row, run_dir, resume is not None)
-    written = ["results.json", "curve.png", "policy.safetensors", *pictures]
-    print(f"{run_dir}: {', '.join(written)}")
+    print(f"{run_dir}: {', '.join(['results.json', 'curve.png', 'policy.safetensors', *pictures])}")
+
+
+def _resumed(run_dir: Path, config: Sequence[str]) -> dict[str, Any]:
+    """The command that started a run, with more changes of its configuration."""
+    saved = _read_json(run_dir / "command.json")
+    # A configuration given again is compared with the saved one by `training.train`.
+    return saved | {"config": [*saved["config"], *config]}
+
+
+def _comparison(environment: Environment, preset: Preset, given: Mapping[str, Any]) -> Comparison:
+    """That of the preset, the problem or none, with the fields that are given (not None)."""
+    from jaxsched.core.offer import Comparison
+    from jaxsched.envs.registry import offer
+
+    offered = offer(environment).comparison
+    shown = preset.comparison or (
+        offered(environment) if offered else Comparison((), "", "", (), None, {})
+    )
+    return dataclasses.replace(
+        shown, **{name: value for name, value in given.items() if value is not None}
+    )
 
 
 def _tracker(environment: Environment, track: str) -> Evaluate:
@@ -151,10 +164,16 @@ def _tracker(environment: Environment, track: str) -> Evaluate:
     return score
 
 
-def _unstacked(tree: Any, count: int) -> list[Any]:
+def _policies(average: Any, seed: int, num_seeds: int) -> dict[str, Any]:
+    """Weights by the name of the policy; those of several seeds are stacked in `average`."""
     import jax
 
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(count)]
+    if num_seeds == 1:
+        return {"policy": average}
+    return {
+        f"policy of seed {seed + i}": jax.tree.map(lambda leaf, i=i: leaf[i], average)
+        for i in range(num_seeds)
+    }
 
 
 def _entries(
@@ -162,25 +181,23 @@ def _entries(
     apply: Any,
     policies: dict[str, Any],
     preset: Preset,
-    shown: Comparison | None,
-    samples: int,
+    shown: Comparison,
     seed: int,
-    time_limit: float,
     num_workers: int,
 ) -> list[Entry]:
     """The methods of the comparison: policies by their weights, rules, the exact solver."""
     from jaxsched import evaluation
     from jaxsched.envs.registry import make, offer
 
-    given = {"samples": samples, "seed": seed}
+    given = {"samples": shown.samples, "seed": seed}
     entries: list[Entry] = []
     for label, params in policies.items():
         entries += evaluation.policy_entries(environment, apply, params, label=label, **given)
-    if shown:
-        rule_env = make(environment.id, **{**preset.settings, **shown.rule_settings})
-        entries += evaluation.rule_entries(rule_env, shown.rules)
-        if rule := shown.randomised_rule:
-            entries.append(evaluation.randomised_entry(rule_env, rule, preset.source, **given))
+    rule_env = make(environment.id, **{**preset.settings, **shown.rule_settings})
+    entries += evaluation.rule_entries(rule_env, shown.rules)
+    if rule := shown.randomised_rule:
+        entries.append(evaluation.randomised_entry(rule_env, rule, preset.source, **given))
+    time_limit = shown.time_limit
     if time_limit and offer(environment).exact is not None:
         if is_installed("solvers"):
             entries.append(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -91,25 +91,13 @@ def evaluate(
         sample_chunk = batches.even_chunk(samples, num_lanes)
         name_chunk = batches.even_chunk(len(names), max(num_lanes // sample_chunk, 1))
         for chunk in batches.chunks(len(names), name_chunk):
-            # outcome, objective, state
-            best: list[tuple[int, int, Any]] = [(FAILED, 0, None)] * len(chunk)
-            lower = np.zeros(len(chunk), np.int32)
-            seconds = 0.0
-            for sample_ids in batches.chunks(samples, sample_chunk):
-                args = params, random.key(seed), stacked, ids, chunk, sample_ids
-                began = time.perf_counter()
-                program = compile_best(env, make, *batches.tree_signature(args))
-                compiled = time.perf_counter()
-                ends, objectives, lower, state = jax.device_get(program(*args))
-                seconds += time.perf_counter() - compiled
-                compile_seconds += compiled - began
-                for i, (end, least, _) in enumerate(best):
-                    if ends[i] < FAILED and (ends[i], objectives[i]) < (end, least):
-                        best[i] = (
-                            int(ends[i]),
-                            int(objectives[i]),
-                            jax.tree.map(lambda leaf, i=i: leaf[i], state),
-                        )
+            args = params, random.key(seed), stacked, ids, chunk
+            best, lower, compiling, seconds = _best_episodes(
+                functools.partial(compile_best, env, make),
+                args,
+                batches.chunks(samples, sample_chunk),
+            )
+            compile_seconds += compiling
             num_real = len(set(chunk.tolist()))
             for i, index in enumerate(chunk[:num_real]):
                 name, (end, objective, state) = names[index], best[i]
@@ -132,6 +120,30 @@ def evaluate(
                     seconds=seconds / num_real,
                 )
     return Report(label, env, tuple(rows[name] for name in instances), compile_seconds)
+
+
+def _best_episodes(
+    compile_program: Callable[..., Any], args: tuple, sample_chunks: Iterable[np.ndarray]
+) -> tuple[list[tuple[int, int, Any]], np.ndarray, float, float]:
+    """Outcome, objective and final state of the best episode of each instance, the last None where
+    none ended well; lower bounds; seconds of compiling and of playing.
+    """
+    chunk = args[-1]
+    best: list[tuple[int, int, Any]] = [(FAILED, 0, None)] * len(chunk)
+    lower = np.zeros(len(chunk), np.int32)
+    compiling = playing = 0.0
+    for sample_ids in sample_chunks:
+        began = time.perf_counter()
+        program = compile_program(*batches.tree_signature((*args, sample_ids)))
+        compiled = time.perf_counter()
+        ends, objectives, lower, state = jax.device_get(program(*args, sample_ids))
+        playing += time.perf_counter() - compiled
+        compiling += compiled - began
+        for i, (end, least, _) in enumerate(best):
+            if ends[i] < FAILED and (ends[i], objectives[i]) < (end, least):
+                final = jax.tree.map(lambda leaf, i=i: leaf[i], state)
+                best[i] = int(ends[i]), int(objectives[i]), final
+    return best, lower, compiling, playing
 
 
 def evaluate_exact(

@@ -9,6 +9,7 @@ policy only if that stays in the beam, which is why its line is kept beside it.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +54,16 @@ class Found(struct.PyTreeNode):
     truncated: Array  # bool[]  it did not terminate
 
 
+class _Beam(struct.PyTreeNode):
+    """W lines."""
+
+    state: Any  # [W]  without their instance
+    alive: Array  # bool[W]  a legal action led here, and an end with a solution is within reach
+    greedy: Array  # bool[W]  the line of the greedy policy
+    logits: Array  # f32[W, A]
+    mask: Array  # bool[W, A]
+
+
 def beam_search(
     env: Environment,
     apply: Apply,
@@ -80,65 +91,57 @@ def beam_search(
         promise = jnp.where(usable, env.bound(full).astype(jnp.float32) - expected, worst)
         return promise, logits, env.action_mask(full) & ~full.done
 
-    def expand(key, bare, action, mask):
-        full = dress(bare, instance)
-        legal = mask[action]
-        after = env.apply(key, full, action, legal)
-        return strip(after)
+    def body(beam, key):
+        def child(bare, action, mask):
+            return strip(env.apply(key, dress(bare, instance), action, mask[action]))
 
-    def body(carry, key):
-        beam, alive, greedy, logits, mask = carry
         actions = jnp.arange(num_actions, dtype=jnp.int32)
-        # A line that is over, or passes an event, goes on by itself: as its action 0.
-        waits = ~mask.any(-1)
-        open_ = alive[:, None] & (mask | (waits[:, None] & (actions == 0)))  # [W, A]
-        children = jax.vmap(lambda bare, m: jax.vmap(lambda a: expand(key, bare, a, m))(actions))(
-            beam, mask
+        children = jax.vmap(jax.vmap(child, (None, 0, None)), (0, None, 0))(
+            beam.state, actions, beam.mask
         )
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
-        promise, next_logits, next_mask = jax.vmap(judge)(flat)
-        is_greedy = (greedy[:, None] & (actions == masked_argmax(logits, mask)[:, None])).ravel()
+        promise, logits, mask = jax.vmap(judge)(flat)
+        # A line that is over, or passes an event, goes on by itself: as its action 0.
+        waits = ~beam.mask.any(-1)
+        open_ = beam.alive[:, None] & (beam.mask | (waits[:, None] & (actions == 0)))  # [W, A]
+        preferred = masked_argmax(beam.logits, beam.mask)
+        greedy = (beam.greedy[:, None] & (actions == preferred[:, None])).ravel()
         cost = jnp.where(open_.ravel(), promise, worst)
-        rank = jnp.where(is_greedy, -worst, cost)
-        _, chosen = jax.lax.top_k(-rank, width)
-        take = lambda tree: jax.tree.map(lambda leaf: leaf[chosen], tree)  # noqa: E731
-        carry = (
-            take(flat),
-            take(cost) < worst,
-            take(is_greedy),
-            take(next_logits),
-            take(next_mask),
-        )
-        return carry, (
-            (chosen // num_actions).astype(jnp.int32),
-            (chosen % num_actions).astype(jnp.int32),
-        )
+        _, chosen = jax.lax.top_k(-jnp.where(greedy, -worst, cost), width)
+        beam = _Beam(flat, cost < worst, greedy, logits, mask)
+        beam = jax.tree.map(lambda leaf: leaf[chosen], beam)
+        chosen = chosen.astype(jnp.int32)
+        return beam, (chosen // num_actions, chosen % num_actions)
 
     first = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (width, *jnp.shape(leaf))), strip(state)
     )
     lead = jnp.arange(width) == 0
     _, logits, mask = jax.vmap(judge)(first)
-    start = vary_alike((first, lead, lead, logits, mask), instance, key, params)
-    (beam, alive, *_), (parents, actions) = jax.lax.scan(body, start, random.split(key, num_steps))
+    start = vary_alike(_Beam(first, lead, lead, logits, mask), instance, key, params)
+    beam, (parents, actions) = jax.lax.scan(body, start, random.split(key, num_steps))
 
     def end(bare):
         full = dress(bare, instance)
         return outcome(env, full), env.objective(full)
 
-    ends, objective = jax.vmap(end)(beam)
-    best = best_episode(jnp.where(alive, ends, FAILED), objective)
+    ends, objective = jax.vmap(end)(beam.state)
+    best = best_episode(jnp.where(beam.alive, ends, FAILED), objective)
+    final = dress(jax.tree.map(lambda leaf: leaf[best], beam.state), instance)
+    return Found(
+        state=final,
+        action=_actions_of(best, parents, actions),
+        objective=objective[best],
+        feasible=beam.alive[best] & final.done & env.feasible(final),
+        truncated=~env.terminated(final),
+    )
+
+
+def _actions_of(line: Array, parents: Array, actions: Array) -> Array:
+    """i32[T]: what led to a line of the last beam; parents and actions of all beams, i32[T, W]."""
 
     def back(line, step):
         parent, action = step
         return parent[line], action[line]
 
-    _, taken = jax.lax.scan(back, best, (parents, actions), reverse=True)
-    final = dress(jax.tree.map(lambda leaf: leaf[best], beam), instance)
-    return Found(
-        state=final,
-        action=taken,
-        objective=objective[best],
-        feasible=alive[best] & final.done & env.feasible(final),
-        truncated=~env.terminated(final),
-    )
+    return jax.lax.scan(back, line, (parents, actions), reverse=True)[1]

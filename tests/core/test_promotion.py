@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 import jaxsched
 from jaxsched.core import EpisodeStats, TimeLimit, greedy, rollout
+from jaxsched.envs import job_shop, memory, soc
+from jaxsched.envs.job_shop import blocking, flexible
+from jaxsched.envs.memory import allocation, mapping
 
-DEFAULTS = [(env_id, {}) for env_id in jaxsched.list_envs()]
+DEFAULTS = [(env_id, {}, None) for env_id in jaxsched.list_envs()]
 OTHERS = [
     *[
         ("JobShop-v0", {"candidates": mode, "objective": objective})
@@ -38,15 +43,72 @@ OTHERS = [
     ],
     ("TensorReplacement-v0", {"placement": "address"}),
 ]
-NIGHTLY = [pytest.param(*each, marks=pytest.mark.nightly) for each in OTHERS]
+
+
+def down(key):
+    """A shop without buffers whose machines fail and are maintained."""
+    shop = blocking.interrupted(job_shop.uniform(4, 3), (0.0, 0.5), 2.0)(key)
+    start = jnp.tile(jnp.array([[0, 60]], jnp.int32), (3, 1))
+    return shop.replace(windows=blocking.Windows(start, start + jnp.array([[9, 30]], jnp.int32)))
+
+
+def pinned(key):
+    """Buffers with a pinned one, a gap, an alignment and a capacity."""
+    rows: list[dict[str, Any]] = [
+        {"id": 0, "start": 0, "end": 9, "size": 4, "gaps": [(2, 4)]},
+        {"id": 1, "start": 1, "end": 5, "size": 3, "alignment": 2},
+        {"id": 2, "start": 3, "end": 8, "size": 2, "offset": 4},
+    ]
+    return allocation.to_instance(memory.Buffers(rows), 20)
+
+
+# What the default sources leave out.
+SOURCES = [
+    ("BlockingJobShop-v0", {}, down),
+    ("BlockingJobShop-v0", {"swap": False, "wait": True, "lookahead": True}, down),
+    ("BlockingJobShop-v0", {"wait": True, "reward": "waiting"}, down),
+    (
+        "JobShop-v0",
+        {"objective": "weighted_tardiness"},
+        job_shop.with_due_dates(job_shop.two_set(4, 3)),
+    ),
+    ("JobShop-v0", {"candidates": "event"}, job_shop.known_optimum(4, 3)),
+    ("FlexibleJobShop-v0", {}, flexible.sd1(4, 3, min_jobs=2, min_machines=2)),
+    ("SoC-v0", {}, soc.streams(num_jobs=4, noise_std=(0.1, 0.5), scale=(5.0, 20.0), cap=(1, 2))),
+    (
+        "SoC-v0",
+        {"record": False, "cap_mode": "open"},
+        soc.streams(
+            num_jobs=4,
+            noise_std=0.1,
+            arrivals="fixed",
+            horizon=90,
+            warm_up=3,
+            probabilities=(0.6, 0.4, 0, 0, 0),
+        ),
+    ),
+    (
+        "SoC-v0",
+        {"rule": "heft", "cap_mode": "socrates"},
+        soc.streams(systems=soc.random_systems(2, missing=0.2), num_jobs=3, noise_std=0.1),
+    ),
+    ("StaticAllocation-v0", {}, pinned),
+    ("MemoryMap-v0", {}, mapping.random_programs(6, alias_percent=50)),
+]
+NIGHTLY = [
+    pytest.param(*each, marks=pytest.mark.nightly)
+    for each in (*((*each, None) for each in OTHERS), *SOURCES[1:])
+]
 
 
 def name_of(value):
     return " ".join(map(str, value.values())) if isinstance(value, dict) else None
 
 
-@pytest.mark.parametrize(("env_id", "settings"), [*DEFAULTS, *NIGHTLY], ids=name_of)
-def test_all_traces_without_implicit_promotion(env_id, settings):
+@pytest.mark.parametrize(
+    ("env_id", "settings", "source"), [*DEFAULTS, SOURCES[0], *NIGHTLY], ids=name_of
+)
+def test_all_traces_without_implicit_promotion(env_id, settings, source):
     """With `jax_numpy_dtype_promotion="strict"` and `jax_numpy_rank_promotion="raise"`, in
     wrappers too.
     """
@@ -54,7 +116,7 @@ def test_all_traces_without_implicit_promotion(env_id, settings):
     wrapped = EpisodeStats(TimeLimit(env, 5))
 
     def everything(key):
-        instance = env.default_source(key)
+        instance = (source or env.default_source)(key)
         state, timestep = env.reset(key, instance)
         scores = {name: rule(state) for name, rule in env.heuristics.items()}
         bounds = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,20 +62,40 @@ def solve_exact(
     elif faults := validate(instance, hint):
         raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
     ceiling = measure(instance, hint, objective)
-    bound = trivial = _trivial_bound(jobs, release, due, weight, objective)
+    trivial = _trivial_bound(jobs, release, due, weight, objective)
 
-    schedule = hint
-    if bound < ceiling:
+    def build() -> tuple[Any, Callable[[], Schedule]]:
+        model = _Model(solver, jobs, release, due, weight, hint, objective, trivial, ceiling)
+        return model.cp, lambda: _schedule(
+            jobs, [[solver.value(each) for each in row] for row in model.starts]
+        )
+
+    return improve(
+        solver, hint, start, trivial, build, lambda schedule: measure(instance, schedule, objective)
+    )
+
+
+def improve(
+    solver: Solver,
+    hint: Any,
+    start: str,
+    trivial: int,
+    build: Callable[[], tuple[Any, Callable[[], Any]]],
+    objective: Callable[[Any], int],
+) -> Result:
+    """The best schedule that CP-SAT finds, or the hint, which `start` has found, and the bound.
+
+    `trivial` is a lower bound that needs no search. `build` gives the model and a function that
+    reads a schedule from its solution; where its time is over, it raises `TimeoutError`.
+    """
+    schedule, bound, value = hint, trivial, objective(hint)
+    if trivial < value:
         with contextlib.suppress(TimeoutError):
-            model = _Model(solver, jobs, release, due, weight, hint, objective, bound, ceiling)
-            bound = solver.solve(model.cp, bound, ceiling)
+            model, read = build()
+            bound = solver.solve(model, trivial, value)
             if solver.found:
-                found = _schedule(
-                    jobs, [[solver.value(each) for each in row] for row in model.starts]
-                )
-                if measure(instance, found, objective) < ceiling:
-                    schedule = found
-    value = measure(instance, schedule, objective)
+                schedule = min(hint, read(), key=objective)
+    value = objective(schedule)
     bound = value if solver.optimal else min(bound, value)
     return Result(
         solution=schedule,

@@ -163,7 +163,7 @@ class KnownOptimum:
         mean = self.makespan // num_jobs
         x = jax.random.randint(length_key, (num_jobs // 2,), 1 - mean, mean, jnp.int32)
         length = mean + jnp.concatenate([x, -x, jnp.zeros(num_jobs % 2, jnp.int32)])
-        length = length + (jobs < self.makespan % num_jobs)
+        length = length + (jobs < self.makespan % num_jobs).astype(jnp.int32)
         border = jnp.cumsum(length, dtype=jnp.int32)[:-1]  # i32[J - 1] between slices
 
         # Each machine shifts its borders by less than half a slice. A job that goes from machine m
@@ -174,8 +174,8 @@ class KnownOptimum:
             shift_key, (num_jobs - 1, num_machines), low[:, None], high[:, None] + 1, jnp.int32
         )
         # the offset it had in the slice before
-        came = (turn[1:, None] + offset - turn[:-1, None]) % num_jobs
-        same = came[:, :, None] == offset  # bool[J - 1, M, M'] it came to m from m'
+        came = (turn[1:, None] + offset[None] - turn[:-1, None]) % num_jobs
+        same = came[:, :, None] == offset[None, None]  # bool[J - 1, M, M'] it came to m from m'
 
         def hand_on(_: int, shift: Array) -> Array:
             return jnp.maximum(shift, jnp.where(same, shift[:, None], low[:, None, None]).max(-1))
@@ -190,7 +190,9 @@ class KnownOptimum:
         time = jnp.concatenate([zero, border[:, None] + shift, end])
         # i32[J, M]
         slices = (
-            jnp.zeros(num_jobs, jnp.int32).at[turn].set(jobs)[(jobs[:, None] - offset) % num_jobs]
+            jnp.zeros(num_jobs, jnp.int32)
+            .at[turn]
+            .set(jobs)[(jobs[:, None] - offset[None]) % num_jobs]
         )
         slices = slices[jax.random.permutation(job_key, jobs)]
         # its machines in the order of their slices

@@ -214,43 +214,12 @@ def release(state: State, settings: Settings, event: Event) -> State:
     When the data of a task are where is known once its predecessors are complete: it is computed
     here, once per task.
     """
-    front, system, shared = (
-        state.frontier,
-        state.instance.system,
-        settings.communication == "shared_memory",
-    )
-    num_tasks, num_pes, slot, profile = system.num_tasks, system.num_pes, event.slot, event.profile
-    index = profile * num_tasks + jnp.where(event.retire, event.task, 0)
-    next_tasks = jnp.where(
-        event.enter, take_row(system.head, profile), take_row(_rows(system.successor), index)
-    )
-    mask = jnp.where(
-        event.enter,
-        take_row(system.head_mask, profile),
-        take_row(_rows(system.successor_mask), index),
-    )
-    mask &= event.enter | event.retire  # [S]
-
-    take_rows = jax.vmap(take_row, (None, 0))
-    index = profile * num_tasks + next_tasks
-    before = take_rows(_rows(system.predecessor), index)  # [S, D]
-    volume = take_rows(_rows(system.volume), index)
-    is_before = take_rows(_rows(system.predecessor_mask), index)
-    finish = lookup(take_row(state.jobs.finish, slot), before.ravel()).reshape(before.shape)
-    pe = lookup(take_row(state.jobs.pe, slot), before.ravel())
-    mask &= (~is_before | (finish < LATEST)).all(-1)
-    finish = jnp.where(is_before, finish, 0)
-
-    if shared:
-        written = finish + _transfer(volume, lookup(system.to_memory, pe).reshape(before.shape))
-        ready_time = jnp.maximum(jnp.where(is_before, written, 0).max(-1), state.time)
-        arrival = _transfer(volume[..., None], system.from_memory[None, None])
-    else:
-        ready_time = jnp.broadcast_to(state.time, mask.shape)
-        arrival = finish[..., None] + _transfer(
-            volume[..., None], take_rows(system.bandwidth, pe).reshape(*before.shape, num_pes)
-        )
-    arrival = jnp.where(is_before[..., None], arrival, 0).max(1)  # [S, Q]
+    front, system = state.frontier, state.instance.system
+    task, mask = _waiting(state, event)
+    row = event.profile * system.num_tasks + task  # of the tables, [S]
+    data = _inputs(state, event, row)
+    mask &= (~data.mask | (data.finish < LATEST)).all(-1)
+    ready_time, arrival = _arrivals(state, settings, data)
 
     # The k-th of them goes to the k-th empty entry.
     rank = jnp.cumsum(mask, dtype=jnp.int32) - 1  # [S]
@@ -261,20 +230,21 @@ def release(state: State, settings: Settings, event: Event) -> State:
     source = jnp.where(goes, jnp.arange(mask.shape[0], dtype=jnp.int32), 0).sum(-1, dtype=jnp.int32)
     # Heads are ready when their job enters, before the tasks whose data reach the memory in the
     # same tick.
+    shared = settings.communication == "shared_memory"
     seq = state.num_released + place - jnp.where(event.enter & shared, jnp.int32(2**30), 0)
 
     def write(values: Array, old: Array) -> Array:
         return jnp.where(new, values, old)
 
     def write_rows(values: Array, old: Array) -> Array:
-        return jnp.where(new[:, None], take_rows(values, source), old)
+        return jnp.where(new[:, None], _take_rows(values, source), old)
 
     front = front.replace(
         status=write(jnp.full_like(front.status, READY), front.status),
-        slot=write(slot, front.slot),
-        task=write(lookup(next_tasks, source), front.task),
-        exec_time=write_rows(take_rows(_rows(system.exec_time), index), front.exec_time),
-        exec_mask=write_rows(take_rows(_rows(system.exec_mask), index), front.exec_mask),
+        slot=write(event.slot, front.slot),
+        task=write(lookup(task, source), front.task),
+        exec_time=write_rows(_take_rows(_rows(system.exec_time), row), front.exec_time),
+        exec_mask=write_rows(_take_rows(_rows(system.exec_mask), row), front.exec_mask),
         arrival=write_rows(arrival, front.arrival),
         ready_time=write(lookup(ready_time, source), front.ready_time),
         ready_seq=write(seq, front.ready_seq),
@@ -282,6 +252,64 @@ def release(state: State, settings: Settings, event: Event) -> State:
     return state.replace(
         frontier=front, num_released=state.num_released + mask.sum(dtype=jnp.int32)
     )
+
+
+def _waiting(state: State, event: Event) -> tuple[Array, Array]:
+    """i32[S], bool[S]: tasks that the event may release: heads of the job that enters, successors
+    of the task that retires.
+    """
+    system, profile = state.instance.system, event.profile
+    row = profile * system.num_tasks + jnp.where(event.retire, event.task, 0)
+    task = jnp.where(
+        event.enter, take_row(system.head, profile), take_row(_rows(system.successor), row)
+    )
+    mask = jnp.where(
+        event.enter,
+        take_row(system.head_mask, profile),
+        take_row(_rows(system.successor_mask), row),
+    )
+    return task, mask & (event.enter | event.retire)
+
+
+class _Inputs(NamedTuple):
+    """Data that tasks get from their predecessors."""
+
+    mask: Array  # bool[S, D]
+    volume: Array  # i32[S, D]
+    finish: Array  # i32[S, D]  of the predecessor, us; LATEST where that is not complete
+    pe: Array  # i32[S * D]  of the predecessor
+
+
+def _inputs(state: State, event: Event, row: Array) -> _Inputs:
+    """Of the tasks in the rows i32[S] of the tables, in the job of the event."""
+    system, jobs = state.instance.system, state.jobs
+    before = _take_rows(_rows(system.predecessor), row)  # [S, D]
+    volume = _take_rows(_rows(system.volume), row)
+    mask = _take_rows(_rows(system.predecessor_mask), row)
+    finish = lookup(take_row(jobs.finish, event.slot), before.ravel()).reshape(before.shape)
+    return _Inputs(mask, volume, finish, lookup(take_row(jobs.pe, event.slot), before.ravel()))
+
+
+def _arrivals(state: State, settings: Settings, data: _Inputs) -> tuple[Array, Array]:
+    """i32[S], i32[S, Q]: when tasks are ready, and when their data are at each PE, as fields of
+    `Frontier`.
+    """
+    system, shape = state.instance.system, data.mask.shape
+    finish = jnp.where(data.mask, data.finish, 0)
+    if settings.communication == "shared_memory":
+        to_memory = lookup(system.to_memory, data.pe).reshape(shape)
+        written = finish + _transfer(data.volume, to_memory)
+        ready_time = jnp.maximum(jnp.where(data.mask, written, 0).max(-1), state.time)
+        arrival = _transfer(data.volume[..., None], system.from_memory[None, None])
+    else:
+        ready_time = jnp.broadcast_to(state.time, shape[:1])
+        bandwidth = _take_rows(system.bandwidth, data.pe).reshape(*shape, system.num_pes)
+        arrival = finish[..., None] + _transfer(data.volume[..., None], bandwidth)
+    return ready_time, jnp.where(data.mask[..., None], arrival, 0).max(1)
+
+
+def _take_rows(table: Array, rows: Array) -> Array:
+    return jax.vmap(take_row, (None, 0))(table, rows)
 
 
 def _rows(table: Array) -> Array:

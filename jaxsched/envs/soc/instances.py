@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,6 +17,11 @@ from jaxsched.envs.soc.types import Instance, Noise, System
 from jaxsched.host.checks import INT32_MAX, Fault, integer, integers, number
 from jaxsched.host.errors import InstanceError
 
+# Tables of `System` by profile: of its tasks and their relations, and what looks ahead.
+OF_TASKS = (
+    *("exec_time", "exec_mask", "power", "task_mask", "head", "head_mask"),
+    *("predecessor", "volume", "predecessor_mask", "successor", "successor_mask"),
+)
 AHEAD = ("rank", "optimistic", "out_transfer", "num_descendants", "successor_bits")
 
 
@@ -45,28 +50,60 @@ def make_system(
         raise InstanceError(
             f"platform {platform.name!r} has no memory node, which communication='shared_memory' needs"
         )
-    num_profiles, num_pes = len(profiles), max(platform.num_pes, min_pes)
-    num_tasks = max(min_tasks, *(job.num_tasks for job in profiles))
-    after = [successors(job.num_tasks, job.edges) for job in profiles]
-    before: list[list[list[tuple[int, int]]]] = []
-    for job in profiles:
-        before.append([[] for _ in job.tasks])
-        for src, dst, volume in sorted(job.edges):
-            before[-1][dst].append((src, volume))
-    heads = [[k for k, row in enumerate(rows) if not row] for rows in before]
-    num_before = max(min_predecessors, *(len(row) for rows in before for row in rows))
-    num_after = max(min_successors, *(len(row) for rows in [*after, heads] for row in rows))
+    relations = [_relations(job) for job in profiles]
+    before = [row for related in relations for row in related.before]
+    after = [row for related in relations for row in (*related.after, related.heads)]
+    tables = _empty_tables(
+        num_profiles=len(profiles),
+        num_tasks=max(min_tasks, *(job.num_tasks for job in profiles)),
+        num_before=max(min_predecessors, *map(len, before)),
+        num_after=max(min_successors, *map(len, after)),
+        num_pes=max(platform.num_pes, min_pes),
+    )
+    _fill_platform(platform, tables)
+    for p, (job, related) in enumerate(zip(profiles, relations, strict=True)):
+        tables["num_tasks_of"][p], tables["profile_mask"][p] = job.num_tasks, True
+        _fill_tasks(platform, job, related, {name: tables[name][p] for name in OF_TASKS})
+        _fill_look_ahead(platform, job, related.after, {name: tables[name][p] for name in AHEAD})
+        for i, method in enumerate(PLANS):
+            pe, previous = plan(platform, job, method, communication)
+            tables["plan_pe"][i, p, : job.num_tasks] = pe
+            tables["plan_mask"][i, p, : job.num_tasks] = [k is not None for k in previous]
+            tables["plan_predecessor"][i, p, : job.num_tasks] = [k or 0 for k in previous]
+    return System(**tables, **_scales(tables["exec_time"], tables["exec_mask"]))  # pyright: ignore[reportArgumentType]
+
+
+class _Relations(NamedTuple):
+    """Precedence of a job's tasks, by their positions."""
+
+    before: list[list[tuple[int, int]]]  # predecessors of each task, with volumes
+    after: list[list[int]]  # successors of each task
+    heads: list[int]  # tasks without predecessors
+
+
+def _relations(job: Job) -> _Relations:
+    before: list[list[tuple[int, int]]] = [[] for _ in job.tasks]
+    for src, dst, volume in sorted(job.edges):
+        before[dst].append((src, volume))
+    heads = [k for k, row in enumerate(before) if not row]
+    return _Relations(before, successors(job.num_tasks, job.edges), heads)
+
+
+def _empty_tables(
+    num_profiles: int, num_tasks: int, num_before: int, num_after: int, num_pes: int
+) -> dict[str, np.ndarray]:
+    """The fields of `System` but its scales, all zero."""
+    tasks = num_profiles, num_tasks
 
     def zeros(*shape: int, dtype: type = np.int32) -> np.ndarray:
         return np.zeros(shape, dtype)
 
-    tasks = num_profiles, num_tasks
-    system = {
+    return {
         "exec_time": zeros(*tasks, num_pes),
         "exec_mask": zeros(*tasks, num_pes, dtype=np.bool_),
         "power": zeros(*tasks, num_pes, dtype=np.float32),
         "task_mask": zeros(*tasks, dtype=np.bool_),
-        "num_tasks_of": np.array([job.num_tasks for job in profiles], np.int32),
+        "num_tasks_of": zeros(num_profiles),
         "predecessor": zeros(*tasks, num_before),
         "volume": zeros(*tasks, num_before),
         "predecessor_mask": zeros(*tasks, num_before, dtype=np.bool_),
@@ -82,43 +119,48 @@ def make_system(
         "plan_pe": zeros(len(PLANS), *tasks),
         "plan_predecessor": zeros(len(PLANS), *tasks),
         "plan_mask": zeros(len(PLANS), *tasks, dtype=np.bool_),
-        "profile_mask": np.ones(num_profiles, np.bool_),
-        "pe_mask": np.arange(num_pes) < platform.num_pes,
+        "profile_mask": zeros(num_profiles, dtype=np.bool_),
+        "pe_mask": zeros(num_pes, dtype=np.bool_),
         "bandwidth": zeros(num_pes, num_pes),
         "to_memory": zeros(num_pes),
         "from_memory": zeros(num_pes),
     }
+
+
+def _fill_platform(platform: Platform, into: dict[str, np.ndarray]) -> None:
     real = platform.num_pes
-    system["bandwidth"][:real, :real] = platform.bandwidth
+    into["pe_mask"][:real] = True
+    into["bandwidth"][:real, :real] = platform.bandwidth
     if platform.to_memory is not None and platform.from_memory is not None:
-        system["to_memory"][:real], system["from_memory"][:real] = (
-            platform.to_memory,
-            platform.from_memory,
-        )
-    for p, job in enumerate(profiles):
-        for k, name in enumerate(job.tasks):
-            times = platform.exec_time[name]
-            for q in (q for q, time in enumerate(times) if time is not None):
-                system["exec_time"][p, k, q], system["exec_mask"][p, k, q] = times[q], True
-                system["power"][p, k, q] = platform.energy(name, q, 1) or 0
-            system["task_mask"][p, k] = True
-            for d, (src, volume) in enumerate(before[p][k]):
-                system["predecessor"][p, k, d], system["volume"][p, k, d] = src, volume
-                system["predecessor_mask"][p, k, d] = True
-            _fill(system["successor"][p, k], system["successor_mask"][p, k], after[p][k])
-        _fill(system["head"][p], system["head_mask"][p], heads[p])
-        _fill_look_ahead(platform, job, after[p], {name: system[name][p] for name in AHEAD})
-        for i, method in enumerate(PLANS):
-            pe, previous = plan(platform, job, method, communication)
-            system["plan_pe"][i, p, : job.num_tasks] = pe
-            system["plan_mask"][i, p, : job.num_tasks] = [k is not None for k in previous]
-            system["plan_predecessor"][i, p, : job.num_tasks] = [k or 0 for k in previous]
-    times, able = system["exec_time"].astype(np.float64), system["exec_mask"]
+        into["to_memory"][:real] = platform.to_memory
+        into["from_memory"][:real] = platform.from_memory
+
+
+def _fill_tasks(
+    platform: Platform, job: Job, related: _Relations, into: dict[str, np.ndarray]
+) -> None:
+    """Write the tables `OF_TASKS` of one profile."""
+    for k, name in enumerate(job.tasks):
+        times = platform.exec_time[name]
+        for q in (q for q, time in enumerate(times) if time is not None):
+            into["exec_time"][k, q], into["exec_mask"][k, q] = times[q], True
+            into["power"][k, q] = platform.energy(name, q, 1) or 0
+        into["task_mask"][k] = True
+        for d, (src, volume) in enumerate(related.before[k]):
+            into["predecessor"][k, d], into["volume"][k, d] = src, volume
+            into["predecessor_mask"][k, d] = True
+        _fill(into["successor"][k], into["successor_mask"][k], related.after[k])
+    _fill(into["head"], into["head_mask"], related.heads)
+
+
+def _scales(exec_time: np.ndarray, exec_mask: np.ndarray) -> dict[str, Any]:
+    """`speed`, the mean of a PE's times relative to those of other PEs, and `unit`, the mean time."""
+    times, able = exec_time.astype(np.float64), exec_mask
     mean = times.sum(-1) / np.maximum(able.sum(-1), 1)
     relative = np.divide(times, mean[..., None], out=np.ones_like(times), where=mean[..., None] > 0)
     speed = np.where(able, relative, 0).sum((0, 1)) / np.maximum(able.sum((0, 1)), 1)
     unit = max(times.sum() / max(able.sum(), 1), 1e-3)
-    return System(**system, speed=speed.astype(np.float32), unit=np.float32(unit))  # pyright: ignore[reportArgumentType]
+    return {"speed": speed.astype(np.float32), "unit": np.float32(unit)}
 
 
 def _fill(ids: np.ndarray, mask: np.ndarray, values: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -137,78 +137,104 @@ _TASK = ("id", "name", "predecessors", "earliest_start", "deadline")
 
 def _platform(reader: _Reader) -> Platform:
     reader.object(known=_PLATFORM)
-    clusters, memory = reader.array("clusters"), None
+    num_clusters = len(reader.array("clusters"))
     reader.ids("clusters")
     reader.ids("pes")
-    num_pes, of_pe = [0] * len(clusters), []
-    for i in range(len(reader.array("pes"))):
-        reader.object("pes", i, known=("id", "cluster"))
-        cluster = reader.integer("pes", i, "cluster")
-        if cluster >= len(clusters):
-            raise Fault(
-                f"{cluster} is out of range, there are {len(clusters)} clusters",
-                "pes",
-                i,
-                "cluster",
-            )
-        num_pes[cluster] += 1
-        of_pe.append(cluster)
-    names, times, power = [], [], []
-    for c in range(len(clusters)):
-        at = ("clusters", c)
-        cluster = reader.object(*at, known=_CLUSTER)
-        names.append(check_name(reader.get(*at, "name"), *at, "name"))
-        if reader.integer(*at, "num_pes", least=1) != num_pes[c]:
-            raise Fault(f"{cluster['num_pes']}, but `pes` lists {num_pes[c]}", *at, "num_pes")
-        is_memory = boolean(cluster.get("is_memory", False), *at, "is_memory")
-        if is_memory:
-            if memory is not None or num_pes[c] != 1:
-                raise Fault("there is at most one memory node", *at, "is_memory")
-            memory = c
-        stated = reader.object(*at, "exec_time")
-        times.append({task: integer(us, *at, "exec_time", task) for task, us in stated.items()})
-        if is_memory and times[c]:
-            raise Fault("the memory node runs no tasks", *at, "exec_time")
-        power.append(_power(reader, c, times[c]))
-    check_unique(names, "clusters", "name")
+    of_pe = [_cluster_of_pe(reader, i, num_clusters) for i in range(len(reader.array("pes")))]
+    clusters: list[_Cluster] = []
+    for c in range(num_clusters):
+        has_memory = any(cluster.is_memory for cluster in clusters)
+        clusters.append(_cluster(reader, c, of_pe.count(c), has_memory))
+    check_unique([cluster.name for cluster in clusters], "clusters", "name")
+    memory = next((c for c, cluster in enumerate(clusters) if cluster.is_memory), None)
     pes = [c for c in of_pe if c != memory]
     if len(pes) > MAX_PES:
         raise Fault(f"{len(pes)} PEs, expected 1 to {MAX_PES}", "pes")
-    bandwidth = np.ones((len(clusters), len(clusters)), np.int64)
-    if len(reader.array("cluster_bandwidth")) != len(clusters):
-        raise Fault(
-            f"{len(reader.array('cluster_bandwidth'))} rows, expected {len(clusters)}",
-            "cluster_bandwidth",
-        )
-    has_own = reader.has("self_bandwidth")
-    for a in range(len(clusters)):
-        row = reader.array("cluster_bandwidth", a)
-        if len(row) != len(clusters):
-            raise Fault(f"{len(row)} entries, expected {len(clusters)}", "cluster_bandwidth", a)
-        for b in range(len(clusters)):
-            unused = a == b and (a == memory or (has_own and num_pes[a] == 1))
-            bandwidth[a, b] = reader.integer("cluster_bandwidth", a, b, least=0 if unused else 1)
+    bandwidth = _bandwidth(reader, clusters)
     matrix = bandwidth[np.ix_(pes, pes)]
-    if has_own:
+    if reader.has("self_bandwidth"):
         np.fill_diagonal(matrix, reader.integer("self_bandwidth", least=1))
-    tasks = dict.fromkeys(task for row in times for task in row)
+    tasks = dict.fromkeys(task for cluster in clusters for task in cluster.times)
     if len(tasks) * len(pes) > MAX_CELLS:
         raise Fault(
             f"{len(tasks)} tasks on {len(pes)} PEs: more than {MAX_CELLS} times", "clusters"
         )
+
+    def by_pe(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+        return {task: tuple(rows[c].get(task) for c in pes) for task in tasks}
+
+    power = [cluster.power for cluster in clusters]
     position = [pes[:i].count(c) for i, c in enumerate(pes)]
     return Platform(
         name=reader.get("name"),
         pes=tuple(
-            names[c] if num_pes[c] == 1 else f"{names[c]}.{n}"
+            clusters[c].name if clusters[c].num_pes == 1 else f"{clusters[c].name}.{n}"
             for c, n in zip(pes, position, strict=True)
         ),
-        exec_time={task: tuple(times[c].get(task) for c in pes) for task in tasks},
+        exec_time=by_pe([cluster.times for cluster in clusters]),
         bandwidth=matrix,
         to_memory=None if memory is None else bandwidth[pes, memory],
         from_memory=None if memory is None else bandwidth[memory, pes],
-        power={t: tuple(power[c].get(t) for c in pes) for t in tasks} if any(power) else None,
+        power=by_pe(power) if any(power) else None,
     )
+
+
+def _cluster_of_pe(reader: _Reader, i: int, num_clusters: int) -> int:
+    reader.object("pes", i, known=("id", "cluster"))
+    cluster = reader.integer("pes", i, "cluster")
+    if cluster >= num_clusters:
+        raise Fault(
+            f"{cluster} is out of range, there are {num_clusters} clusters", "pes", i, "cluster"
+        )
+    return cluster
+
+
+class _Cluster(NamedTuple):
+    """Equal PEs, or the memory node."""
+
+    name: str
+    num_pes: int
+    is_memory: bool
+    times: dict[str, int]  # us, by task
+    power: dict[str, float]  # by task, as in `Platform`
+
+
+def _cluster(reader: _Reader, c: int, num_pes: int, has_memory: bool) -> _Cluster:
+    """Cluster `c`, of which `pes` lists `num_pes`; `has_memory`: one before it is the memory
+    node.
+    """
+    at = ("clusters", c)
+    cluster = reader.object(*at, known=_CLUSTER)
+    name = check_name(reader.get(*at, "name"), *at, "name")
+    if reader.integer(*at, "num_pes", least=1) != num_pes:
+        raise Fault(f"{cluster['num_pes']}, but `pes` lists {num_pes}", *at, "num_pes")
+    is_memory = boolean(cluster.get("is_memory", False), *at, "is_memory")
+    if is_memory and (has_memory or num_pes != 1):
+        raise Fault("there is at most one memory node", *at, "is_memory")
+    stated = reader.object(*at, "exec_time")
+    times = {task: integer(us, *at, "exec_time", task) for task, us in stated.items()}
+    if is_memory and times:
+        raise Fault("the memory node runs no tasks", *at, "exec_time")
+    return _Cluster(name, num_pes, is_memory, times, _power(reader, c, times))
+
+
+def _bandwidth(reader: _Reader, clusters: Sequence[_Cluster]) -> np.ndarray:
+    """i64[C, C]: units per us between clusters; may be 0 where nothing is sent."""
+    num_clusters, has_own = len(clusters), reader.has("self_bandwidth")
+    if len(reader.array("cluster_bandwidth")) != num_clusters:
+        raise Fault(
+            f"{len(reader.array('cluster_bandwidth'))} rows, expected {num_clusters}",
+            "cluster_bandwidth",
+        )
+    bandwidth = np.ones((num_clusters, num_clusters), np.int64)
+    for a, cluster in enumerate(clusters):
+        row = reader.array("cluster_bandwidth", a)
+        if len(row) != num_clusters:
+            raise Fault(f"{len(row)} entries, expected {num_clusters}", "cluster_bandwidth", a)
+        for b in range(num_clusters):
+            unused = a == b and (cluster.is_memory or (has_own and cluster.num_pes == 1))
+            bandwidth[a, b] = reader.integer("cluster_bandwidth", a, b, least=0 if unused else 1)
+    return bandwidth
 
 
 def _power(reader: _Reader, c: int, times: Mapping[str, int]) -> dict[str, float]:

@@ -4,7 +4,7 @@ when called).
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.blocking.sequences import instants, refuse_interruptions, route
 from jaxsched.envs.job_shop.blocking.types import Instance, Schedule
 from jaxsched.envs.job_shop.blocking.validate import validate
-from jaxsched.envs.job_shop.exact import trivial_bound
+from jaxsched.envs.job_shop.exact import improve, trivial_bound
 from jaxsched.envs.job_shop.lists import Jobs, to_jobs
-from jaxsched.host.cpsat import Solver, producer
+from jaxsched.host.cpsat import Solver
 
 
 def solve_exact(
@@ -55,31 +55,18 @@ def solve_exact(
         hint, start = _one_by_one(jobs, release, machines), "one_by_one"
     elif faults := validate(instance, hint, swap=swap):
         raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
-    ceiling = int(hint.makespan)
-    bound = trivial = trivial_bound(jobs, release)
+    trivial = trivial_bound(jobs, release)
 
-    schedule = hint
-    if bound < ceiling:
-        with contextlib.suppress(TimeoutError):
-            model = _Model(solver, jobs, release, machines, hint, bound, swap)
-            bound = solver.solve(model.cp, bound, ceiling)
-            if solver.found:
-                starts = [
-                    [solver.value(each) // model.tick for each in row] for row in model.starts
-                ]
-                found = _schedule(jobs, starts, machines)
-                if found.makespan < ceiling:
-                    schedule = found
-    value = int(schedule.makespan)
-    bound = value if solver.optimal else min(bound, value)
-    return Result(
-        solution=schedule,
-        objective=value,
-        bound=bound,
-        proved=bound == value,
-        method=producer(start, improved=schedule is not hint, proved=trivial < value == bound),
-        seconds=solver.deadline.spent(),
-    )
+    def build() -> tuple[Any, Callable[[], Schedule]]:
+        model = _Model(solver, jobs, release, machines, hint, trivial, swap)
+
+        def read() -> Schedule:
+            starts = [[solver.value(each) // model.tick for each in row] for row in model.starts]
+            return _schedule(jobs, starts, machines)
+
+        return model.cp, read
+
+    return improve(solver, hint, start, trivial, build, lambda schedule: int(schedule.makespan))
 
 
 class _Model:

@@ -182,7 +182,7 @@ def _work(state: State, front: Next, moves: Array, begins: Array) -> tuple[Array
     record = Record(
         planned=jnp.where(moves, planned, record.planned),
         fails=jnp.where(moves, jnp.where(fails, breaks, LATEST), record.fails),
-        num_begun=record.num_begun + begins,
+        num_begun=record.num_begun + begins.astype(jnp.int32),
     )
     return jnp.where(fails, end, planned), record
 
@@ -201,7 +201,7 @@ def _pause(
     length = jnp.maximum(_rows(windows.end, machine) - start, 0)
     before = jnp.cumsum(length, 1, dtype=jnp.int32) - length
     worked = start - began[:, None] - before  # when the window begins
-    met = worked < work[:, None] + through
+    met = worked < (work + int(through))[:, None]
     return began + work + jnp.where(met, length, 0).sum(1, dtype=jnp.int32)
 
 
@@ -216,8 +216,8 @@ def _up(windows: Windows | None, machine: Array, time: Array) -> Array:
 
 def _rows(table: Array, machine: Array) -> Array:
     """i32[J, W]: the row of each machine; zeros beyond the last."""
-    hit = machine[:, None, None] == jnp.arange(table.shape[0], dtype=jnp.int32)[:, None]
-    return jnp.where(hit, table, 0).sum(1, dtype=jnp.int32)
+    hit = machine[:, None] == jnp.arange(table.shape[0], dtype=jnp.int32)[None]  # [J, M]
+    return jnp.where(hit[..., None], table[None], 0).sum(1, dtype=jnp.int32)
 
 
 def settle(state: State, settings: Settings) -> State:

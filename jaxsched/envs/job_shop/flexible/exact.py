@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from jaxsched.core.result import Result
 from jaxsched.envs.job_shop.dispatching import WaitingOperations
+from jaxsched.envs.job_shop.exact import improve
 from jaxsched.envs.job_shop.flexible.lists import Jobs, to_jobs
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.flexible.validate import validate
-from jaxsched.host.cpsat import Solver, producer
+from jaxsched.host.cpsat import Solver
 
 
 def solve_exact(
@@ -45,28 +46,13 @@ def solve_exact(
         hint, start = _greedy(jobs), "eft"
     elif faults := validate(instance, hint):
         raise ValueError(f"the hint is not a valid schedule: {faults[0]}")
-    ceiling = int(hint.makespan)
-    bound = trivial = _lower_bound(jobs)
+    trivial = _lower_bound(jobs)
 
-    schedule = hint
-    if bound < ceiling:
-        with contextlib.suppress(TimeoutError):
-            model = _Model(solver, jobs, hint, bound)
-            bound = solver.solve(model.cp, bound, ceiling)
-            if solver.found:
-                found = model.schedule(solver, jobs)
-                if found.makespan < ceiling:
-                    schedule = found
-    value = int(schedule.makespan)
-    bound = value if solver.optimal else min(bound, value)
-    return Result(
-        solution=schedule,
-        objective=value,
-        bound=bound,
-        proved=bound == value,
-        method=producer(start, improved=schedule is not hint, proved=trivial < value == bound),
-        seconds=solver.deadline.spent(),
-    )
+    def build() -> tuple[Any, Callable[[], Schedule]]:
+        model = _Model(solver, jobs, hint, trivial)
+        return model.cp, lambda: model.schedule(solver, jobs)
+
+    return improve(solver, hint, start, trivial, build, lambda schedule: int(schedule.makespan))
 
 
 class _Model:

@@ -19,6 +19,7 @@ from jaxsched.envs.memory.allocation.types import Instance, to_buffers, to_insta
 from jaxsched.envs.memory.draw import memory_map_svg
 from jaxsched.envs.memory.io import read_amount, read_kind, write_csv
 from jaxsched.envs.memory.types import Buffers, Plan, live_sizes, lower_bound
+from jaxsched.envs.memory.writers import plan_writer, problem_writer
 from jaxsched.host.checks import INT32_MAX
 from jaxsched.host.errors import Infeasible, InstanceError
 from jaxsched.host.picture import Picture
@@ -216,36 +217,6 @@ def summarise_allocation(env: Environment, instance: Instance, names: Buffers | 
     return Summary(lines, [fault] if lower > capacity * unit else [])
 
 
-def write_allocation(
-    env: Environment,
-    instance: Instance,
-    solution: Plan,
-    path: str | os.PathLike[str],
-    /,
-    *,
-    names: Buffers | None = None,
-    overwrite: bool = False,
-) -> None:
-    """The buffers with their offsets as CSV, in the units of the file that was read."""
-    buffers, plan = in_own_units(instance, solution, names)
-    write_csv(buffers, path, plan, overwrite)
-
-
-def write_buffers(
-    env: Environment,
-    instance: Instance,
-    path: str | os.PathLike[str],
-    /,
-    *,
-    names: Buffers | None = None,
-    overwrite: bool = False,
-) -> None:
-    """The buffers as CSV in the format of MiniMalloc; without `names` in units and sections of the
-    instance.
-    """
-    write_csv(to_buffers(instance) if names is None else names, path, overwrite=overwrite)
-
-
 OFFER = Offer(
     presets=PRESETS,
     comparison=compare_rules,
@@ -258,6 +229,6 @@ OFFER = Offer(
     exact=solve_allocation,
     picture=allocation_picture,
     explain=explain_allocation,
-    write=write_allocation,
-    write_instance=write_buffers,
+    write=plan_writer(in_own_units),
+    write_instance=problem_writer(to_buffers, write_csv),
 )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,8 @@ LADDER = (1 / 4, 1 / 2, 3 / 4, 7 / 8, 1)  # capacity between the lower bound and
 # Steps of a round and of a lane on the ladder, and the growth of both.
 PATIENCE, GROWTH = 8_000, 1.15
 NOISE = (0.05, 0.1, 0.2)  # deviation of the logarithms of the keys, by lane
+# Fields of `Lanes` that a row of the stack begins with.
+SAVED = ("lowest", "crowd", "left", "bridges", "born", "last", "last_rank", "last_crowd")
 
 
 class Problem(struct.PyTreeNode):
@@ -171,32 +173,51 @@ def advance(given: Problem, lanes: Lanes, num_steps: Array, plain: bool) -> tupl
     )
 
 
-def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
-    """Every lane tries one more buffer, or takes the last one back."""
-    instance = given.instance
-    num_lanes, num_buffers = lanes.rank.shape
-    num_sections = instance.num_sections
-    each = jnp.arange(num_lanes, dtype=jnp.int32)
-    capacity, size = lanes.capacity[:, None], instance.size
+class _Part(NamedTuple):
+    """The part at work in each lane, the leftmost with something left. The last four as in
+    `Lanes`.
+    """
 
-    # The part at work: the leftmost with something left.
+    done: Array  # bool[L]  nothing is left
+    here: Array  # bool[L, S]  its sections
+    born: Array  # i32[L]
+    last: Array  # i32[L]
+    last_rank: Array  # i32[L]
+    last_crowd: Array  # i32[L]
+
+
+def _part_at_work(lanes: Lanes) -> _Part:
+    each = jnp.arange(lanes.rank.shape[0], dtype=jnp.int32)
     open_ = lanes.left > 0
-    done = ~open_.any(1)
     section = jnp.argmax(open_, 1).astype(jnp.int32)
     cuts = (lanes.bridges == 0).astype(jnp.int32)
     part = jnp.cumsum(cuts, 1, dtype=jnp.int32) - cuts
-    here = part == part[each, section][:, None]  # bool[L, S]
-    born, last, last_rank, last_crowd = (
-        leaf[each, section] for leaf in (lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd)
-    )
+    here = part == part[each, section][:, None]
+    own = (lanes.born, lanes.last, lanes.last_rank, lanes.last_crowd)
+    return _Part(~open_.any(1), here, *(leaf[each, section] for leaf in own))
 
-    # The next to try: the lowest offset, most crowded, lowest rank; after the last placement and
-    # the last one tried.
+
+class _Candidate(NamedTuple):
+    """The buffer that each lane tries next, where one `exists`."""
+
+    exists: Array  # bool[L]
+    buffer: Array  # i32[L]
+    offset: Array  # i32[L]
+    rank: Array  # i32[L]
+    crowd: Array  # i32[L]
+
+
+def _candidate(given: Problem, lanes: Lanes, part: _Part) -> _Candidate:
+    """The lowest offset, most crowded, lowest rank; after the last placement and the last one
+    tried.
+    """
     lowest, rank, crowd = lanes.lowest, lanes.rank, lanes.crowd
-    waiting = (lowest < NEVER) & here[:, given.first]
-    ceiling = jnp.where(waiting, lowest + size, NEVER).min(1, keepdims=True)
+    waiting = (lowest < NEVER) & part.here[:, given.first]
+    height = lowest + given.instance.size
+    ceiling = jnp.where(waiting, height, NEVER).min(1, keepdims=True)
     # a floor above it is too high somewhere
-    room = capacity - jnp.where(here, lanes.left, 0).max(1, keepdims=True)
+    most_left = jnp.where(part.here, lanes.left, 0).max(1, keepdims=True)
+    room = lanes.capacity[:, None] - most_left
 
     def after(offset, crowd_, rank_):
         level = lowest == offset[:, None]
@@ -206,7 +227,7 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
         )
 
     eligible = waiting & (lowest < ceiling) & (lowest <= room)
-    eligible &= after(last, last_crowd, last_rank) & after(
+    eligible &= after(part.last, part.last_crowd, part.last_rank) & after(
         lanes.tried, lanes.tried_crowd, lanes.tried_rank
     )
     offset = jnp.where(eligible, lowest, NEVER).min(1)
@@ -214,9 +235,26 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     most = jnp.where(eligible, crowd, -1).max(1)
     best = jnp.where(eligible & (crowd == most[:, None]), rank, NEVER).min(1)
     buffer = jnp.argmax(rank == best[:, None], 1).astype(jnp.int32)
-    exists = offset < NEVER
+    return _Candidate(offset < NEVER, buffer, offset, best, most)
 
-    # Place it: its neighbours go above it, and every section must keep within the capacity.
+
+class _Placement(NamedTuple):
+    """What the placement of a candidate leaves. The last three as in `Lanes`."""
+
+    fits: Array  # bool[L]  every section keeps within the capacity
+    splits: Array  # bool[L]  its part comes apart
+    lowest: Array  # i32[L, N]
+    left: Array  # i32[L, S]
+    bridges: Array  # i32[L, S]
+
+
+def _place(
+    given: Problem, lanes: Lanes, part: _Part, candidate: _Candidate, plain: bool
+) -> _Placement:
+    """Its neighbours go above it."""
+    instance, buffer, offset = given.instance, candidate.buffer, candidate.offset
+    each = jnp.arange(buffer.shape[0], dtype=jnp.int32)
+    lowest, capacity, size = lanes.lowest, lanes.capacity[:, None], instance.size
     live, height = instance.live[buffer], offset + size[buffer]
     pushed = jnp.maximum(lowest, jnp.where(instance.beside[buffer], height[:, None], 0))
     if not plain:
@@ -228,77 +266,114 @@ def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
     pushed = pushed.at[each, buffer].set(NEVER)
     left = lanes.left - jnp.where(live, size[buffer][:, None], 0)
     floor = jnp.where(instance.live, pushed[:, :, None], NEVER).min(1)
-    need = jnp.where(here, jnp.maximum(floor, offset[:, None]), 0) + left
+    need = jnp.where(part.here, jnp.maximum(floor, offset[:, None]), 0) + left
     fits = ((need <= capacity) | (left == 0)).all(1) & (
         (pushed + size <= capacity) | (pushed >= NEVER)
     ).all(1)
     bridges = lanes.bridges - given.bridge[buffer]
-    splits = (here & (lanes.bridges > 0) & (bridges == 0)).any(1)
-    depth = lanes.depth + 1
-    apart = here & splits[:, None]
+    splits = (part.here & (lanes.bridges > 0) & (bridges == 0)).any(1)
+    return _Placement(fits, splits, pushed, left, bridges)
+
+
+def _step(given: Problem, lanes: Lanes, plain: bool) -> Lanes:
+    """Every lane tries one more buffer, or takes the last one back."""
+    num_lanes, num_buffers = lanes.rank.shape
+    each = jnp.arange(num_lanes, dtype=jnp.int32)
+    part = _part_at_work(lanes)
+    candidate = _candidate(given, lanes, part)
+    placement = _place(given, lanes, part, candidate, plain)
 
     running = lanes.status == RUNNING
-    push, turn = running & exists & fits & ~done, running & ~exists & ~done
+    goes_on = running & ~part.done
+    tries, turn = goes_on & candidate.exists, goes_on & ~candidate.exists
+    push, rejected = tries & placement.fits, tries & ~placement.fits
     # a part without placements: to where it came apart
-    target = jnp.where(last_rank < 0, born, lanes.depth) - 1
+    target = jnp.where(part.last_rank < 0, part.born, lanes.depth) - 1
     pop, exhausted = turn & (target >= 0), turn & (target < 0)
 
     # Written first and read afterwards, so that XLA does not copy the stack.
-    parts = [
-        lowest,
-        crowd,
-        lanes.left,
-        lanes.bridges,
-        lanes.born,
-        lanes.last,
-        lanes.last_rank,
-        lanes.last_crowd,
-    ]
-    row = jnp.concatenate([*parts, offset[:, None], best[:, None], most[:, None]], 1)
-    stack = lanes.stack.at[each, jnp.where(push, lanes.depth, num_buffers + 1)].set(
-        row, mode="drop"
-    )
-    old = stack[each, jnp.maximum(target, 0)]
-    ends = [num_buffers, *(2 * num_buffers + k * num_sections for k in range(7))]
-    *before, tail = jnp.split(old, ends, 1)
-    # Whoever comes apart from others is ordered anew, by what is left of its sections now.
-    anew = lax.cond((push & splits).any(), lambda: _crowd(given, left, lanes.weight), lambda: crowd)
-    behind = [
-        pushed,
-        jnp.where(apart[:, given.first], anew, crowd),
-        left,
-        bridges,
-        jnp.where(apart, depth[:, None], lanes.born),
-        jnp.where(here, jnp.where(splits, 0, offset)[:, None], lanes.last),
-        jnp.where(here, jnp.where(splits, -1, best)[:, None], lanes.last_rank),
-        jnp.where(here, jnp.where(splits, NEVER, most)[:, None], lanes.last_crowd),
-    ]
-    lowest, crowd, left, bridges, born, last, last_rank, last_crowd = (
-        jnp.where(push[:, None], new, jnp.where(pop[:, None], back, now))
-        for new, back, now in zip(behind, before, parts, strict=True)
-    )
-    rejected = running & exists & ~fits & ~done
+    stack = _saved(lanes, candidate, push)
+    before, tried, tried_rank, tried_crowd = _restored(lanes, stack, target)
+    behind = _behind(given, lanes, part, candidate, placement, push)
 
     def moved(now, back, turned_down, placed):
         return jnp.where(push, placed, jnp.where(pop, back, jnp.where(rejected, turned_down, now)))
 
+    placed = jnp.where(push, candidate.buffer, num_buffers)
     return lanes.replace(
-        status=jnp.where(running & done, FOUND, jnp.where(exhausted, EXHAUSTED, lanes.status)),
-        depth=jnp.where(push, depth, jnp.where(pop, target, lanes.depth)),
-        lowest=lowest,
-        left=left,
-        bridges=bridges,
-        born=born,
-        last=last,
-        last_rank=last_rank,
-        last_crowd=last_crowd,
-        crowd=crowd,
-        tried=moved(lanes.tried, tail[:, 0], offset, -1),
-        tried_rank=moved(lanes.tried_rank, tail[:, 1], best, -1),
-        tried_crowd=moved(lanes.tried_crowd, tail[:, 2], most, 0),
-        offset=lanes.offset.at[each, jnp.where(push, buffer, num_buffers)].set(offset, mode="drop"),
+        status=jnp.where(running & part.done, FOUND, jnp.where(exhausted, EXHAUSTED, lanes.status)),
+        depth=jnp.where(push, lanes.depth + 1, jnp.where(pop, target, lanes.depth)),
+        tried=moved(lanes.tried, tried, candidate.offset, -1),
+        tried_rank=moved(lanes.tried_rank, tried_rank, candidate.rank, -1),
+        tried_crowd=moved(lanes.tried_crowd, tried_crowd, candidate.crowd, 0),
+        offset=lanes.offset.at[each, placed].set(candidate.offset, mode="drop"),
         stack=stack,
+        **{
+            name: jnp.where(
+                push[:, None],
+                behind[name],
+                jnp.where(pop[:, None], before[name], getattr(lanes, name)),
+            )
+            for name in SAVED
+        },
     )
+
+
+def _saved(lanes: Lanes, candidate: _Candidate, push: Array) -> Array:
+    """The stack with the rows of the lanes that place their candidate."""
+    num_lanes, num_buffers = lanes.rank.shape
+    tried = (candidate.offset, candidate.rank, candidate.crowd)
+    row = [*(getattr(lanes, name) for name in SAVED), *(leaf[:, None] for leaf in tried)]
+    # out of range: nothing is written
+    at = jnp.where(push, lanes.depth, num_buffers + 1)
+    each = jnp.arange(num_lanes, dtype=jnp.int32)
+    return lanes.stack.at[each, at].set(jnp.concatenate(row, 1), mode="drop")
+
+
+def _restored(
+    lanes: Lanes, stack: Array, depth: Array
+) -> tuple[dict[str, Array], Array, Array, Array]:
+    """The fields `SAVED` before the placement at `depth` i32[L], and offset, rank and crowd of
+    what was placed.
+    """
+    each = jnp.arange(stack.shape[0], dtype=jnp.int32)
+    row = stack[each, jnp.maximum(depth, 0)]
+    ends = np.cumsum([getattr(lanes, name).shape[1] for name in SAVED])
+    *fields, tried = jnp.split(row, ends, 1)
+    return dict(zip(SAVED, fields, strict=True)), tried[:, 0], tried[:, 1], tried[:, 2]
+
+
+def _behind(
+    given: Problem,
+    lanes: Lanes,
+    part: _Part,
+    candidate: _Candidate,
+    placement: _Placement,
+    push: Array,
+) -> dict[str, Array]:
+    """The fields `SAVED` after the placement of the candidates."""
+    here, splits = part.here, placement.splits
+    apart = here & splits[:, None]
+    # Whoever comes apart from others is ordered anew, by what is left of its sections now.
+    anew = lax.cond(
+        (push & splits).any(),
+        lambda: _crowd(given, placement.left, lanes.weight),
+        lambda: lanes.crowd,
+    )
+
+    def of_part(first: int | np.int32, value: Array, old: Array) -> Array:
+        return jnp.where(here, jnp.where(splits, first, value)[:, None], old)
+
+    return {
+        "lowest": placement.lowest,
+        "crowd": jnp.where(apart[:, given.first], anew, lanes.crowd),
+        "left": placement.left,
+        "bridges": placement.bridges,
+        "born": jnp.where(apart, (lanes.depth + 1)[:, None], lanes.born),
+        "last": of_part(0, candidate.offset, lanes.last),
+        "last_rank": of_part(-1, candidate.rank, lanes.last_rank),
+        "last_crowd": of_part(NEVER, candidate.crowd, lanes.last_crowd),
+    }
 
 
 def preferences(
@@ -353,29 +428,14 @@ def search(
     plain = instance.pinned_size.shape[0] == 0 and bool(
         (np.asarray(instance.alignment)[:total] == 1).all()
     )
-    given, rng, found = problem(instance), np.random.default_rng(seed), None
+    given, found = problem(instance), None
+    starts = _Starts(given, num_lanes, target, np.random.default_rng(seed))
     steps = int(np.clip(WORK // (num_lanes * num_buffers * num_sections), 64, 4096))
-    every = np.arange(num_lanes)
-    rounds = (every >= PURE) & (every < PURE + ROUNDS)
-    ladder = np.array(
-        [LADDER[lane % len(LADDER)] if lane >= PURE + ROUNDS else 0.0 for lane in every]
+    used = np.zeros(num_lanes, np.int64)
+    patience = np.where(np.arange(num_lanes) < PURE, np.inf, PATIENCE)
+    lanes = starts(lower, peak).replace(
+        stack=jnp.zeros((num_lanes, num_buffers + 1, width), jnp.int32)
     )
-    used, patience = np.zeros(num_lanes, np.int64), np.where(every < PURE, np.inf, PATIENCE)
-    turn = 0  # of the lanes that work in rounds
-
-    def fresh() -> Lanes:
-        aim = lower if target is None else max(lower, min(target, peak - 1))
-        # from the lower bound half-way to the peak, then closer and closer to it
-        away = turn % 2 and target is None
-        share = np.where(rounds, 1 - 0.5 ** (turn // 2 % 4 + 1) if away else 0.0, ladder)
-        capacity = np.minimum(aim + (share * (peak - 1 - aim)).astype(np.int64), peak - 1).astype(
-            np.int32
-        )
-        pure = (every < PURE) | (rounds & (every < 2 * PURE) & bool(away))
-        noise = np.where(pure, 0.0, np.array(NOISE)[every // 3 % len(NOISE)])
-        return start(given, *preferences(instance, rng, noise), capacity)
-
-    lanes = fresh().replace(stack=jnp.zeros((num_lanes, num_buffers + 1, width), jnp.int32))
     while peak > max(lower, target or 0) and not deadline.is_over():
         lanes, taken = advance(given, lanes, steps, plain)
         used += int(taken)
@@ -396,15 +456,43 @@ def search(
         late = used >= patience
         stale = (status != RUNNING) | (capacity >= peak) | (capacity < lower) | late
         if stale.any() and peak > lower:
-            turn += int((late & rounds).any())
-            stale |= rounds & (stale & rounds).any()
+            starts.turn += int((late & starts.rounds).any())
+            stale |= starts.rounds & (stale & starts.rounds).any()
             patience = np.where(late, patience * GROWTH, patience)
             used = np.where(stale, 0, used)
             stack = lanes.stack
-            lanes = restart(lanes.replace(stack=None), fresh(), jnp.asarray(stale)).replace(
-                stack=stack
-            )
+            lanes = restart(lanes.replace(stack=None), starts(lower, peak), jnp.asarray(stale))
+            lanes = lanes.replace(stack=stack)
     return found, min(lower, peak)
+
+
+class _Starts:
+    """Lanes that begin, each with the capacity and the preferences of its kind (see `PURE`)."""
+
+    def __init__(
+        self, given: Problem, num_lanes: int, target: int | None, rng: np.random.Generator
+    ):
+        self.given, self.target, self.rng = given, target, rng
+        self.lane = np.arange(num_lanes)
+        self.rounds = (self.lane >= PURE) & (self.lane < PURE + ROUNDS)
+        self.ladder = np.array(
+            [LADDER[lane % len(LADDER)] if lane >= PURE + ROUNDS else 0.0 for lane in self.lane]
+        )
+        self.turn = 0  # of the lanes that work in rounds
+
+    def __call__(self, lower: int, peak: int) -> Lanes:
+        """Without a stack. `lower` is the bound, `peak` that of the best plan."""
+        aim = lower if self.target is None else max(lower, min(self.target, peak - 1))
+        # from the lower bound half-way to the peak, then closer and closer to it
+        away = self.turn % 2 and self.target is None
+        share = np.where(
+            self.rounds, 1 - 0.5 ** (self.turn // 2 % 4 + 1) if away else 0.0, self.ladder
+        )
+        capacity = aim + (share * (peak - 1 - aim)).astype(np.int64)
+        pure = (self.lane < PURE) | (self.rounds & (self.lane < 2 * PURE) & bool(away))
+        noise = np.where(pure, 0.0, np.array(NOISE)[self.lane // 3 % len(NOISE)])
+        preferred = preferences(self.given.instance, self.rng, noise)
+        return start(self.given, *preferred, np.minimum(capacity, peak - 1).astype(np.int32))
 
 
 def _padded(instance: Instance) -> Instance:

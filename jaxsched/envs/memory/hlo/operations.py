@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from jaxsched.envs.memory.hlo.text import MAX_DEPTH, Instruction, Leaf, Module, fault, leaves_of
 from jaxsched.host.errors import InstanceError
@@ -61,33 +62,12 @@ _MOVES |= {
     "send",
     "recv",
 }
-_NOT_ELEMENTWISE = _MOVES - {"bitcast", "bitcast-convert"} | {
-    "dot",
-    "convolution",
-    "fusion",
-    "call",
-    "while",
-    "map",
-}
-_NOT_ELEMENTWISE |= {
-    "conditional",
-    "reduce",
-    "reduce-window",
-    "select-and-scatter",
-    "scatter",
-    "sort",
-    "custom-call",
-}
-_NOT_ELEMENTWISE |= {
-    "async-start",
-    "all-reduce",
-    "reduce-scatter",
-    "fft",
-    "cholesky",
-    "triangular-solve",
-    "rng",
-}
-_NOT_ELEMENTWISE |= {"rng-bit-generator", "topk"}
+# Run other computations.
+_CALLS = {"fusion", "call", "async-start", "map", "while", "conditional", "reduce", "all-reduce"}
+_CALLS |= {"reduce-scatter", "reduce-window", "select-and-scatter", "scatter"}
+_NOT_ELEMENTWISE = _MOVES - {"bitcast", "bitcast-convert"} | _CALLS
+_NOT_ELEMENTWISE |= {"dot", "convolution", "sort", "custom-call", "fft", "cholesky"}
+_NOT_ELEMENTWISE |= {"triangular-solve", "rng", "rng-bit-generator", "topk"}
 
 
 def elementwise(module: Module, instruction: Instruction, operand: int) -> bool:
@@ -136,19 +116,11 @@ class Counter:
     def _count(self, instruction: Instruction, computation: str, depth: int) -> int:
         if depth > MAX_DEPTH:
             raise fault(instruction.line, f"computations call one another beyond {MAX_DEPTH} deep")
-        opcode, elements, called = instruction.opcode, instruction.elements, instruction.called
-        types = self._types[computation]
-
-        def operations_in(name: str) -> int:
-            if name not in self._counted:
-                self._counted[name] = sum(
-                    self._count(i, name, depth + 1) for i in self.module.body(name)
-                )
-            return self._counted[name]
+        opcode, elements = instruction.opcode, instruction.elements
 
         def operand(k: int) -> Leaf:
             try:
-                return next(leaves_of(types[instruction.operands[k]]))
+                return next(leaves_of(self._types[computation][instruction.operands[k]]))
             except (IndexError, KeyError, StopIteration):
                 raise fault(
                     instruction.line, f"operand {k} of {opcode[:30]} is not there"
@@ -157,19 +129,31 @@ class Counter:
         if opcode in _MOVES:
             return 0
         if opcode == "dot":
-            contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
-            shape = operand(0).shape
-            dims = [int(d) for d in contracted[1].split(",") if d] if contracted else []
-            if any(d >= len(shape) for d in dims):
-                raise fault(instruction.line, "dot contracts a dimension that is not there")
-            return 2 * elements * math.prod(shape[d] for d in dims)
+            return _dot(instruction, operand(0))
         if opcode == "convolution":
             return _convolution(instruction, operand(0), operand(1))
-        if opcode in ("fusion", "call", "async-start", "map"):
-            inner = sum(
-                operations_in(name) for key, name in called.items() if key in ("calls", "to_apply")
-            )
-            return inner * (elements if opcode == "map" else 1)
+        if opcode == "sort":
+            rows = operand(0).elements
+            return rows * max(1, rows - 1).bit_length()
+        if opcode == "custom-call":
+            target = re.search(r'custom_call_target="([^"]*)"', instruction.attributes)
+            self.uncounted.add(f"custom-call {target[1][:60] if target else ''}".strip())
+            return 0
+        if opcode in _CALLS:
+            return self._calls(instruction, operand, depth)
+        return elements  # elementwise
+
+    def _calls(self, instruction: Instruction, operand: Callable[[int], Leaf], depth: int) -> int:
+        """Operations of an instruction that runs other computations, as often as it runs them."""
+        opcode, elements, called = instruction.opcode, instruction.elements, instruction.called
+
+        def operations_in(name: str) -> int:
+            if name not in self._counted:
+                self._counted[name] = sum(
+                    self._count(i, name, depth + 1) for i in self.module.body(name)
+                )
+            return self._counted[name]
+
         if opcode == "while":
             trips = _TRIPS.search(instruction.attributes)
             if not trips:
@@ -180,26 +164,29 @@ class Counter:
         if opcode == "conditional":
             return max((operations_in(name) for name in instruction.branches), default=0)
         if opcode in ("reduce", "all-reduce", "reduce-scatter"):
-            return max(
-                operand(0).elements - elements // max(1, len(instruction.leaves)), 0
-            ) * operations_in(called["to_apply"])
+            reduced = operand(0).elements - elements // max(1, len(instruction.leaves))
+            return max(reduced, 0) * operations_in(called["to_apply"])
         if opcode in ("reduce-window", "select-and-scatter"):
             window = re.search(r"size=([\dx]+)", instruction.attributes)
             area = math.prod(map(int, window[1].split("x"))) if window else 1
             which = "to_apply" if opcode == "reduce-window" else "select"
             return elements * max(area - 1, 1) * operations_in(called[which])
         if opcode == "scatter":
-            return operand(len(instruction.operands) - 1).elements * operations_in(
-                called["to_apply"]
-            )
-        if opcode == "sort":
-            rows = operand(0).elements
-            return rows * max(1, rows - 1).bit_length()
-        if opcode == "custom-call":
-            target = re.search(r'custom_call_target="([^"]*)"', instruction.attributes)
-            self.uncounted.add(f"custom-call {target[1][:60] if target else ''}".strip())
-            return 0
-        return elements  # elementwise
+            updates = operand(len(instruction.operands) - 1).elements
+            return updates * operations_in(called["to_apply"])
+        inner = sum(
+            operations_in(name) for key, name in called.items() if key in ("calls", "to_apply")
+        )
+        return inner * (elements if opcode == "map" else 1)
+
+
+def _dot(instruction: Instruction, lhs: Leaf) -> int:
+    """Two per element of the output and of the contracted dimensions."""
+    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
+    dims = [int(d) for d in contracted[1].split(",") if d] if contracted else []
+    if any(d >= len(lhs.shape) for d in dims):
+        raise fault(instruction.line, "dot contracts a dimension that is not there")
+    return 2 * instruction.elements * math.prod(lhs.shape[d] for d in dims)
 
 
 def _convolution(instruction: Instruction, lhs: Leaf, rhs: Leaf) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 
 from jaxsched.core.environment import Environment
 from jaxsched.core.offer import Loaded, Offer, Summary
 from jaxsched.core.result import Result
-from jaxsched.envs.memory.io import read_amount, read_kind, write_json, write_plan
+from jaxsched.envs.memory.io import read_amount, read_kind, write_json
 from jaxsched.envs.memory.mapping.draw import mapping_svg
 from jaxsched.envs.memory.mapping.instances import to_instance
 from jaxsched.envs.memory.mapping.plain import solve_exact
@@ -19,6 +18,7 @@ from jaxsched.envs.memory.mapping.preset import PRESETS
 from jaxsched.envs.memory.mapping.program import Program
 from jaxsched.envs.memory.mapping.replay import Replay, named_problem
 from jaxsched.envs.memory.mapping.types import ACTIONS, Instance
+from jaxsched.envs.memory.writers import plan_writer, problem_writer
 from jaxsched.host.errors import InstanceError
 from jaxsched.host.picture import Picture
 
@@ -122,34 +122,8 @@ def summarise_program(env: Environment, instance: Instance, names: Program | Non
     )
 
 
-def write_mapping(
-    env: Environment,
-    instance: Instance,
-    solution: Plan,
-    path: str | os.PathLike[str],
-    /,
-    *,
-    names: Program | None = None,
-    overwrite: bool = False,
-) -> None:
-    """A row per access as CSV, in the units of the program that was read."""
-    program, plan = in_own_units(instance, solution, names)
-    write_plan(program, plan, path, overwrite)
-
-
-def write_program(
-    env: Environment,
-    instance: Instance,
-    path: str | os.PathLike[str],
-    /,
-    *,
-    names: Program | None = None,
-    overwrite: bool = False,
-) -> None:
-    """The program as JSON. Raises `InstanceError` for an instance that was not read from one."""
-    if names is None:
-        raise InstanceError("an instance that was drawn has no sizes in bytes, which a program has")
-    write_json(names, path, overwrite=overwrite)
+def _unread(instance: Instance) -> Program:
+    raise InstanceError("an instance that was drawn has no sizes in bytes, which a program has")
 
 
 OFFER = Offer(
@@ -160,6 +134,6 @@ OFFER = Offer(
     exact=solve_mapping,
     picture=mapping_picture,
     explain=explain_mapping,
-    write=write_mapping,
-    write_instance=write_program,
+    write=plan_writer(in_own_units),
+    write_instance=problem_writer(_unread, write_json),
 )

@@ -123,8 +123,6 @@ def with_choices(state: State) -> State:
     is_open = take(instance.access_mask, position)
     legal = jnp.stack([copy & ~bound_slow, no_copy & ~bound_slow, drop & ~bound_fast]) & is_open
 
-    memory, compute = take(state.memory, time), take(instance.compute, time)
-    saved = take(instance.slow, position) - take(instance.fast, position)
     choices = Choices(
         legal=legal,
         begin=jnp.stack([start, jnp.where(is_write, time, end), end]),
@@ -139,9 +137,19 @@ def with_choices(state: State) -> State:
         ),
         taken=taken,
         writes_back=is_lone,
-        gain=jnp.maximum(compute, memory) - jnp.maximum(compute, memory - saved),
+        gain=_gain(state, time),
     )
     return state.replace(choices=choices, dead=is_open & ~legal.any())
+
+
+def _gain(state: State, time: Array) -> Array:
+    """i32[]: ticks that the program is shorter if the access at the position, which is in
+    instruction `time`, is fast.
+    """
+    instance, position = state.instance, state.position
+    memory, compute = take(state.memory, time), take(instance.compute, time)
+    saved = take(instance.slow, position) - take(instance.fast, position)
+    return jnp.maximum(compute, memory) - jnp.maximum(compute, memory - saved)
 
 
 def rewind(state: State, position: Array) -> State:

@@ -94,7 +94,7 @@ class RandomPrograms:
         index = jnp.arange(3 * num, dtype=jnp.int32)
         same = value[:, None] == value[None]
         first_read = jnp.where(same & (~is_write)[None], index, 3 * num).min(-1)
-        before, after = same & (index[None] < index[:, None]), same & (index[None] > index[:, None])
+        previous, following = _neighbours(same)
         return Instance(
             value=value,
             time=time,
@@ -104,10 +104,8 @@ class RandomPrograms:
             demand=slow,
             width=jnp.minimum(width, capacity + 1),
             is_output=is_output[value],
-            previous=jnp.where(before.any(-1), jnp.where(before, index[None], 0).max(-1), index),
-            following=jnp.where(
-                after.any(-1), jnp.where(after, index[None], 3 * num).min(-1), index
-            ),
+            previous=previous,
+            following=following,
             leader=jnp.where(grouped[value] & ~is_write, first_read, index),
             access_mask=jnp.ones((3 * num,), jnp.bool_),
             is_input=ids < self.num_inputs,
@@ -116,6 +114,18 @@ class RandomPrograms:
             instruction_mask=jnp.ones((num,), jnp.bool_),
             capacity=capacity,
         )
+
+
+def _neighbours(same: Array) -> tuple[Array, Array]:
+    """i32[A], i32[A]: the last access before each one and the first after it that have its value
+    (`same` bool[A, A]); itself where there is none.
+    """
+    num = same.shape[0]
+    index = jnp.arange(num, dtype=jnp.int32)
+    before, after = same & (index[None] < index[:, None]), same & (index[None] > index[:, None])
+    previous = jnp.where(before.any(-1), jnp.where(before, index[None], 0).max(-1), index)
+    following = jnp.where(after.any(-1), jnp.where(after, index[None], num).min(-1), index)
+    return previous, following
 
 
 def random_programs(

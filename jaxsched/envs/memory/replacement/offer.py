@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +10,14 @@ from typing import Any
 from jaxsched.core.environment import Environment
 from jaxsched.core.offer import Comparison, Loaded, Offer, Summary
 from jaxsched.core.result import Result
-from jaxsched.envs.memory.io import read_amount, read_kind, write_json, write_plan
+from jaxsched.envs.memory.io import read_amount, read_kind, write_json
 from jaxsched.envs.memory.replacement.draw import replacement_svg
 from jaxsched.envs.memory.replacement.graph import Graph
 from jaxsched.envs.memory.replacement.heuristics import capacities
 from jaxsched.envs.memory.replacement.plain import CAPACITIES, solve_exact
 from jaxsched.envs.memory.replacement.preset import PRESETS
 from jaxsched.envs.memory.replacement.types import Instance, Plan, to_graph, to_instance
+from jaxsched.envs.memory.writers import plan_writer, problem_writer
 from jaxsched.host.picture import Picture
 
 LOAD_OPTIONS = {
@@ -138,36 +138,6 @@ def summarise_graph(env: Environment, instance: Instance, names: Graph | None) -
     return Summary(lines, faults)
 
 
-def write_replacement(
-    env: Environment,
-    instance: Instance,
-    solution: Plan,
-    path: str | os.PathLike[str],
-    /,
-    *,
-    names: Graph | None = None,
-    overwrite: bool = False,
-) -> None:
-    """A row per tensor and step as CSV, in the names and bytes of the graph that was read."""
-    graph, plan = in_own_units(instance, solution, names)
-    write_plan(graph, plan, path, overwrite)
-
-
-def write_graph(
-    env: Environment,
-    instance: Instance,
-    path: str | os.PathLike[str],
-    /,
-    *,
-    names: Graph | None = None,
-    overwrite: bool = False,
-) -> None:
-    """The graph as JSON, without its capacity; without `names` in units, where positions are the
-    names.
-    """
-    write_json(to_graph(instance) if names is None else names, path, overwrite=overwrite)
-
-
 OFFER = Offer(
     presets=PRESETS,
     comparison=compare_rules,
@@ -177,6 +147,6 @@ OFFER = Offer(
     exact=solve_replacement,
     picture=replacement_picture,
     explain=explain_replacement,
-    write=write_replacement,
-    write_instance=write_graph,
+    write=plan_writer(in_own_units),
+    write_instance=problem_writer(to_graph, write_json),
 )

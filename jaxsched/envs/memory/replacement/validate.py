@@ -8,7 +8,7 @@ import itertools
 import operator
 import reprlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,89 +32,16 @@ def verify_replacement(graph: Graph, plan: Plan) -> list[str]:
     faults = _malformed(graph, plan)
     if faults:
         return faults[:_MOST]
-    size = dict(zip(graph.tensor_ids, graph.size, strict=True))
-    backed = {a for a, is_backed in zip(graph.tensor_ids, graph.backed, strict=True) if is_backed}
-    made = {graph.tensor_ids[a] for outputs in graph.outputs for a in outputs}
-    rows = {
-        op: ([graph.tensor_ids[a] for a in inputs], [graph.tensor_ids[a] for a in outputs])
-        for op, inputs, outputs in zip(graph.op_ids, graph.inputs, graph.outputs, strict=True)
-    }
-    for op, count in Counter(step["op"] for step in plan.steps).items():
-        if count > 1:
-            faults.append(f"operator {op!r} runs {count} times")
-    ran = {step["op"] for step in plan.steps}
-    faults += [f"operator {op!r} never runs" for op in graph.op_ids if op not in ran]
-    if plan.schedule == "fixed" and [step["op"] for step in plan.steps] != list(graph.op_ids):
-        faults.append("the schedule is fixed, but the operators run in another order")
-
-    resident: set[Any] = set()
-    where: dict[Any, int] = {}
-    copies, loaded, created = set(backed), set(), set()
-    moved = compulsory = 0
+    faults += _misordered(graph, plan)
+    judge = _Judge(graph, plan)
     for t, step in enumerate(plan.steps):
-        op, at = step["op"], f"step {t}, operator {step['op']!r}"
-        inputs, outputs = rows[op]
-        keep, fetched, address = set(step["keep"]), set(step["retrieve"]), step["address"]
-        for a in step["spill"]:
-            if a not in resident:
-                faults.append(f"{at}: spills {a!r}, which was not resident")
-            elif a in copies:
-                faults.append(f"{at}: spills {a!r}, of which a copy exists")
-            copies.add(a)
-            moved += size[a]
-        faults += [
-            f"{at}: keeps {a!r}, which was not resident" for a in step["keep"] if a not in resident
-        ]
-        for a in step["retrieve"]:
-            if a not in copies:
-                faults.append(f"{at}: retrieves {a!r}, of which there is no copy")
-            if a in keep:
-                faults.append(f"{at}: both keeps and retrieves {a!r}")
-            if a in backed and a not in loaded:
-                compulsory += size[a]
-            else:
-                moved += size[a]
-            loaded.add(a)
-        faults += [
-            f"{at}: reads {a!r}, which is not resident" for a in inputs if a not in keep | fetched
-        ]
-        faults += [
-            f"{at}: reads {a!r} before it is made" for a in inputs if a in made and a not in created
-        ]
-        faults += [
-            f"{at}: makes {a!r}, which was resident already" for a in outputs if a in keep | fetched
-        ]
-        created |= set(outputs)
-        now = keep | fetched | set(outputs)
-        used = sum(size[a] for a in now)
-        if used > plan.capacity:
-            faults.append(
-                f"{at}: {used} bytes are resident, {used - plan.capacity} more than the capacity"
-            )
-        if plan.placement == "address":
-            faults += [
-                f"{at}: {a!r} is resident, but has no address" for a in now if a not in address
-            ]
-            faults += [
-                f"{at}: {a!r} has an address, but is not resident" for a in address if a not in now
-            ]
-            placed = sorted((low, low + size[a], a) for a, low in address.items() if a in now)
-            for (_, end, one), (low, _, other) in itertools.pairwise(placed):
-                if low < end:
-                    faults.append(f"{at}: {one!r} and {other!r} overlap in address")
-            for low, end, a in placed:
-                if low < 0 or end > plan.capacity:
-                    faults.append(
-                        f"{at}: {a!r} at [{low}, {end}) is outside the capacity {plan.capacity}"
-                    )
-                if a in keep and where.get(a, low) != low:
-                    faults.append(f"{at}: {a!r} is kept, but moves from {where[a]} to {low}")
-            where = dict(address)
-        resident = now
-    if plan.traffic != moved:
-        faults.append(f"the traffic is given as {plan.traffic}, but {moved} bytes are moved")
-    if plan.compulsory != compulsory:
-        faults.append(f"first loads are given as {plan.compulsory}, but are {compulsory} bytes")
+        faults += [f"step {t}, operator {step['op']!r}: {fault}" for fault in judge.faults(step)]
+    if plan.traffic != judge.moved:
+        faults.append(f"the traffic is given as {plan.traffic}, but {judge.moved} bytes are moved")
+    if plan.compulsory != judge.compulsory:
+        faults.append(
+            f"first loads are given as {plan.compulsory}, but are {judge.compulsory} bytes"
+        )
     if not 0 <= plan.bound <= plan.traffic:
         faults.append(f"the bound {plan.bound} is not within 0 and the traffic {plan.traffic}")
     if plan.proved != (plan.bound == plan.traffic):
@@ -122,6 +49,112 @@ def verify_replacement(graph: Graph, plan: Plan) -> list[str]:
             f"proved is {plan.proved}, with a traffic of {plan.traffic} and a bound of {plan.bound}"
         )
     return faults[:_MOST]
+
+
+def _misordered(graph: Graph, plan: Plan) -> list[str]:
+    """What is wrong with which operators run, and in which order."""
+    order = [step["op"] for step in plan.steps]
+    faults = [
+        f"operator {op!r} runs {count} times" for op, count in Counter(order).items() if count > 1
+    ]
+    ran = set(order)
+    faults += [f"operator {op!r} never runs" for op in graph.op_ids if op not in ran]
+    if plan.schedule == "fixed" and order != list(graph.op_ids):
+        faults.append("the schedule is fixed, but the operators run in another order")
+    return faults
+
+
+class _Judge:
+    """Plays the steps of a plan one after the other, says what is wrong and sums the bytes."""
+
+    def __init__(self, graph: Graph, plan: Plan):
+        ids = graph.tensor_ids
+        self.plan = plan
+        self.size = dict(zip(ids, graph.size, strict=True))
+        self.backed = {a for a, is_backed in zip(ids, graph.backed, strict=True) if is_backed}
+        self.made = {ids[a] for outputs in graph.outputs for a in outputs}
+        self.rows = {
+            op: ([ids[a] for a in inputs], [ids[a] for a in outputs])
+            for op, inputs, outputs in zip(graph.op_ids, graph.inputs, graph.outputs, strict=True)
+        }
+        self.resident: set[Any] = set()
+        self.where: dict[Any, int] = {}
+        self.copies = set(self.backed)  # off-chip
+        self.loaded: set[Any] = set()
+        self.created: set[Any] = set()
+        self.moved = self.compulsory = 0
+
+    def faults(self, step: Mapping[str, Any]) -> Iterator[str]:
+        """Of the next step."""
+        inputs, outputs = self.rows[step["op"]]
+        keep, brought = set(step["keep"]), {*step["keep"], *step["retrieve"]}
+        yield from self._spill(step["spill"])
+        for a in step["keep"]:
+            if a not in self.resident:
+                yield f"keeps {a!r}, which was not resident"
+        yield from self._retrieve(step["retrieve"], keep)
+        yield from self._run(inputs, outputs, brought)
+        self.resident = brought | set(outputs)
+        used = sum(self.size[a] for a in self.resident)
+        if used > self.plan.capacity:
+            yield f"{used} bytes are resident, {used - self.plan.capacity} more than the capacity"
+        if self.plan.placement == "address":
+            yield from self._place(step["address"], keep)
+
+    def _spill(self, spilled: Iterable[Any]) -> Iterator[str]:
+        for a in spilled:
+            if a not in self.resident:
+                yield f"spills {a!r}, which was not resident"
+            elif a in self.copies:
+                yield f"spills {a!r}, of which a copy exists"
+            self.copies.add(a)
+            self.moved += self.size[a]
+
+    def _retrieve(self, retrieved: Iterable[Any], keep: set[Any]) -> Iterator[str]:
+        for a in retrieved:
+            if a not in self.copies:
+                yield f"retrieves {a!r}, of which there is no copy"
+            if a in keep:
+                yield f"both keeps and retrieves {a!r}"
+            if a in self.backed and a not in self.loaded:
+                self.compulsory += self.size[a]
+            else:
+                self.moved += self.size[a]
+            self.loaded.add(a)
+
+    def _run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], brought: set[Any]
+    ) -> Iterator[str]:
+        """`brought`: what is kept or retrieved."""
+        for a in inputs:
+            if a not in brought:
+                yield f"reads {a!r}, which is not resident"
+        for a in inputs:
+            if a in self.made and a not in self.created:
+                yield f"reads {a!r} before it is made"
+        for a in outputs:
+            if a in brought:
+                yield f"makes {a!r}, which was resident already"
+        self.created |= set(outputs)
+
+    def _place(self, address: Mapping[Any, int], keep: set[Any]) -> Iterator[str]:
+        size, now, capacity = self.size, self.resident, self.plan.capacity
+        for a in now:
+            if a not in address:
+                yield f"{a!r} is resident, but has no address"
+        for a in address:
+            if a not in now:
+                yield f"{a!r} has an address, but is not resident"
+        placed = sorted((low, low + size[a], a) for a, low in address.items() if a in now)
+        for (_, end, one), (low, _, other) in itertools.pairwise(placed):
+            if low < end:
+                yield f"{one!r} and {other!r} overlap in address"
+        for low, end, a in placed:
+            if low < 0 or end > capacity:
+                yield f"{a!r} at [{low}, {end}) is outside the capacity {capacity}"
+            if a in keep and self.where.get(a, low) != low:
+                yield f"{a!r} is kept, but moves from {self.where[a]} to {low}"
+        self.where = dict(address)
 
 
 def validate(instance: Instance, plan: Plan) -> list[str]:
