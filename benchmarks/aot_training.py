@@ -41,10 +41,6 @@ from jaxsched.training.update import Task
 PROGRAMS = ("collect", "update")
 SIZE = {"num_minibatches": 4, "num_epochs": 2}
 
-# Without a GPU to time kernels on, XLA guesses tiles of the matrix products it fuses, for some of
-# which there are none; a GPU tries others. Then cuBLAS multiplies, as it does where it is faster.
-OPTIONS: tuple[dict[str, Any], ...] = ({}, {"xla_gpu_enable_triton_gemm": False})
-
 
 class Case(NamedTuple):
     """What is trained, on how many environments."""
@@ -150,24 +146,13 @@ def figures(counts: dict, case: Case) -> dict:
 
 def measure(fn: Callable, state: Any, case: Case, target: str) -> tuple[dict, str]:
     """A row of the results, and the optimised HLO."""
-    for options in OPTIONS:
-        started = time.process_time()
-        try:
-            compiled = compile_for(
-                fn, state, target=target, donate_argnums=0, compiler_options=options
-            )
-            break
-        except jax.errors.JaxRuntimeError as error:
-            if "Couldn't find output tile sizes" not in str(error):
-                raise
-    else:
-        raise RuntimeError("no form of matrix products compiles")
+    started = time.process_time()
+    compiled = compile_for(fn, state, target=target, donate_argnums=0)
     seconds = time.process_time() - started
     text = compiled.as_text() or ""
     memory = compiled.memory_analysis()
     counts = count_text(text)
     row = figures(counts, case) | {
-        "compiler options": options,
         "temporary bytes": memory.temp_size_in_bytes,
         "CPU seconds to compile": round(seconds, 1),
         "counts": counts,

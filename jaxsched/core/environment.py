@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax import Array, random
+from jax import Array, lax, random
 
 from jaxsched.core.arrays import integer_scalar, take
 from jaxsched.core.graph import GraphObservation, feature_names
@@ -218,16 +218,19 @@ class Environment(abc.ABC):
     def advance(self, key: Array, state: State, action: Array) -> tuple[State, TimeStep]:
         """`step` without the observation, which is None: for programs that observe on their own."""
         action = integer_scalar(action, "action")
-        mask = self.action_mask(state)
-        decision = self.decides(state) & ~state.done
+        mask, decides = self.action_mask(state), self.decides(state)
         legal = (action >= 0) & take(mask, jnp.maximum(action, 0))
         after = self.apply(key, state, action, legal)
-        delta = self.bound(state) - self.bound(after)
+        before = self.bound(state), self.clock(state), ~legal & decides, decides & ~state.done
+        # From here on nothing is read off the old state, so that the new one takes its place: XLA
+        # copies, in every step of a scan, what a later kernel reads.
+        bare, before = lax.optimization_barrier((after.replace(instance=None), before))
+        after = bare.replace(instance=after.instance)
+        bound, clock, illegal, decision = before
+        delta = bound - self.bound(after)
         reward = self.reward(state, after, delta)
-        elapsed = self.clock(after) - self.clock(state)
-        return after, self._timestep(
-            after, delta, elapsed, reward, ~legal & self.decides(state), decision
-        )
+        elapsed = self.clock(after) - clock
+        return after, self._timestep(after, delta, elapsed, reward, illegal, decision)
 
     def _timestep(self, state, delta, elapsed, reward, illegal, decision) -> TimeStep:
         metrics = {

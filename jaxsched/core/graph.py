@@ -208,13 +208,22 @@ def concatenate(arrays: Sequence[Array], axis: int) -> Array:
 
 def stack_features(features: Sequence[Array], mask: Array) -> Array:
     """f32[..., F]: features of the shape of `mask`, clipped to +-LIMIT, 0 where not real."""
-    # Feature-major: each feature is one contiguous row, far quicker to write than a column.
     rows = [
         jnp.broadcast_to(jnp.asarray(feature).astype(jnp.float32), mask.shape)
         for feature in features
     ]
+    return lax.platform_dependent(rows, mask, cpu=_feature_by_feature, default=_node_by_node)
+
+
+def _feature_by_feature(rows: Sequence[Array], mask: Array) -> Array:
+    """Each feature is one contiguous row in memory, far quicker to write than a column."""
     stacked = jnp.where(mask, lax.clamp(-LIMIT, jnp.stack(rows), LIMIT), 0.0)
     return jnp.moveaxis(stacked, 0, -1)
+
+
+def _node_by_node(rows: Sequence[Array], mask: Array) -> Array:
+    """As a product of matrices reads them: XLA finds no tiles for some that are transposed."""
+    return jnp.where(mask[..., None], lax.clamp(-LIMIT, jnp.stack(rows, -1), LIMIT), 0.0)
 
 
 def nodes(kind: str, mask: Array, features: Mapping[str, Array]) -> Nodes:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
-from jaxsched.core.environment import Environment, Instance, Policy, Scores, State
+from jaxsched.core.environment import Environment, Instance, Policy, Scores, State, TimeStep
+from jaxsched.core.packing import pack
 
 
 class Rollout(struct.PyTreeNode):
@@ -68,38 +69,41 @@ def unroll(
     state: State,
     act: Callable[[Array, State], tuple[Array, Any]],
     num_steps: int,
-    look: bool = False,
+    keep: Callable[[TimeStep], Any] = lambda timestep: timestep,
 ) -> tuple[State, Any]:
     """Scan `act(key, state) -> (action, extra)` for `num_steps` steps.
 
-    Returns the final state and, stacked over steps, `(state before without its instance, action,
-    extra, timestep without its observation)`. What the caller drops, XLA does not compute. With
-    `look` there is one step more, which only looks: `act` is asked about the final state, and
-    nothing changes; its timestep says nothing. Keys are drawn before the scan and addressed by
-    step.
+    Returns the final state and, stacked over steps, `(action, extra, keep(timestep))`; a timestep
+    has no observation. Keys are drawn before the scan and addressed by step.
     """
     instance = state.instance
 
-    def body(bare, inputs):
-        key, moves = inputs
+    def body(bare, keys):
+        act_key, step_key = keys
         full = dress(bare, instance)
-        act_key, step_key = random.split(key)
         action, extra = act(act_key, full)
         after, timestep = env.advance(step_key, full, action)
-        after = strip(after)
-        if look:
-            after = jax.tree.map(
-                lambda new, old: old if new is old else jnp.where(moves, new, old), after, bare
-            )
-        return after, (bare, action, extra, timestep)
+        # Both may be read off the old state, whose place the new one takes (see `advance`).
+        met = pack((action, extra))
+        after, bits = jax.lax.optimization_barrier((strip(after), met.bits))
+        return after, pack((met.replace(bits=bits), keep(timestep)))
 
     first = vary_alike(strip(state), instance, key)
-    keys, moves = random.split(key, num_steps), None
-    if look:
-        keys = jnp.concatenate([keys, key[None]])
-        moves = jnp.arange(num_steps + 1, dtype=jnp.int32) < num_steps
-    final, steps = jax.lax.scan(body, first, (keys, moves))
-    return dress(final, instance), steps
+    keys = _act_and_step(random.split(key, num_steps))
+    final, steps = jax.lax.scan(body, first, keys)
+    met, kept = steps.unpack()
+    return dress(final, instance), (*met.unpack(), kept)
+
+
+def _act_and_step(keys: Array) -> tuple[Array, Array]:
+    """Of the key of every step [T] the key of the act and that of the step."""
+    pairs = jax.vmap(random.split)(keys)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def reward_and_decision(timestep: TimeStep) -> tuple[Array, Array]:
+    """Of a step its reward f32[], and whether it took a decision, bool[]."""
+    return timestep.reward, timestep.metrics["decision"]
 
 
 def replay(
@@ -114,12 +118,11 @@ def replay(
     instance = state.instance
 
     def body(bare, inputs):
-        key, action = inputs
-        _, step_key = random.split(key)
+        step_key, action = inputs
         after, timestep = env.advance(step_key, dress(bare, instance), action)
         return strip(after), (bare, timestep.metrics["decision"])
 
-    keys = random.split(key, actions.shape[0])
+    _, keys = _act_and_step(random.split(key, actions.shape[0]))
     first = vary_alike(strip(state), instance, keys, actions)
     final, steps = jax.lax.scan(body, first, (keys, actions))
     return dress(final, instance), steps
@@ -133,12 +136,14 @@ def rollout(env: Environment, key: Array, instance: Instance, policy: Policy) ->
     def act(key, state):
         return policy(key, state, env.observe(state)), None
 
-    final, (_, action, _, timestep) = unroll(env, key, state, act, env.max_steps(instance))
+    final, (action, _, (reward, mask)) = unroll(
+        env, key, state, act, env.max_steps(instance), reward_and_decision
+    )
     return Rollout(
         state=final,
         action=action,
-        reward=timestep.reward,
-        mask=timestep.metrics["decision"],
+        reward=reward,
+        mask=mask,
         objective=env.objective(final),
         truncated=~env.terminated(final),
         feasible=env.feasible(final),
@@ -174,13 +179,15 @@ def masked_argmax(scores: Array, mask: Array) -> Array:
     """Index of the highest score where `mask`, over the last axis; ties to the lowest index.
     i32[...].
 
-    0 for an all-false mask. Always legal otherwise, even where every legal score is the lowest of
-    its type.
+    0 for an all-false mask. Always legal otherwise: the lowest score of its type counts as the
+    second lowest, above all that is illegal.
     """
-    low = -jnp.inf if jnp.issubdtype(scores.dtype, jnp.floating) else jnp.iinfo(scores.dtype).min
-    best = jnp.argmax(jnp.where(mask, scores, low), -1)
-    legal = jnp.take_along_axis(mask, best[..., None], -1)[..., 0]
-    return jnp.where(legal, best, jnp.argmax(mask, -1)).astype(jnp.int32)
+    if jnp.issubdtype(scores.dtype, jnp.floating):
+        low, lowest = -jnp.inf, jnp.finfo(scores.dtype).min
+    else:
+        low = jnp.iinfo(scores.dtype).min
+        lowest = low + 1
+    return jnp.argmax(jnp.where(mask, jnp.maximum(scores, lowest), low), -1).astype(jnp.int32)
 
 
 def standardise(scores: Array, mask: Array) -> Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxsched.core.environment import Environment, Instance, Source
-from jaxsched.core.rollout import masked_argmax, strip, unroll
+from jaxsched.core.rollout import masked_argmax, reward_and_decision, strip, unroll
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +60,10 @@ def throughput(
             action = masked_argmax(random.bits(key, mask.shape, jnp.uint16).astype(jnp.int32), mask)
             return action, checksum(env.observe(state)) if observing else jnp.zeros((), jnp.float32)
 
-        final, (_, _, sums, timestep) = unroll(env, key, state, act, env.max_steps(instance))
-        return (
-            strip(final),
-            sums.sum(),
-            timestep.metrics["decision"].sum(dtype=jnp.int32),
+        final, (_, sums, (_, decisions)) = unroll(
+            env, key, state, act, env.max_steps(instance), reward_and_decision
         )
+        return strip(final), sums.sum(), decisions.sum(dtype=jnp.int32)
 
     programs = {
         "reset with observation": reset,

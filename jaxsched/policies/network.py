@@ -36,6 +36,7 @@ BACKENDS = ("dense", "segment")
 # Logits of attention are clipped to +-MOST, so that no maximum has to be found first: exp(60) and
 # exp(-60) are far from the ends of float32.
 MOST = np.float32(60)
+FEW_NODES = 64  # for more, attention is products of matrices everywhere
 SMALL = ("logit", "value")  # heads that start near 0: a nearly uniform first policy
 DEVIATION = np.float32(0.87962566)  # of a normal distribution cut off at two deviations
 
@@ -161,8 +162,17 @@ class GraphActorCritic(nnx.Module):
         ]
         for_actions, for_value = jnp.split(self.pooled(concatenate(means, 0)), 2)
         hidden = self._point(observation.actions, parts)
-        logits = self.logit(jax.nn.relu(hidden + for_actions[None]))[:, 0]
-        return logits, self.value(jax.nn.relu(for_value))[0]
+        # Both heads are one sum over the width, which is one kernel on a GPU.
+        weighted = jnp.concatenate(
+            [
+                jax.nn.relu(hidden + for_actions[None]) * self.logit.kernel[...][:, 0],
+                (jax.nn.relu(for_value) * self.value.kernel[...][:, 0])[None],
+            ]
+        )
+        sums = weighted.sum(-1)
+        assert self.logit.bias is not None
+        assert self.value.bias is not None
+        return sums[:-1] + self.logit.bias[...], sums[-1] + self.value.bias[...][0]
 
     def _point(self, groups: tuple[Actions, ...], parts: dict[str, Array]) -> Array:
         """f32[A, width]: what each action is about, what it uses, what only the pair knows and
@@ -280,8 +290,39 @@ def _all_edges(observation: GraphObservation) -> tuple[Edges, Array]:
     return both, both.mask & mask[both.senders] & mask[both.receivers]
 
 
+@jax.custom_jvp
 def _attend_dense(weight: Array, query: Array, key: Array, value: Array) -> Array:
     """`weight` [heads, N receivers, N senders] >= 0, 0 where nothing relates a pair."""
+    if query.shape[0] > FEW_NODES:
+        return _by_products(weight, query, key, value)
+    return lax.platform_dependent(weight, query, key, value, cpu=_by_products, default=_by_sums)
+
+
+@_attend_dense.defjvp
+def _attend_dense_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """Of the products: between two sums all pairs of nodes would be kept for the gradient."""
+    return jax.jvp(_by_products, primals, tangents)
+
+
+def _by_sums(weight: Array, query: Array, key: Array, value: Array) -> Array:
+    """Attention of few nodes by sums, which take two or three kernels on a GPU: all around them is
+    fused with them.
+    """
+    size = query.shape[-1]
+    # XLA fuses a sum with what reads it where it has less than 32 terms and no power of two of them.
+    pieces = -(-size // 30)
+    length = -(-size // pieces) | 1
+    fill = ((0, 0), (0, 0), (0, pieces * length - size))
+    query, key = (jnp.pad(x, fill).reshape(*x.shape[:-1], pieces, length) for x in (query, key))
+    sums = (query[:, None] * key[None]).sum(-1) / np.sqrt(size)
+    logits = functools.reduce(jnp.add, [sums[..., piece] for piece in range(pieces)])
+    attention = jnp.exp(lax.clamp(-MOST, logits, MOST)) * jnp.moveaxis(weight, 0, -1)
+    total = attention.sum(1)[..., None]
+    return (attention[..., None] * value[None]).sum(1) / jnp.where(total > 0, total, 1)
+
+
+def _by_products(weight: Array, query: Array, key: Array, value: Array) -> Array:
+    """Attention by two products of matrices."""
     # Heads first: CPUs run along the senders, and XLA finds tiles for these products on a GPU.
     query, key, value = (jnp.swapaxes(x, 0, 1) for x in (query, key, value))
     logits = jnp.einsum("hnd,hmd->hnm", query, key) / np.sqrt(query.shape[-1])

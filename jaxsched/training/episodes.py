@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, random
 
-from jaxsched.core.environment import Environment, Instance, Source, State, TimeStep
+from jaxsched.core.environment import Environment, Instance, Source, State
 from jaxsched.core.graph import GraphObservation
-from jaxsched.core.rollout import dress, replay, unroll
+from jaxsched.core.rollout import dress, replay, reward_and_decision, unroll
 
 # key, state, observation -> action, and what else is worth keeping of the decision
 Act = Callable[[Array, State, GraphObservation], tuple[Array, Any]]
@@ -48,7 +48,7 @@ class Played(struct.PyTreeNode):
 
     episode: Episode
     extra: Any  # [T, ...]  of each decision, as the act said
-    timestep: TimeStep  # [T, ...]  of each step, without its observation
+    reward: Array  # f32[T]  of each step
     final: State
 
 
@@ -61,8 +61,8 @@ def play(
     keep: bool = True,
     look: bool = False,
 ) -> Played:
-    """Play one episode of `max_steps` steps; with `look` one more that only looks at the final
-    state, and is no decision. `keep`: with the observations.
+    """Play one episode of `max_steps` steps; with `look` one more, which is no decision and shows
+    the final state. `keep`: with the observations.
     """
 
     def observe_and_act(key: Array, state: State) -> tuple[Array, Any]:
@@ -70,15 +70,15 @@ def play(
         action, extra = act(key, state, observation)
         return action, (extra, observation if keep else None)
 
-    first = env.init(keys.reset, instance)
-    final, (_, action, (extra, observation), timestep) = unroll(
-        env, keys.step, first, observe_and_act, env.max_steps(instance), look
+    # Legal actions end an episode within `max_steps`, and an action after the end changes nothing.
+    first, num_steps = env.init(keys.reset, instance), env.max_steps(instance) + look
+    final, (action, (extra, observation), (reward, mask)) = unroll(
+        env, keys.step, first, observe_and_act, num_steps, reward_and_decision
     )
-    mask = timestep.metrics["decision"]
     if look:
         mask = mask & (jnp.arange(len(mask), dtype=jnp.int32) < len(mask) - 1)
     episode = Episode(instance, keys.reset, keys.step, action, mask, observation)
-    return Played(episode, extra, timestep, final)
+    return Played(episode, extra, reward, final)
 
 
 def observations(env: Environment, episode: Episode) -> GraphObservation:

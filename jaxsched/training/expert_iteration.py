@@ -55,7 +55,7 @@ def play(task: Task, params: Params, keys: EpisodeKeys, env_id: Array) -> tuple[
         return planned.action[0], planned.weights[0]
 
     played = play_episode(env, instance, keys, act, keep=config.keep == "observations")
-    final, reward = played.final, played.timestep.reward
+    final, reward = played.final, played.reward
     _, last_value = task.apply(params, env.observe(final))
     # With values of 0 and lambda 1 an advantage is the discounted reward to the end of the
     # episode, and from there on what the network expects where the episode was cut off.

@@ -41,16 +41,16 @@ def play(task: Task, params: Params, keys: EpisodeKeys, env_id: Array) -> tuple[
         logits, value = task.apply(params, observation)
         policy = MaskedCategorical(logits, observation.action_mask)
         action = policy.sample(key)
-        return action, (policy.log_prob(action), value)
+        return action, (policy.log_prob(action), value, env.clock(state))
 
     instance = task.source(keys.instance)
     keep = config.keep == "observations"
     played = play_episode(env, instance, keys, act, keep=keep, look=True)
-    (log_prob, value), final, mask = played.extra, played.final, played.episode.mask
+    (log_prob, value, clock), final, mask = played.extra, played.final, played.episode.mask
     # The last step looks at the end: nothing happens in it.
     happens = jnp.arange(len(mask), dtype=jnp.int32) < len(mask) - 1
-    reward = jnp.where(happens, played.timestep.reward * config.reward_scale, 0)
-    elapsed = jnp.where(happens, played.timestep.elapsed, 0)
+    reward = jnp.where(happens, played.reward * config.reward_scale, 0)
+    elapsed = jnp.diff(clock, append=clock[-1:])
     last_value = jnp.where(env.terminated(final), 0.0, value[-1])
     discount = config.tick_gamma ** elapsed.astype(jnp.float32)
     advantage = advantages(

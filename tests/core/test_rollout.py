@@ -59,16 +59,15 @@ def test_unroll_stacks_what_it_met():
     def run(state):
         def act(key, state):
             action = masked_argmax(state.ops_left, ENV.action_mask(state))
-            return action, state.ops_left.sum(dtype=jnp.int32)
+            return action, (state.ops_left, state.ops_left.sum(dtype=jnp.int32))
 
         return unroll(ENV, jax.random.key(0), state, act, 3)
 
     first, _ = ENV.reset(jax.random.key(0), shapes.instance_of(JOBS))
-    final, (before, action, extra, timestep) = jax.device_get(run(first))
+    final, (action, (before, total), timestep) = jax.device_get(run(first))
     assert action.tolist() == [2, 0, 2]  # most operations left, ties to the lowest job
-    assert extra.tolist() == [8, 7, 6]
-    np.testing.assert_array_equal(before.ops_left, [[3, 1, 4, 0], [3, 1, 3, 0], [2, 1, 3, 0]])
-    assert before.instance is None
+    assert total.tolist() == [8, 7, 6]
+    np.testing.assert_array_equal(before, [[3, 1, 4, 0], [3, 1, 3, 0], [2, 1, 3, 0]])
     assert timestep.observation is None
     assert final.ops_left.tolist() == [2, 1, 2, 0]
     jax.tree.map(np.testing.assert_array_equal, final.instance, first.instance)
@@ -89,6 +88,15 @@ def test_masked_argmax(scores, mask, expected, dtype):
     found = masked_argmax(jnp.asarray(scores, dtype), jnp.asarray(mask))
     assert found == expected
     assert found.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32])
+def test_masked_argmax_of_the_lowest_scores_is_legal(dtype):
+    lowest = -jnp.inf if dtype == jnp.float32 else jnp.iinfo(dtype).min
+    scores = jnp.full((3,), lowest, dtype)
+    assert masked_argmax(scores, jnp.array([False, True, True])) == 1
+    assert masked_argmax(scores.at[2].set(0), jnp.array([False, True, True])) == 2
+    assert masked_argmax(scores, jnp.zeros((3,), jnp.bool_)) == 0
 
 
 def test_standardise_over_legal_actions():

@@ -330,18 +330,18 @@ def test_a_stream_is_unrolled_with_the_index_in_its_carry():
     def act(key, state):
         return masked_argmax(
             jax.random.uniform(key, (shapes.JOBS,), jnp.float32), env.action_mask(state)
-        ), None
+        ), state.extra
 
     @jax.jit
     def run():
         state, _ = env.reset(KEY, 3)
         return unroll(env, KEY, state, act, 60)
 
-    _, (states, _, _, timestep) = jax.device_get(run())
-    assert states.extra[0] == 3
-    assert len(set(states.extra.tolist())) > 2
+    _, (_, index, timestep) = jax.device_get(run())
+    assert index[0] == 3
+    assert len(set(index.tolist())) > 2
     over = timestep.terminated | timestep.truncated
-    assert (over[:-1] | (states.extra[1:] == states.extra[:-1])).all()
+    assert (over[:-1] | (index[1:] == index[:-1])).all()
 
 
 def test_wrappers_play_like_their_environment():

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxsched
 from jaxsched.core import GraphObservation, UnknownNameError
 from jaxsched.core.graph import Actions, Edges, Nodes
+from jaxsched.core.rollout import masked_argmax, unroll
+from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.policies import NetworkConfig, greedy_policy, init_network, sampling_policy
+from jaxsched.policies.network import _attend_dense, _by_products, _by_sums
 
 SIZES = {"job": 4, "machine": 3, "tool": 2}
 FEATURES = {"job": 3, "machine": 2, "tool": 1}
@@ -552,3 +556,55 @@ def test_bad_settings_are_refused():
         NetworkConfig(backend="segments")
     with pytest.raises(ValueError, match="multiple of num_heads"):
         NetworkConfig(width=10, num_heads=4)
+
+
+@pytest.mark.parametrize(("num_nodes", "size"), [(1, 5), (7, 16), (10, 32), (33, 64)])
+def test_attention_by_sums_is_that_by_products(num_nodes, size):
+    """Other devices than a CPU take the sums."""
+    keys = jax.random.split(jax.random.key(num_nodes), 5)
+    query, key, value = (
+        jax.random.normal(each, (num_nodes, 2, size), jnp.float32) for each in keys[:3]
+    )
+    weight = jax.random.uniform(keys[3], (2, num_nodes, num_nodes), jnp.float32)
+    relates = jax.random.bernoulli(keys[4], 0.5, weight.shape).at[:, 0].set(False)
+    arguments = jnp.where(relates, weight, 0), query, key, value
+
+    def with_gradients(form):
+        def square(*arguments):
+            return (form(*arguments) ** 2).sum()
+
+        return form(*arguments), jax.grad(square, (0, 1, 2, 3))(*arguments)
+
+    found, expected = jax.jit(lambda: (with_gradients(_by_sums), with_gradients(_by_products)))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-4), found, expected)
+    assert not found[0][0].any()  # nothing relates to the first node
+    used = jax.jit(lambda: with_gradients(_attend_dense))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6, 1e-6), used, expected)
+
+
+def test_an_episode_is_the_same_in_the_forms_of_other_devices(monkeypatch):
+    env = jaxsched.make("JobShop-v0", candidates="event")
+    instance = uniform(4, 3)(jax.random.key(3))
+
+    def episode(form):
+        monkeypatch.setattr(
+            jax.lax, "platform_dependent", lambda *args, **forms: forms[form](*args)
+        )
+        apply, params = init_network(jax.random.key(0), observe(instance), NetworkConfig(width=8))
+        first = env.init(jax.random.key(0), instance)
+
+        def act(key, state):
+            seen = env.observe(state)
+            logits, value = apply(params, seen)
+            return masked_argmax(logits, seen.action_mask), (logits, value)
+
+        num_steps = env.max_steps(instance)
+        return jax.jit(lambda: unroll(env, jax.random.key(1), first, act, num_steps))()
+
+    def observe(instance):
+        return env.observe(env.init(jax.random.key(0), instance))
+
+    (cpu, (actions, seen, timestep)), (other, (taken, met, told)) = map(episode, ("cpu", "default"))
+    np.testing.assert_array_equal(taken, actions)
+    jax.tree.map(np.testing.assert_array_equal, (other, told), (cpu, timestep))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), met, seen)

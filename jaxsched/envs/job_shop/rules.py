@@ -17,7 +17,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax import Array
+from jax import Array, lax
 
 from jaxsched.core.arrays import (
     lookup,
@@ -122,9 +122,10 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
     instance, slots, floor = state.instance, state.slots, state.floor
     job = jnp.where(legal, action, instance.num_jobs + 1)  # out of range writes nothing
     op, waits = take(state.next_op, job), job == instance.num_jobs
-    machine = take(instance.machine, job, op)
-    duration = take(instance.duration, job, op)
-    ready, machine_ready = take(state.job_ready, job), take(state.machine_ready, machine)
+    ready = take(state.job_ready, job)
+    machine, duration, machine_ready = lax.platform_dependent(
+        state, job, cpu=_next_operation, default=_next_of_frontier
+    )
     start = jnp.maximum(ready, machine_ready)
     if floor is not None:
         start = jnp.maximum(start, floor)
@@ -159,6 +160,22 @@ def apply(state: State, settings: Settings, action: Array, legal: Array) -> Stat
         slots=slots,
         floor=floor,
     )
+
+
+def _next_operation(state: State, job: Array) -> tuple[Array, Array, Array]:
+    """i32[]: machine and duration of the next operation of `job`, and when that machine is ready;
+    of no meaning where the job is finished.
+    """
+    op = take(state.next_op, job)
+    machine = take(state.instance.machine, job, op)
+    duration = take(state.instance.duration, job, op)
+    return machine, duration, take(state.machine_ready, machine)
+
+
+def _next_of_frontier(state: State, job: Array) -> tuple[Array, Array, Array]:
+    """The same by way of all jobs, of which a policy knows it already: fewer kernels on a GPU."""
+    front = frontier(state)
+    return take(front.machine, job), take(front.duration, job), take(front.machine_ready, job)
 
 
 def _earliest(front: Frontier, after: Array | int) -> Array:
