@@ -7,9 +7,9 @@ ta, by size.
     python benchmarks/modes.py show                         # that table as Markdown, from the results
 
 Both are trained by the `quick` preset's self-labelling with the same network width; the committed
-runs took 85 and 27 minutes, the first on cores that other work shared. Resumable. The third policy
-is seed 0 of ppo_seeds.py (frontier observation, candidates any, 35 minutes). la needs
-`JAXSCHED_DATA`. Results: benchmarks/results/modes/.
+runs, on 10 x 10 shops alone as the preset then was, took 85 and 27 minutes, the first on cores that
+other work shared. Resumable. The third policy is the one that comes with the package (frontier
+observation, candidates any). la needs `JAXSCHED_DATA`. Results: benchmarks/results/modes/.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ def first_update(name: str, preset_name: str) -> dict[str, float]:
 
     jax.config.update("jax_enable_compilation_cache", False)
     import jaxsched
+    from jaxsched.envs.job_shop.sources import uniform
     from jaxsched.envs.registry import offer
     from jaxsched.training import make_training
 
@@ -109,8 +110,11 @@ def first_update(name: str, preset_name: str) -> dict[str, float]:
     presets = offer(jaxsched.make(name)).presets
     preset = presets.get(preset_name) or presets["standard"]  # what `ppo` was called before
     env = jaxsched.make(name, **preset.settings)
+    # Presets may have several sizes, which take turns; here both checkouts get one.
+    shops = preset_name != "smoke" and name == "JobShop-v0"
+    source = uniform(10, 10) if shops else preset.source
     began = cpu_seconds()
-    init, make = make_training(env, preset.source, from_dict(dict(preset.training)))
+    init, make = make_training(env, source, from_dict(dict(preset.training)))
     apply, state = init(jax.random.key(0))
     lowered = jax.jit(
         make(apply), donate_argnums=0, compiler_options=compiler_options() or None

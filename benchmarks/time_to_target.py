@@ -29,6 +29,7 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
 
     import jaxsched
     from jaxsched.core import pad_stack
+    from jaxsched.core.compilation import compiler_options
     from jaxsched.envs import job_shop
     from jaxsched.policies import greedy_policy
     from jaxsched.training import make_training
@@ -40,9 +41,12 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
     best_known = np.array([job_shop.bounds(name).upper for name in NAMES])
 
     started = time.perf_counter()
-    init, make = make_training(env, preset.source, config)
-    apply, state = init(random.key(seed))
-    update = jax.jit(make(apply), donate_argnums=0)
+    trainings = [make_training(env, source, config) for source in preset.sources]
+    apply, state = trainings[0][0](random.key(seed))
+    options = compiler_options()
+    updates = [
+        jax.jit(make(apply), donate_argnums=0, compiler_options=options) for _, make in trainings
+    ]
 
     @jax.jit
     def play(params):
@@ -55,7 +59,7 @@ def run(preset_name: str, target: float, seed: int, every: int) -> dict:
 
     excluded, curve = 0.0, []
     for number in range(1, config.num_updates + 1):
-        state, _ = update(state)
+        state, _ = updates[(number - 1) % len(updates)](state)
         if number % every == 0 or number == config.num_updates:
             jax.block_until_ready(state)
             paused = time.perf_counter()

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,14 @@ from jax import random
 
 pytest.importorskip("tyro", reason="the command line is part of the extra `train`")
 
-from jaxsched import InstanceError, cli
+import jaxsched
+from jaxsched import InstanceError, cli, rollout
+from jaxsched.cli import training
 from jaxsched.envs import job_shop
 from jaxsched.envs.registry import list_envs
-from jaxsched.evaluation import instance_hash
+from jaxsched.evaluation import generate, instance_hash
+from jaxsched.policies import NetworkConfig, greedy_policy
+from jaxsched.policies.network import example_observation
 
 
 @pytest.fixture(autouse=True)
@@ -355,6 +360,56 @@ def test_train_resume_and_use_the_policy(capsys):
     status, _, err = run(capsys, f"train {quick} --out {folder} --compare")
     assert status == 2
     assert err.startswith(f"error: {folder}: holds a run already")
+
+
+def test_smoke_compiles_few_programs(tmp_path):
+    """From nothing, in a process of its own: the work is the update, and one episode each of the
+    policy, of its best of many and of a rule; what is beside them is bounded, since every operation
+    of JAX outside a program is a program.
+    """
+    pytest.importorskip("orbax.checkpoint", reason="training is an extra")
+    script = """
+import sys
+from jax import monitoring
+from jaxsched.cli import main
+programs = []
+def note(event, _, **about):
+    if event == "/jax/core/compile/backend_compile_duration":
+        programs.append(about["fun_name"])
+monitoring.register_event_duration_secs_listener(note)
+status = main(["train", "--preset", "smoke", "--time-limit", "0", "--out", sys.argv[1]])
+print(status, *programs)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    status, *programs = done.stdout.splitlines()[-1].split()
+    assert status == "0"
+    counts = Counter(re.sub(r"jit\((\w+)\)", r"\1", name) for name in programs)
+    main = {"_first_params": 1, "init_state": 1, "update": 1, "_best": 3}
+    assert {name: counts.pop(name) for name in main} == main
+    assert counts.total() <= 5, counts
+
+
+def test_generated_instances_are_tracked():
+    """By the mean of the objective over its lower bound, the same ones every time."""
+    env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(3, 2)
+    config = NetworkConfig(width=16, num_layers=1, num_heads=2)
+    apply, params = config(random.key(0), example_observation(env, source))
+    score = training._tracker(env, None, {"3x2": source})
+    name = "objective / lower bound, 3x2"
+    first = score(apply, params)
+    assert list(first) == [name]
+    shops = generate(source, training.TRACKED, training.TRACK_SEED).values()
+    played = [rollout(env, random.key(0), shop, greedy_policy(apply, params)) for shop in shops]
+    ratios = [
+        int(each.objective) / int(env.lower_bound(shop))
+        for each, shop in zip(played, shops, strict=True)
+    ]
+    assert first[name] == pytest.approx(sum(ratios) / len(ratios))
+    assert training._tracker(env, None, {}) is None
+    assert list(training._tracker(env, "ft06", {"3x2": source})(apply, params)) == [
+        "gap on ft06 (%)"
+    ]
 
 
 def test_bench(capsys):

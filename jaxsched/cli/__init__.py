@@ -7,6 +7,8 @@ that needs it.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import inspect
 import os
 import sys
@@ -36,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 2 the user's error, told in one line on
     stderr.
     """
+    if argv is None:  # the process is the command's own
+        # Modules stay, and tracing makes many objects and little garbage: look for it less often,
+        # and not in everything once more at the end.
+        gc.set_threshold(1_000_000, 10, 10)
+        atexit.register(gc.freeze)
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or bool(os.environ.get("JAXSCHED_DEBUG"))
     if "--no-cache" not in arguments:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from jaxsched.cli.common import is_installed, lookup, pair, pip_line
 
 if TYPE_CHECKING:
-    from jaxsched.core.environment import Environment, Instance
+    from jaxsched.core.environment import Environment, Instance, Source
     from jaxsched.core.offer import Comparison, Preset
     from jaxsched.evaluation.comparison import Entry
     from jaxsched.evaluation.results import Row
     from jaxsched.training import TrainConfig
     from jaxsched.training.loop import Evaluate
+
+TRACKED, TRACK_SEED = 100, 20261129  # instances of each source that the learning curve is about
 
 
 def train(
@@ -57,7 +59,8 @@ def train(
         out: New folder of the run. Default: the next number in runs/.
         resume: Go on with the run in this folder, with the settings it was started with.
         evaluate_every: Updates between evaluations for the learning curve; 0 for none.
-        evaluate_on: Instances of these evaluations.
+        evaluate_on: Instances of these evaluations. Default: generated ones, which the comparison
+            does not contain.
         compare: Groups of instances to compare on at the end; `--compare` alone for no comparison.
         samples: Episodes of the methods that keep the best of many. Default: 64, or as the preset says.
         time_limit: Seconds per instance for the exact solver, 0 leaves it out. Default: 3, or as
@@ -97,7 +100,7 @@ def train(
     instances, members = evaluation.load_groups(environment, shown.groups)
     if draw is not None and draw not in instances:
         raise ValueError(f"--draw {draw}: not among the compared instances")
-    track = evaluate_on or shown.track
+    track = _tracker(environment, evaluate_on, shown.track) if evaluate_every else None
     run_dir = resume or out or training.new_run_dir()
     if resume is None and not (run_dir / "config.json").exists():
         write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
@@ -111,7 +114,7 @@ def train(
         num_seeds=num_seeds,
         resume=resume is not None,
         initial=initial,
-        evaluate=_tracker(environment, track) if track and evaluate_every else None,
+        evaluate=track,
         evaluate_every=evaluate_every,
         mesh=training.data_mesh(),
     )
@@ -141,25 +144,39 @@ def _comparison(environment: Environment, preset: Preset, given: Mapping[str, An
 
     offered = offer(environment).comparison
     shown = preset.comparison or (
-        offered(environment) if offered else Comparison((), "", "", (), None, {})
+        offered(environment) if offered else Comparison((), {}, "", (), None, {})
     )
     return dataclasses.replace(
         shown, **{name: value for name, value in given.items() if value is not None}
     )
 
 
-def _tracker(environment: Environment, track: str) -> Evaluate:
-    """The mean gap on instances, or the mean objective, for the learning curve."""
+def _tracker(
+    environment: Environment, named: str | None, generated: Mapping[str, Source]
+) -> Evaluate | None:
+    """What the learning curve shows: the mean gap on named instances, or the mean objective over
+    its lower bound on generated ones; None where there is nothing to evaluate on.
+    """
     from jaxsched import evaluation
-    from jaxsched.evaluation.comparison import greedy_maker
+    from jaxsched.evaluation.comparison import generate, greedy_maker
 
-    tracked = evaluation.load_groups(environment, [track])[0]
+    tracked = {label: generate(source, TRACKED, TRACK_SEED) for label, source in generated.items()}
+    if named:
+        tracked = {named: evaluation.load_groups(environment, [named])[0]}
+    if not tracked:
+        return None
 
     def score(apply: Any, params: Any) -> dict[str, float]:
-        report = evaluation.evaluate(environment, tracked, greedy_maker(apply), params=params)
-        if report.mean_gap is None:
-            return {f"mean objective on {track}": report.mean_objective}
-        return {f"gap on {track} (%)": report.mean_gap}
+        scores = {}
+        for label, instances in tracked.items():
+            report = evaluation.evaluate(environment, instances, greedy_maker(apply), params=params)
+            if report.mean_gap is not None:
+                scores[f"gap on {label} (%)"] = report.mean_gap
+            elif report.mean_ratio is not None:
+                scores[f"objective / lower bound, {label}"] = report.mean_ratio
+            else:
+                scores[f"mean objective, {label}"] = report.mean_objective
+        return scores
 
     return score
 
@@ -196,7 +213,8 @@ def _entries(
     rule_env = make(environment.id, **{**preset.settings, **shown.rule_settings})
     entries += evaluation.rule_entries(rule_env, shown.rules)
     if rule := shown.randomised_rule:
-        entries.append(evaluation.randomised_entry(rule_env, rule, preset.source, **given))
+        source = preset.sources[0]
+        entries.append(evaluation.randomised_entry(rule_env, rule, source, **given))
     time_limit = shown.time_limit
     if time_limit and offer(environment).exact is not None:
         if is_installed("solvers"):

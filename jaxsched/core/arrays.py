@@ -177,12 +177,16 @@ def cumulate(values: Array) -> Array:
     """Running sums of `values` i32[N], each entry included; pairwise in one kernel where that is
     faster.
     """
-    index = jnp.arange(values.shape[0], dtype=jnp.int32)
     return lax.platform_dependent(
         values,
         cpu=lambda v: jnp.cumsum(v, dtype=v.dtype),
-        default=lambda v: jnp.where(index[None] <= index[:, None], v, 0).sum(-1, dtype=v.dtype),
+        default=_pairwise_cumulate,
     )
+
+
+def _pairwise_cumulate(values: Array) -> Array:
+    index = jnp.arange(values.shape[0], dtype=jnp.int32)
+    return jnp.where(index[None] <= index[:, None], values, 0).sum(-1, dtype=values.dtype)
 
 
 def segment_sum(values: Array, ids: Array, num: int) -> Array:
@@ -214,3 +218,18 @@ def reduce_together(parts: Sequence[tuple[str, Array]], axis: int) -> list[Array
 
     initial = tuple(identity(kind, array.dtype) for kind, array in parts)
     return list(lax.reduce(arrays, initial, combine, (axis,)))
+
+
+def at_max(*parts: Array, axis: int) -> tuple[Array, ...]:
+    """The lexicographically largest entry of `parts`, i32 arrays of one shape, along an axis: what
+    the others hold where the first is largest. In a pass, like `reduce_together`.
+    """
+
+    def larger(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
+        first = one[-1] >= other[-1]
+        for a, b in zip(reversed(one[:-1]), reversed(other[:-1]), strict=True):
+            first = (a > b) | ((a == b) & first)
+        return tuple(jnp.where(first, a, b) for a, b in zip(one, other, strict=True))
+
+    lowest = tuple(jnp.asarray(INT32.min, jnp.int32) for _ in parts)
+    return tuple(lax.reduce(parts, lowest, larger, (axis,)))

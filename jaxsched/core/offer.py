@@ -24,7 +24,9 @@ class Comparison:
     """
 
     groups: tuple[str, ...]  # columns of the table, as `expand` reads them
-    track: str  # evaluated during training
+    # Evaluated during training: generated instances of each source, by label, so that no instance of
+    # the table selects a policy.
+    track: Mapping[str, Source]
     draw: str  # the instance whose solution is drawn
     rules: tuple[str, ...]
     randomised_rule: str | None  # the best of many episodes of it
@@ -37,11 +39,16 @@ class Comparison:
 class Preset:
     """Tuned training settings as plain data; `training` is read by `jaxsched.training.algorithms`."""
 
-    source: Source
+    source: Source | Sequence[Source]  # several take turns, see `training.train`
     training: Mapping[str, Any]
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the environment
     about: str = ""
     comparison: Comparison | None = None  # another one than the problem offers
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources of its instances, one or several."""
+        return tuple(self.source) if isinstance(self.source, Sequence) else (self.source,)
 
 
 class Loaded(NamedTuple):

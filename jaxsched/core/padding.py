@@ -58,14 +58,16 @@ def pad_stack(instances: Sequence[Any], buckets: bool = False) -> Any:
             max(sizes) for sizes in zip(*(jnp.shape(leaf) for leaf in leaves), strict=True)
         )
         shape = tuple(bucket(size) for size in shape) if buckets else shape
-        return jax.ShapeDtypeStruct(shape, jnp.asarray(leaves[0]).dtype)
+        return jax.ShapeDtypeStruct(shape, jnp.result_type(leaves[0]))
 
     shapes = jax.tree.map(common, *instances)
     return jax.tree.map(_stack, *(pad_to(instance, shapes) for instance in instances))
 
 
 def _stack(*leaves):
-    return jnp.asarray(np.stack(leaves)) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
+    return (
+        jax.device_put(np.stack(leaves)) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
+    )
 
 
 def unstack(tree: Any) -> list[Any]:

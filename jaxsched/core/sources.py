@@ -20,7 +20,7 @@ class Pool:
     def __init__(self, instances: Sequence[Any] | Any):
         stacked = pad_stack(instances) if isinstance(instances, list | tuple) else instances
         # a traced index does not take from NumPy
-        self.instances = jax.tree.map(jnp.asarray, stacked)
+        self.instances = jax.device_put(stacked)
 
     def __len__(self) -> int:
         return jax.tree.leaves(self.instances)[0].shape[0]

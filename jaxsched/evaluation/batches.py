@@ -81,26 +81,43 @@ def _best(
 
     def best(index):
         instance, instance_id = jax.tree.map(lambda leaf: leaf[index], (instances, ids))
-        ends, objectives, states = jax.vmap(episode, (None, None, 0))(
-            instance, instance_id, sample_ids
+        ends, objectives, states = several(
+            lambda sample_id: episode(instance, instance_id, sample_id), sample_ids
         )
         end, objective, state = jax.tree.map(
             lambda leaf: leaf[best_episode(ends, objectives)], (ends, objectives, states)
         )
         return end, objective, env.lower_bound(instance), state
 
-    return jax.vmap(best)(chosen)
+    return several(best, chosen)
+
+
+def several(function: Any, ids: Array) -> Any:
+    """`jax.vmap(function)(ids)`; one alone is not batched, which every operation would have to be
+    traced again for.
+    """
+    if len(ids) > 1:
+        return jax.vmap(function)(ids)
+    return jax.tree.map(lambda leaf: leaf[None], function(ids[0]))
 
 
 def num_lanes(env: Environment, instance: Instance) -> int:
     """Episodes to play at once, so that the activations of a network fit the memory set aside
     for them.
     """
+    most = MAX_LANES_CPU if jax.default_backend() == "cpu" else MAX_LANES
+    size = _observation_bytes(env, *tree_signature(instance))
+    return max(1, min(most, MAX_BYTES // (ACTIVATIONS * size)))
+
+
+@functools.lru_cache(maxsize=128)
+def _observation_bytes(
+    env: Environment, structure: Any, types: tuple[jax.ShapeDtypeStruct, ...]
+) -> int:
+    instance = jax.tree.unflatten(structure, types)
     _, timestep = jax.eval_shape(env.reset, random.key(0), instance)
     leaves = jax.tree.leaves(timestep.observation)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    most = MAX_LANES_CPU if jax.default_backend() == "cpu" else MAX_LANES
-    return max(1, min(most, MAX_BYTES // (ACTIVATIONS * size)))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def even_chunk(total: int, most: int) -> int:

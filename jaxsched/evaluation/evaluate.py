@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import random
 
@@ -78,7 +77,7 @@ def evaluate(
     if isinstance(key, Uncached):
         compile_best = functools.lru_cache(compile_best.__wrapped__)
     # from any number of devices to the default one
-    params = jax.tree.map(jnp.asarray, jax.device_get(params))
+    params = jax.device_put(jax.device_get(params))
 
     rows: dict[str, Row] = {}
     compile_seconds = 0.0

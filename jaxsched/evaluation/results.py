@@ -101,6 +101,13 @@ class Report:
         return sum(row.objective for row in self.rows) / len(self.rows)
 
     @property
+    def mean_ratio(self) -> float | None:
+        """Mean of objective / lower bound; None where a bound is not positive."""
+        if any(row.lower_bound <= 0 for row in self.rows):
+            return None
+        return sum(row.objective / row.lower_bound for row in self.rows) / len(self.rows)
+
+    @property
     def mean_gap(self) -> float | None:
         """Mean gap in per cent; None where an instance has no published bound."""
         return mean_gap(self.rows)

@@ -29,6 +29,7 @@ _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-
 # Beside letters, what names in Windows-1252 hold.
 _SIGNS = frozenset("\u00a0°µ€£§²³·×–—‘’“”„…«»®™")
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
+_MANY_DIGITS = re.compile(r"\d{20}")
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
@@ -148,8 +149,9 @@ def read_json(text: Text) -> Any:
             raise text.fail(f"the key {reprlib.repr(twice)} is given twice in one object")
         return entries
 
+    parse_int = _json_integer if _MANY_DIGITS.search(text.text) else None
     try:
-        return json.loads(text.text, object_pairs_hook=unique, parse_int=_json_integer)
+        return json.loads(text.text, object_pairs_hook=unique, parse_int=parse_int)
     except json.JSONDecodeError as error:
         raise text.fail_at(f"not JSON: {error.msg}", error.lineno - 1, error.colno - 1) from None
     except RecursionError:

@@ -22,6 +22,7 @@ import numpy as np
 from flax import nnx
 from jax import Array, lax, random
 
+from jaxsched.core.callables import as_key
 from jaxsched.core.environment import Environment, Source
 from jaxsched.core.graph import Actions, Edges, GraphObservation, concatenate
 from jaxsched.host.errors import UnknownNameError
@@ -355,6 +356,11 @@ def _attend_segment(
 
 def example_observation(env: Environment, source: Source) -> GraphObservation:
     """Shapes of an observation, without computing one."""
+    return _example_observation(env, as_key(source))
+
+
+@functools.lru_cache(maxsize=64)
+def _example_observation(env: Environment, source: Source) -> GraphObservation:
     return jax.eval_shape(lambda key: env.reset(key, source(key))[1].observation, jax.random.key(0))
 
 

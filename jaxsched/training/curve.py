@@ -26,12 +26,18 @@ def draw_curve(run_dir: Path) -> None:
     names = list(dict.fromkeys(name for row in evaluated for name in row["evaluation"]))
     beside = len(names) > 10  # the names do not fit into the panel
     size = (5.5 * (1 + bool(names)) + 3 * beside, max(3.8, 0.6 + 0.22 * len(names)))
-    figure = Figure(figsize=size, layout="constrained")
+    # A layout engine draws everything once more, and is needed where a legend takes part only.
+    figure = Figure(figsize=size, layout="constrained" if beside else None)
     axes = figure.subplots(1, 1 + bool(names), squeeze=False)[0]
-    updates = [row["update"] for row in rows]
+    if not beside:
+        width, height = size
+        edges = {"left": 0.8 / width, "right": 1 - 0.2 / width, "wspace": 0.15}
+        figure.subplots_adjust(bottom=0.55 / height, top=1 - 0.35 / height, **edges)
+    rounds = _rounds(rows)
+    updates = [each[-1]["update"] for each in rounds]
     for number, (name, label) in enumerate(TRAINING.items()):
         if rows and name in rows[0]:
-            values = [row[name] for row in rows]
+            values = [np.mean([row[name] for row in each], 0) for each in rounds]
             _curve(axes[0], updates, values, label, number, linewidth=1)
             axes[0].legend()
     axes[0].set(xlabel="update", ylabel="objective / reward scale", title="training instances")
@@ -47,6 +53,14 @@ def draw_curve(run_dir: Path) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.savefig(run_dir / "curve.png", dpi=120)
+
+
+def _rounds(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """One update after the other; where sources take turns, one update of each, or the means would
+    jump between their sizes. The last round may be a part.
+    """
+    count = 1 + max((row.get("source", 0) for row in rows), default=0)
+    return [rows[i : i + count] for i in range(0, len(rows), count)]
 
 
 def _draw_evaluations(axis: Any, rows: list[dict[str, Any]], names: list[str]) -> list[Any]:

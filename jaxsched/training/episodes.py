@@ -13,6 +13,7 @@ from jax import Array, random
 from jaxsched.core.environment import Environment, Instance, Source, State
 from jaxsched.core.graph import GraphObservation
 from jaxsched.core.rollout import dress, replay, reward_and_decision, unroll
+from jaxsched.policies.network import example_observation
 
 # key, state, observation -> action, and what else is worth keeping of the decision
 Act = Callable[[Array, State, GraphObservation], tuple[Array, Any]]
@@ -93,8 +94,6 @@ def observations(env: Environment, episode: Episode) -> GraphObservation:
 def kept_bytes(env: Environment, source: Source, num_episodes: int) -> int:
     """Bytes of the observations of whole episodes, an estimate of what an update keeps."""
     instance = jax.eval_shape(source, random.key(0))
-    seen = jax.eval_shape(
-        lambda key, instance: env.observe(env.init(key, instance)), random.key(0), instance
-    )
+    seen = example_observation(env, source)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(seen))
     return num_episodes * env.max_steps(instance) * size

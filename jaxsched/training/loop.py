@@ -5,7 +5,7 @@ progress line.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def make_training(
     seen = example_observation(env, source)
 
     def init(key: jax.Array) -> tuple[Apply, TrainState]:
-        init_key, run_key = random.split(key)
+        init_key, run_key = _two(key)
         apply, params = build(init_key, seen)
         begin = jax.jit(functools.partial(init_state, config=config, optimizer=optimizer))
         return apply, begin(run_key, params)
@@ -69,7 +69,7 @@ def make_training(
 
 def train(
     env: Environment,
-    source: Source,
+    source: Source | Sequence[Source],
     config: TrainConfig,
     *,
     run_dir: str | Path,
@@ -88,6 +88,8 @@ def train(
     """Train and leave in `run_dir`: config.json, log.jsonl, checkpoints/, policy.safetensors,
     curve.png.
 
+    Several sources, whose instances may differ in shape, take turns: update t draws from source
+    t mod their number, and the update is compiled for each.
     `network(key, observation) -> (apply, params)` takes the place of the configured one: a function
     or, to be saved with its name, a dataclass in `jaxsched.policies.NETWORKS`. `num_seeds` > 1
     trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the state and every
@@ -103,6 +105,7 @@ def train(
     evaluate_every = plain(evaluate_every, "evaluate_every", int)
     checkpoint_every = plain(checkpoint_every, "checkpoint_every", int)
     run_dir = Path(run_dir)
+    sources = tuple(source) if isinstance(source, Sequence) else (source,)
     build = config.network if network is None else network
     configuration = {
         "environment": describe(env),
@@ -111,19 +114,23 @@ def train(
         "num_seeds": num_seeds,
     }
     if progress and config.keep == "observations":
-        size = kept_bytes(env, source, num_seeds * config.num_episodes)
+        episodes = num_seeds * config.num_episodes
+        size = max(kept_bytes(env, each, episodes) for each in sources)
         if size > MUCH:
             print(
                 f"an update keeps about {size / 2**30:.1f} GiB of observations; keep=actions needs "
                 "less memory, and plays episodes again"
             )
     with Run(run_dir, configuration, resume) as run:
-        init, make = make_training(env, source, config, mesh, network)
-        apply, state = _begin(init, seed, num_seeds, initial)
-        update = make(apply) if num_seeds == 1 else jax.vmap(make(apply))
+        trainings = [make_training(env, each, config, mesh, network) for each in sources]
+        apply, state = _begin(trainings[0][0], seed, num_seeds, initial)
+        updates = [make(apply) for _, make in trainings]
+        if num_seeds > 1:
+            updates = [jax.vmap(update) for update in updates]
+        compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
         state = _loop(
             run,
-            jax.jit(update, donate_argnums=0, compiler_options=compiler_options()),
+            [compiled(update) for update in updates],
             run.restore(state),
             evaluate and (lambda state: evaluate(apply, _average(state, num_seeds))),
             (config.num_updates, chunk, evaluate_every, checkpoint_every),
@@ -157,14 +164,14 @@ def _begin(
 
 def _loop(
     run: Run,
-    update: Callable[[TrainState], tuple[TrainState, Any]],
+    updates: Sequence[Callable[[TrainState], tuple[TrainState, Any]]],
     state: TrainState,
     evaluate: Callable[[TrainState], dict[str, float]] | None,
     pace: tuple[int, int, int, int],
     progress: bool,
 ) -> TrainState:
-    """Updates until the end of the run; `pace`: their number, and every how many of them the host
-    looks, evaluates and saves.
+    """Updates, which take turns, until the end of the run; `pace`: their number, and every how many
+    of them the host looks, evaluates and saves.
     """
     total, chunk, evaluate_every, checkpoint_every = pace
     done = updates_done(state)
@@ -176,11 +183,11 @@ def _loop(
                     stops.append((done // every + 1) * every)
             pending = []
             # dispatched without waiting: the host reads once per chunk
-            for _ in range(min(stops) - done):
-                state, metrics = update(state)
+            for number in range(done, min(stops)):
+                state, metrics = updates[number % len(updates)](state)
                 pending.append(metrics)
             pending = jax.device_get(pending)
-            rows = run.log(done + 1, pending)
+            rows = run.log(done + 1, pending, len(updates))
             done += len(pending)
 
             def due(every: int, done: int = done) -> bool:
@@ -216,6 +223,16 @@ def _fitting(initial: Params, wanted: Params) -> Params:
 
 def _average(state: TrainState, num_seeds: int, which: int = 0) -> Params:
     """A copy of one seed's averaged weights: the next update donates the buffers of the state."""
-    return jax.tree.map(
-        lambda leaf: jnp.array(leaf if num_seeds == 1 else leaf[which]), state.average
-    )
+    return _copy(state.average, None if num_seeds == 1 else which)
+
+
+@jax.jit
+def _two(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    first, second = random.split(key)
+    return first, second
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _copy(tree: Any, which: int | None) -> Any:
+    """One program for all arrays: each would compile one of its own."""
+    return jax.tree.map(lambda leaf: jnp.copy(leaf if which is None else leaf[which]), tree)

@@ -78,11 +78,16 @@ class Run:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return rows[-1]["seconds"] if rows else 0.0
 
-    def log(self, first: int, metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Rows of the log for updates from `first` on, with the seconds of the run; see `write`."""
+    def log(
+        self, first: int, metrics: list[dict[str, Any]], num_sources: int = 1
+    ) -> list[dict[str, Any]]:
+        """Rows of the log for updates from `first` on, with the seconds of the run, and the number
+        of the source where several take turns; see `write`.
+        """
         seconds = round(time.perf_counter() - self._started, 2)
         return [
             {"update": first + i, "seconds": seconds}
+            | ({"source": (first + i - 1) % num_sources} if num_sources > 1 else {})
             | {name: value.tolist() for name, value in each.items()}
             for i, each in enumerate(metrics)
         ]

@@ -77,6 +77,17 @@ def test_lookup_of_rows():
     np.testing.assert_array_equal(found, [TABLE[2], [0] * 4, TABLE[0]])
 
 
+def test_at_max_is_the_largest_tuple():
+    """With ties in the first parts, negative numbers, and the smallest of all alone."""
+    parts = np.random.default_rng(0).integers(-2, 3, (3, 40, 5), np.int32)
+    parts[:, 0] = np.iinfo(np.int32).min
+    for axis in (0, 1):
+        found = arrays.at_max(*jnp.asarray(parts), axis=axis)
+        lines = np.moveaxis(parts, 1 + axis, 1)
+        expected = [max(map(tuple, lines[:, :, i].T.tolist())) for i in range(lines.shape[2])]
+        np.testing.assert_array_equal(np.stack(found, -1), expected)
+
+
 def test_cumulate():
     found = arrays.cumulate(jnp.asarray(LINE))
     np.testing.assert_array_equal(found, [7, 5, 5, 14])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from importlib import metadata
@@ -32,6 +33,14 @@ INSTANCES = {f"mixed-{i}": instance for i, instance in enumerate(mixed_instances
 @pytest.fixture(scope="module")
 def report():
     return evaluate(ENV, INSTANCES, "spt", seed=3)
+
+
+def test_the_mean_ratio_to_the_lower_bound(report):
+    ratios = [row.objective / row.lower_bound for row in report.rows]
+    assert report.mean_ratio == pytest.approx(sum(ratios) / len(ratios))
+    assert report.mean_ratio >= 1
+    rows = [dataclasses.replace(report.rows[0], lower_bound=0), *report.rows[1:]]
+    assert dataclasses.replace(report, rows=rows).mean_ratio is None
 
 
 def test_json_holds_what_a_figure_depends_on(tmp_path, report):

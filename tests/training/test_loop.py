@@ -88,6 +88,35 @@ def test_resume_is_bit_exact_and_files_are_left(tmp_path):
         loop.train(ENV, SOURCE, other, run_dir=whole, resume=True, **OPTIONS)
 
 
+def test_sources_of_different_shapes_take_turns(tmp_path):
+    """Also after a resume in the middle of a round."""
+    shapes = [job_shop.uniform(3, 3), job_shop.uniform(2, 4)]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    _, expected = loop.train(ENV, shapes, CONFIG, run_dir=whole, **OPTIONS)
+    inits = [loop.make_training(ENV, shape, CONFIG) for shape in shapes]
+    apply, state = inits[0][0](jax.random.key(0))
+    updates = [jax.jit(make(apply)) for _, make in inits]
+    for number in range(CONFIG.num_updates):
+        state, metrics = updates[number % 2](state)
+        row = rows(whole)[number]
+        assert row["objective"] == pytest.approx(float(metrics["objective"]))
+        assert row["source"] == number % 2
+
+    def killed(apply, params):
+        raise Stop
+
+    options = OPTIONS | {"chunk": 1, "checkpoint_every": 1}
+    with pytest.raises(Stop):
+        loop.train(
+            ENV, shapes, CONFIG, run_dir=broken, evaluate=killed, evaluate_every=4, **options
+        )
+    _, resumed = loop.train(ENV, shapes, CONFIG, run_dir=broken, resume=True, **options)
+    for part in ("params", "average"):
+        one, other = (jax.tree.leaves(getattr(state, part)) for state in (resumed, expected))
+        for a, b in zip(one, other, strict=True):
+            assert (np.asarray(a) == np.asarray(b)).all()
+
+
 def test_a_run_starts_from_given_parameters(tmp_path):
     start = tmp_path / "start"
     _, first = loop.train(ENV, SOURCE, replace(CONFIG, num_updates=2), run_dir=start, **OPTIONS)

@@ -82,10 +82,14 @@ class Catalogue:
 
     def expand(self, spec: str) -> list[str]:
         """The names and paths in a comma-separated list of names, ranges, families and paths."""
-        names = self.names()
         chosen: dict[str, None] = {}
         for part in (part.strip() for part in spec.split(",")):
-            if part in names or os.path.isfile(part):
+            if part in self.known or os.path.isfile(part):
+                chosen[part] = None
+            # The folder is read for what is not known without it.
+            elif members := _range(self.known, part):
+                chosen.update(dict.fromkeys(members))
+            elif part in (names := self.names()):
                 chosen[part] = None
             elif part in self.families:
                 chosen.update(dict.fromkeys(self.families[part]))

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from jaxsched.envs.job_shop.settings import OBJECTIVES
@@ -191,16 +191,17 @@ def to_instance(lists: Lists) -> Instance:
     machine[op_mask], duration[op_mask] = np.array(
         [pair for row in lists.jobs for pair in row], np.int32
     ).T
-    return Instance(
-        machine=jnp.asarray(machine),
-        duration=jnp.asarray(duration),
-        op_mask=jnp.asarray(op_mask),
-        machine_mask=jnp.ones(lists.num_machines, jnp.bool_),
-        release=jnp.asarray(lists.release, jnp.int32),
-        due=jnp.asarray([date or 0 for date in lists.due], jnp.int32),
-        due_mask=jnp.asarray([date is not None for date in lists.due], jnp.bool_),
-        weight=jnp.asarray(lists.weight, jnp.int32),
-    )
+    fields: dict[str, Any] = {
+        "machine": machine,
+        "duration": duration,
+        "op_mask": op_mask,
+        "machine_mask": np.ones(lists.num_machines, bool),
+        "release": np.array(lists.release, np.int32),
+        "due": np.array([date or 0 for date in lists.due], np.int32),
+        "due_mask": np.array([date is not None for date in lists.due], bool),
+        "weight": np.array(lists.weight, np.int32),
+    }
+    return Instance(**jax.device_put(fields))
 
 
 def _per_job(values: Iterable[Any] | None, what: str, num_jobs: int, default: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Tuned training settings of `JobShop-v0` on 10 x 10 shops of Taillard's distribution, and its
+"""Tuned training settings of `JobShop-v0` on random shops of Taillard's distribution, and its
 default comparison.
 """
 
@@ -9,7 +9,7 @@ from jaxsched.envs.job_shop.sources import uniform
 
 COMPARISON = Comparison(
     groups=("ft06", "ft10", "ta01-ta10", "ta11-ta20", "ta01-ta20"),
-    track="ta01-ta10",
+    track={"15x15": uniform(15, 15), "20x10": uniform(20, 10)},
     draw="ft10",
     rules=("spt", "mwkr", "fdd_mwkr"),
     randomised_rule="mwkr",
@@ -19,12 +19,16 @@ COMPARISON = Comparison(
 SMOKE_COMPARISON = dataclasses.replace(
     COMPARISON,
     groups=("ft06",),
-    track="ft06",
+    track={},
     draw="ft06",
     rules=("mwkr",),
     randomised_rule=None,
     samples=8,
 )
+
+# Several sizes in turn: a policy trained on one size is worse on others, the larger the worse.
+SMALL = (uniform(8, 6), uniform(10, 8), uniform(15, 6))
+MIDDLE = (uniform(10, 8), uniform(15, 8), uniform(20, 6))
 
 SELF_LABELING = {
     "algorithm": "self_labeling",
@@ -37,13 +41,13 @@ SELF_LABELING = {
 PRESETS = {
     "quick": Preset(
         about="the main job: self-labelling, minutes on two CPU cores",
-        source=uniform(10, 10),
-        training=SELF_LABELING | {"num_updates": 90},
+        source=SMALL,
+        training=SELF_LABELING | {"num_updates": 120},
     ),
     "standard": Preset(
-        about="the same for four times as long",
-        source=uniform(10, 10),
-        training=SELF_LABELING | {"num_updates": 400},
+        about="the same on larger shops and for longer, a quarter of an hour and more",
+        source=MIDDLE,
+        training=SELF_LABELING | {"num_updates": 800},
     ),
     "ppo": Preset(
         about="PPO alone, minutes on two CPU cores",

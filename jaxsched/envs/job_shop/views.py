@@ -15,8 +15,9 @@ from jax import Array
 from jaxsched.core import graph
 from jaxsched.core.arrays import lookup, take_column
 from jaxsched.core.graph import Actions, Edges, GraphObservation, Nodes
-from jaxsched.envs.job_shop.observation import Scale, scale_of, waiting
+from jaxsched.envs.job_shop.observation import waiting
 from jaxsched.envs.job_shop.rules import LATEST, Frontier, frontier
+from jaxsched.envs.job_shop.scale import Scale, scale_of
 from jaxsched.envs.job_shop.types import State
 
 ROUTE_RELATIONS = ("before on the route", "after on the route", "operation here", "its machine")

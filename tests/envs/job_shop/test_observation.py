@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 import jaxsched
 from jaxsched.core.graph import LIMIT
 from jaxsched.envs import job_shop
+from jaxsched.envs.job_shop.look_ahead import _next_visits
 from tests import shapes
 
 ENV = job_shop.JobShop()
@@ -78,6 +80,18 @@ def test_features_at_the_start():
         "(second machine ready - end) / span": [-3 * span, -4 * span],
         "starts now": [1, 1],
         "open jobs / (open jobs + machines)": [1 / 2, 1 / 2],
+        # Both go on to machine 1, which ends at 3, and job 0 would arrive there first.
+        "(critical machine end - now) / span": [3 * span, 3 * span],
+        "(critical arrival - now) / span": [3 * span, 4 * span],
+        "critical work / unit": [2 * unit, 1 * unit],
+        "(critical machine ready - critical arrival) / span": [-3 * span, -4 * span],
+        "work weighted by machine end / span": [
+            2 * span * np.exp(8 * (3 * span - 1)),
+            1 * span * np.exp(8 * (3 * span - 1)),
+        ],
+        "(next arrival - end) / unit": [0, 0],  # nobody comes to machine 0 any more
+        "(next arrival's work - work after) / span": [0, 0],
+        "(completion bound - now) / span": [5 * span, 5 * span],
     }
     assert [part.kind for part in seen.nodes] == ["job"]
     assert_features(seen["job"], jobs)
@@ -115,6 +129,15 @@ def test_features_after_a_step():
         "(second machine ready - end) / span": [0, -7 * span],
         "starts now": [1, 1],
         "open jobs / (open jobs + machines)": [1 / 2, 1 / 2],
+        # Job 0 is at its last operation, on machine 1, where job 1 arrives at 3 + 4 with 1 left.
+        "(critical machine end - now) / span": [0, 0],  # machine 1 has 3 left and was free at 0
+        "(critical arrival - now) / span": [0, 4 * span],
+        "critical work / unit": [0, 1 * unit],
+        "(critical machine ready - critical arrival) / span": [0, -7 * span],
+        "work weighted by machine end / span": [0, 1 * span * np.exp(-8)],
+        "(next arrival - end) / unit": [(7 - 5) * unit, 0],
+        "(next arrival's work - work after) / span": [1 * span, 0],
+        "(completion bound - now) / span": [2 * span, 5 * span],
     }
     assert_features(seen["job"], jobs)
     assert seen.action_node.tolist() == [0, 1, 2, 3]
@@ -240,6 +263,92 @@ def test_features_are_clipped():
     _, seen = after([[(0, 1)], [(1, 1)]], [], release=[10_000, 10_000])
     assert np.abs(seen.graph.nodes).max() == LIMIT
     assert np.isfinite(seen.graph.nodes).all()
+
+
+def test_both_forms_of_the_next_visits_are_equal():
+    rng = random.Random(2)
+    both = jax.jit(lambda *args: [_next_visits(*args, axis=axis) for axis in (0, 1)])
+    for _ in range(20):
+        jobs = shapes.random_jobs(rng)
+        next_op = np.zeros(shapes.JOBS, np.int32)
+        next_op[: len(jobs)] = [rng.randrange(len(ops)) for ops in jobs]
+        one, other = jax.device_get(both(shapes.instance_of(jobs), next_op))
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def visits_ahead(ops):
+    """Of the operations from the next one on [(machine, duration), ...]: by machine the first
+    later visit as (work before it, work from it on, work on that machine).
+    """
+    found = {}
+    for k in range(len(ops) - 1, 0, -1):
+        machine, duration = ops[k]
+        work = found[machine][2] if machine in found else 0
+        before, tail = (sum(d for _, d in part) for part in (ops[:k], ops[k:]))
+        found[machine] = before, tail, work + duration
+    return found
+
+
+def test_the_look_ahead_is_what_its_words_say():
+    """On random states of ragged, re-entrant shops with ties, releases and finished jobs."""
+    rng, seen_ahead, seen_arrivals = random.Random(1), 0, 0
+    for _ in range(60):
+        jobs = shapes.random_jobs(rng)
+        order = [job for job, ops in enumerate(jobs) for _ in ops]
+        rng.shuffle(order)
+        release = [rng.randrange(20) for _ in jobs]
+        state, seen = after(jobs, order[: rng.randrange(len(order))], release)
+        ahead = {job: ops[state.next_op[job] :] for job, ops in enumerate(jobs)}
+        ahead = {job: ops for job, ops in ahead.items() if ops}
+        ready, load = state.machine_ready, [0] * shapes.MACHINES
+        for machine, duration in itertools.chain(*ahead.values()):
+            load[machine] += duration
+        start = {job: max(state.job_ready[job], ready[ops[0][0]]) for job, ops in ahead.items()}
+        now, work = min(start.values()), {j: sum(d for _, d in ops) for j, ops in ahead.items()}
+        unit = sum(map(len, ahead.values())) / max(sum(work.values()), 1)
+        span = 1 / max(int(ENV.bound(state)) - now, 1)
+        visits = {job: visits_ahead(ops) for job, ops in ahead.items()}
+        for job, ops in ahead.items():
+            own_end, rest = start[job] + ops[0][1], work[job] - ops[0][1]
+            criticals = [
+                (ready[m] + load[m], start[job] + before, on_it, ready[m])
+                for m, (before, _, on_it) in visits[job].items()
+            ]
+            end, arrival, on_it, free = max(criticals, default=(now, now, 0, now))
+            arrivals = [
+                (start[other] + found[ops[0][0]][0], -found[ops[0][0]][1])
+                for other, found in visits.items()
+                if ops[0][0] in found
+            ]
+            first, tail = min(arrivals, default=(own_end, -rest))
+            expected = {
+                "(critical machine end - now) / span": (end - now) * span,
+                "(critical arrival - now) / span": (arrival - now) * span,
+                "critical work / unit": on_it * unit,
+                "(critical machine ready - critical arrival) / span": (free - arrival) * span,
+                "work weighted by machine end / span": sum(
+                    spent * span * np.exp(8 * (min((ready[m] + load[m] - now) * span, 1) - 1))
+                    for m, (_, _, spent) in visits[job].items()
+                ),
+                "(next arrival - end) / unit": (first - own_end) * unit,
+                "(next arrival's work - work after) / span": (-tail - rest) * span,
+                "(completion bound - now) / span": span
+                * (
+                    max(
+                        [start[job] + work[job], *(ready[m] + v[1] for m, v in visits[job].items())]
+                    )
+                    - now
+                ),
+            }
+            for name, value in expected.items():
+                value = np.clip(value, -LIMIT, LIMIT)
+                np.testing.assert_allclose(
+                    seen["job"][name][job], value, rtol=1e-5, atol=1e-6, err_msg=name
+                )
+            seen_ahead += len(criticals) > 1
+            seen_arrivals += len(arrivals) > 1
+    assert seen_ahead > 10
+    assert seen_arrivals > 10
 
 
 def test_rivals_are_the_other_jobs_that_need_the_same_machine():

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
@@ -146,12 +146,13 @@ def to_instance(lists: Lists) -> Instance:
         for k, operation in enumerate(row):
             for machine, ticks in operation:
                 duration[j, k, machine], eligible[j, k, machine] = ticks, True
-    return Instance(
-        duration=jnp.asarray(duration),
-        eligible_mask=jnp.asarray(eligible),
-        op_mask=jnp.asarray(eligible.any(-1)),
-        machine_mask=jnp.ones(lists.num_machines, jnp.bool_),
-    )
+    fields: dict[str, Any] = {
+        "duration": duration,
+        "eligible_mask": eligible,
+        "op_mask": eligible.any(-1),
+        "machine_mask": np.ones(lists.num_machines, bool),
+    }
+    return Instance(**jax.device_put(fields))
 
 
 def _operation(alternatives: Any, job: Part, op: Part, limit: int, given: bool) -> Operation:

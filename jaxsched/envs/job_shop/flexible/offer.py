@@ -30,7 +30,7 @@ def compare_shop(env: Environment) -> Comparison:
     group = "mk01-mk10" if published else "generated:16"
     return Comparison(
         groups=(group,),
-        track=group,
+        track={"SD1 10x5": env.default_source},
         draw="mk01" if published else "generated-0",
         rules=RULES,
         randomised_rule="mwkr",

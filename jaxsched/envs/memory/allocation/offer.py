@@ -117,7 +117,7 @@ def compare_rules(env: Environment) -> Comparison:
         groups.append("minimalloc-A,minimalloc-B,minimalloc-C")
     return Comparison(
         groups=tuple(groups),
-        track="generated:16",
+        track={"generated": env.default_source},
         draw="generated-0",
         rules=("size", "duration", "area", "start", "lowest", "least_waste"),
         randomised_rule="area",

@@ -60,7 +60,7 @@ def compare_rules(env: Environment) -> Comparison:
     """The rules on generated programs."""
     return Comparison(
         groups=("generated:16",),
-        track="generated:16",
+        track={"generated": env.default_source},
         draw="generated-0",
         rules=tuple(name for name in env.heuristics if name != "random"),
         randomised_rule="lean",

@@ -1,0 +1,94 @@
+"""What comes after the next operation of every job, as if nobody waited: who sees it need not look
+along the routes.
+
+A *visit* is one operation of a job on a machine, or several where the job comes back to it. A job
+*arrives* at a visit when it has done what comes before it without waiting. A machine *ends* when it
+has done all its load without idling; the later that is, the more critical is the machine. Ours.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+from flax import struct
+from jax import Array, lax
+
+from jaxsched.core.arrays import at_max, lookup
+from jaxsched.envs.job_shop.rules import LATEST, Frontier
+from jaxsched.envs.job_shop.scale import Scale
+from jaxsched.envs.job_shop.types import Instance, State
+
+STEEPNESS = 8.0  # work on a machine that ends x spans before the bound counts exp(-8 x)
+
+
+class Visits(struct.PyTreeNode):
+    """The next visit of every job to every machine, after the job's next operation."""
+
+    tail: Array  # i32[J, M]  work of the job from the visit on, ticks; -1: no visit
+    work: Array  # i32[J, M]  its work on that machine from then on, ticks
+
+
+def next_visits(instance: Instance, next_op: Array) -> Visits:
+    """After the operations `next_op` i32[J]; of no meaning for a job that is finished."""
+    # With the operations first, CPUs reduce many entries at once; GPUs would have to transpose.
+    cpu, default = (functools.partial(_next_visits, axis=axis) for axis in (0, 1))
+    return lax.platform_dependent(instance, next_op, cpu=cpu, default=default)
+
+
+def _next_visits(instance: Instance, next_op: Array, axis: int) -> Visits:
+    """With arrays [J, K, M], or [K, J, M] where `axis`, that of the operations, is 0."""
+    duration = instance.duration
+    before = jnp.cumsum(duration, -1, dtype=jnp.int32) - duration
+    tail = duration.sum(-1, keepdims=True, dtype=jnp.int32) - before
+    column = jnp.arange(instance.num_ops, dtype=jnp.int32)
+    later = instance.op_mask & (column[None] > next_op[:, None])
+    machine = jnp.where(later, instance.machine, -1)
+    if axis == 0:
+        machine, tail, duration = machine.T, tail.T, duration.T
+    ids = jnp.arange(instance.num_machines, dtype=jnp.int32)
+    here = machine[..., None] == ids[None, None]
+    return Visits(
+        tail=jnp.where(here, tail[..., None], -1).max(axis),
+        work=jnp.where(here, duration[..., None], 0).sum(axis, dtype=jnp.int32),
+    )
+
+
+def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
+    """Of every job by name: the most critical machine on its way, its work for critical machines,
+    who arrives next at the machine that it needs now, and by when it can be completed.
+    """
+    units, spans, until = scale.units, scale.spans, scale.until
+    visits = next_visits(state.instance, state.next_op)
+    tail, work = visits.tail, visits.work
+    visit = front.mask[:, None] & (tail >= 0)  # bool[J, M]
+    completion = front.start + state.work_left
+    arrival = completion[:, None] - tail
+    own_end = front.start + front.duration
+    after = state.work_left - front.duration
+
+    ready = jnp.broadcast_to(state.machine_ready, visit.shape)
+    machine_end = state.machine_ready + state.load_left
+    weight = jnp.exp(STEEPNESS * (jnp.minimum(until(machine_end), 1.0) - 1.0))[None]
+    end, critical_arrival, critical_work, critical_ready = at_max(
+        jnp.where(visit, machine_end[None], -1), arrival, work, ready, axis=1
+    )
+    goes_on = end >= 0
+    weighted = jnp.where(visit, weight * spans(work), 0.0).sum(-1)
+    bound = jnp.where(visit, ready + tail, 0).max(-1)
+
+    first, first_tail = at_max(jnp.where(visit, -arrival, -LATEST), tail, axis=0)
+    next_arrival, next_tail = -lookup(first, front.machine), lookup(first_tail, front.machine)
+    comes = front.mask & (next_arrival < LATEST)
+    return {
+        "(critical machine end - now) / span": until(jnp.where(goes_on, end, scale.now)),
+        "(critical arrival - now) / span": until(jnp.where(goes_on, critical_arrival, scale.now)),
+        "critical work / unit": units(jnp.where(goes_on, critical_work, 0)),
+        "(critical machine ready - critical arrival) / span": spans(
+            jnp.where(goes_on, critical_ready - critical_arrival, 0)
+        ),
+        "work weighted by machine end / span": weighted,
+        "(next arrival - end) / unit": units(jnp.where(comes, next_arrival - own_end, 0)),
+        "(next arrival's work - work after) / span": spans(jnp.where(comes, next_tail - after, 0)),
+        "(completion bound - now) / span": until(jnp.maximum(completion, bound)),
+    }
