@@ -106,13 +106,15 @@ def train(
     checkpoint_every = plain(checkpoint_every, "checkpoint_every", int)
     run_dir = Path(run_dir)
     sources = tuple(source) if isinstance(source, Sequence) else (source,)
+    if not sources:
+        raise ValueError("source: needs at least one")
     build = config.network if network is None else network
     configuration = {
         "environment": describe(env),
         "training": to_dict(config) | {"network": describe_network(build)},
         "seed": seed,
         "num_seeds": num_seeds,
-    }
+    } | ({"num_sources": len(sources)} if len(sources) > 1 else {})
     if progress and config.keep == "observations":
         episodes = num_seeds * config.num_episodes
         size = max(kept_bytes(env, each, episodes) for each in sources)

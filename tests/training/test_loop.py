@@ -110,11 +110,19 @@ def test_sources_of_different_shapes_take_turns(tmp_path):
         loop.train(
             ENV, shapes, CONFIG, run_dir=broken, evaluate=killed, evaluate_every=4, **options
         )
+    with pytest.raises(CheckpointMismatchError, match="num_sources"):
+        loop.train(ENV, shapes[0], CONFIG, run_dir=broken, resume=True, **options)
     _, resumed = loop.train(ENV, shapes, CONFIG, run_dir=broken, resume=True, **options)
     for part in ("params", "average"):
         one, other = (jax.tree.leaves(getattr(state, part)) for state in (resumed, expected))
         for a, b in zip(one, other, strict=True):
             assert (np.asarray(a) == np.asarray(b)).all()
+
+
+def test_no_source_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one"):
+        loop.train(ENV, [], CONFIG, run_dir=tmp_path / "run", **OPTIONS)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_starts_from_given_parameters(tmp_path):
