@@ -26,8 +26,9 @@ Entry = Callable[[Mapping[str, Instance]], Report]  # a method with its own envi
 
 _GENERATED = re.compile(r"generated:(\d{1,6})")
 TEMPERATURES = (0.1, 0.3, 1.0)
-# At which a trained policy is sampled for the best of many. On generated job shops the shipped policy's
-# best of 64 is within half a per cent of that at 1: worse at 10 jobs, equal at 15, better at 20.
+# At which a trained policy is sampled for the best of many. On generated job shops the best of 64 of
+# an earlier shipped policy was within half a per cent of that at 1: worse at 10 jobs, equal at 15,
+# better at 20.
 TEMPERATURE = 0.6
 
 

@@ -57,10 +57,10 @@ def draw_curve(run_dir: Path) -> None:
 
 def _rounds(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """One update after the other; where sources take turns, one update of each, or the means would
-    jump between their sizes. The last round may be a part.
+    jump between their sizes, as they would at the end for a part of a round, which is left out.
     """
     count = 1 + max((row.get("source", 0) for row in rows), default=0)
-    return [rows[i : i + count] for i in range(0, len(rows), count)]
+    return [rows[i : i + count] for i in range(0, len(rows) - count + 1, count)]
 
 
 def _draw_evaluations(axis: Any, rows: list[dict[str, Any]], names: list[str]) -> list[Any]:

@@ -18,6 +18,7 @@ from jaxsched.policies.io import CheckpointMismatchError, load_policy
 from jaxsched.training import SelfLabelingConfig, loop, new_run_dir
 from jaxsched.training.algorithms import from_dict, to_dict
 from jaxsched.training.config import replace
+from jaxsched.training.curve import _rounds
 
 ENV = jaxsched.make("JobShop-v0")
 SOURCE = job_shop.uniform(3, 3)
@@ -117,6 +118,15 @@ def test_sources_of_different_shapes_take_turns(tmp_path):
         one, other = (jax.tree.leaves(getattr(state, part)) for state in (resumed, expected))
         for a, b in zip(one, other, strict=True):
             assert (np.asarray(a) == np.asarray(b)).all()
+
+
+def test_a_curve_is_drawn_round_by_round():
+    rows = [{"update": 1 + i, "source": i % 3} for i in range(8)]
+    assert [[row["update"] for row in each] for each in _rounds(rows)] == [[1, 2, 3], [4, 5, 6]]
+    assert _rounds(rows[:1]) == [rows[:1]]
+    alone = [{"update": 1}, {"update": 2}]
+    assert _rounds(alone) == [alone[:1], alone[1:]]
+    assert _rounds([]) == []
 
 
 def test_no_source_is_refused(tmp_path):

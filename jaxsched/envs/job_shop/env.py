@@ -32,8 +32,9 @@ class JobShop(RulesEnvironment):
     * Action: i32[], the job whose next operation is placed; in `event` also the no-op, `num_jobs`
       (padded). The mode `candidates` says which jobs may be chosen and where the operation goes:
       `any`, `non_delay`, `insert`, `event` (`rules.py`).
-    * Observation: `GraphObservation`, legal actions in `action_mask`. `frontier`: jobs and machines
-      (`observation.py`); `operations`, `l2d` (in `insert`), `tassel` (in `event`): `views.py`.
+    * Observation: `GraphObservation`, legal actions in `action_mask`. `frontier`: the jobs
+      (`observation.py`, `look_ahead.py`); `operations`, `l2d` (in `insert`), `tassel` (in
+      `event`): `views.py`.
     * Objective: `makespan`, `flow_time` or `weighted_tardiness`.
     * Reward: decrease of the bound on the objective, at most 0, divided by the bound at reset
       (weighted tardiness: by the weighted completion times of jobs that never wait); the integer
