@@ -198,26 +198,43 @@ def segment_sum(values: Array, ids: Array, num: int) -> Array:
 
 SUM, MAX, MIN = "sum", "max", "min"
 _COMBINE = {SUM: jnp.add, MAX: jnp.maximum, MIN: jnp.minimum}
+_REDUCE = {
+    SUM: lambda x, axis: x.sum(axis, dtype=x.dtype),
+    MAX: lambda x, axis: x.max(axis),
+    MIN: lambda x, axis: x.min(axis),
+}
 
 
-def reduce_together(parts: Sequence[tuple[str, Array]], axis: int) -> list[Array]:
+def reduce_together(
+    parts: Sequence[tuple[str, Array]], axis: int, cpu_only: bool = False
+) -> list[Array]:
     """`[array.sum(axis), other.max(axis), ...]` for pairs of `SUM`, `MAX` or `MIN` and arrays of
     one shape, in a pass.
 
     One by one, XLA writes every array to memory before it reduces it (on a CPU from 32 entries on),
-    and starts a kernel for each. Dtypes are kept: bool must become int32 before.
+    and starts a kernel for each. Dtypes are kept: bool must become int32 before. `cpu_only`: one by
+    one elsewhere, which is better where a GPU can join them with other work in one kernel.
     """
     kinds, arrays = zip(*parts, strict=True)
 
-    def identity(kind: str, dtype: jnp.dtype) -> Array:
-        limits = jnp.iinfo(dtype) if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo(dtype)
-        return jnp.asarray({SUM: 0, MAX: limits.min, MIN: limits.max}[kind], dtype)
+    def together(*arrays: Array) -> list[Array]:
+        initial = tuple(_identity(kind, x.dtype) for kind, x in zip(kinds, arrays, strict=True))
+        return list(lax.reduce(arrays, initial, combine, (axis,)))
 
     def combine(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
         return tuple(_COMBINE[kind](a, b) for kind, a, b in zip(kinds, one, other, strict=True))
 
-    initial = tuple(identity(kind, array.dtype) for kind, array in parts)
-    return list(lax.reduce(arrays, initial, combine, (axis,)))
+    def apart(*arrays: Array) -> list[Array]:
+        return [_REDUCE[kind](x, axis) for kind, x in zip(kinds, arrays, strict=True)]
+
+    if cpu_only:
+        return lax.platform_dependent(*arrays, cpu=together, default=apart)
+    return together(*arrays)
+
+
+def _identity(kind: str, dtype: jnp.dtype) -> Array:
+    limits = jnp.iinfo(dtype) if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo(dtype)
+    return jnp.asarray({SUM: 0, MAX: limits.min, MIN: limits.max}[kind], dtype)
 
 
 def at_max(*parts: Array, axis: int) -> tuple[Array, ...]:

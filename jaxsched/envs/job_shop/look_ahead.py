@@ -8,13 +8,11 @@ has done all its load without idling; the later that is, the more critical is th
 
 from __future__ import annotations
 
-import functools
-
 import jax.numpy as jnp
 from flax import struct
-from jax import Array, lax
+from jax import Array
 
-from jaxsched.core.arrays import at_max, lookup
+from jaxsched.core.arrays import MAX, SUM, at_max, lookup, reduce_together
 from jaxsched.envs.job_shop.rules import LATEST, Frontier
 from jaxsched.envs.job_shop.scale import Scale
 from jaxsched.envs.job_shop.types import Instance, State
@@ -31,27 +29,17 @@ class Visits(struct.PyTreeNode):
 
 def next_visits(instance: Instance, next_op: Array) -> Visits:
     """After the operations `next_op` i32[J]; of no meaning for a job that is finished."""
-    # With the operations first, CPUs reduce many entries at once; GPUs would have to transpose.
-    cpu, default = (functools.partial(_next_visits, axis=axis) for axis in (0, 1))
-    return lax.platform_dependent(instance, next_op, cpu=cpu, default=default)
-
-
-def _next_visits(instance: Instance, next_op: Array, axis: int) -> Visits:
-    """With arrays [J, K, M], or [K, J, M] where `axis`, that of the operations, is 0."""
     duration = instance.duration
     before = jnp.cumsum(duration, -1, dtype=jnp.int32) - duration
     tail = duration.sum(-1, keepdims=True, dtype=jnp.int32) - before
     column = jnp.arange(instance.num_ops, dtype=jnp.int32)
     later = instance.op_mask & (column[None] > next_op[:, None])
-    machine = jnp.where(later, instance.machine, -1)
-    if axis == 0:
-        machine, tail, duration = machine.T, tail.T, duration.T
     ids = jnp.arange(instance.num_machines, dtype=jnp.int32)
-    here = machine[..., None] == ids[None, None]
-    return Visits(
-        tail=jnp.where(here, tail[..., None], -1).max(axis),
-        work=jnp.where(here, duration[..., None], 0).sum(axis, dtype=jnp.int32),
-    )
+    machine = jnp.where(later, instance.machine, -1)
+    here = machine[..., None] == ids  # bool[J, K, M]
+    tail = jnp.where(here, tail[..., None], -1)
+    work = jnp.where(here, duration[..., None], 0)
+    return Visits(*reduce_together([(MAX, tail), (SUM, work)], axis=1))
 
 
 def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
@@ -74,11 +62,19 @@ def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
         jnp.where(visit, machine_end[None], -1), arrival, work, ready, axis=1
     )
     goes_on = end >= 0
-    weighted = jnp.where(visit, weight * spans(work), 0.0).sum(-1)
-    bound = jnp.where(visit, ready + tail, 0).max(-1)
+    weighted, bound = reduce_together(
+        [
+            (SUM, jnp.where(visit, weight * spans(work), 0.0)),
+            (MAX, jnp.where(visit, ready + tail, 0)),
+        ],
+        axis=1,
+        cpu_only=True,
+    )
 
-    first, first_tail = at_max(jnp.where(visit, -arrival, -LATEST), tail, axis=0)
-    next_arrival, next_tail = -lookup(first, front.machine), lookup(first_tail, front.machine)
+    sooner = jnp.where(visit, -arrival, -LATEST)
+    first = sooner.max(0)
+    most = jnp.where(sooner == first, tail, -1).max(0)
+    next_arrival, next_tail = -lookup(first, front.machine), lookup(most, front.machine)
     comes = front.mask & (next_arrival < LATEST)
     return {
         "(critical machine end - now) / span": until(jnp.where(goes_on, end, scale.now)),

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from jaxsched.core import graph
-from jaxsched.core.arrays import lookup, take_column
+from jaxsched.core.arrays import MAX, MIN, SUM, lookup, reduce_together, take_column
 from jaxsched.core.graph import Actions, GraphObservation, Nodes
 from jaxsched.envs.job_shop.look_ahead import look_ahead
 from jaxsched.envs.job_shop.rules import LATEST, Frontier, frontier
@@ -63,10 +63,16 @@ def _job_features(state: State, front: Frontier, scale: Scale, rivals: Array) ->
     load = lookup(state.load_left, front.machine)
 
     # Of the jobs that need the same machine next; the relation is symmetric.
-    rivals = rivals & front.mask[:, None]
-    num_rivals = rivals.sum(0, dtype=jnp.int32)
-    rival_start = jnp.where(rivals, front.start[:, None], LATEST).min(0)
-    rival_after = jnp.where(rivals, after[:, None], 0).max(0)
+    rivals = rivals & front.mask[None]
+    num_rivals, rival_start, rival_after = reduce_together(
+        [
+            (SUM, rivals.astype(jnp.int32)),
+            (MIN, jnp.where(rivals, front.start[None], LATEST)),
+            (MAX, jnp.where(rivals, after[None], 0)),
+        ],
+        axis=1,
+        cpu_only=True,
+    )
     contested = num_rivals > 0
 
     # Of the operation after the next one.
