@@ -76,6 +76,17 @@ def unroll(
     Returns the final state and, stacked over steps, `(action, extra, keep(timestep))`; a timestep
     has no observation. Keys are drawn before the scan and addressed by step.
     """
+    return unroll_steps(env, random.split(key, num_steps), state, act, keep)
+
+
+def unroll_steps(
+    env: Environment,
+    keys: Array,
+    state: State,
+    act: Callable[[Array, State], tuple[Array, Any]],
+    keep: Callable[[TimeStep], Any],
+) -> tuple[State, Any]:
+    """`unroll` with the key of every step, [T]."""
     instance = state.instance
 
     def body(bare, keys):
@@ -88,9 +99,8 @@ def unroll(
         after, bits = jax.lax.optimization_barrier((strip(after), met.bits))
         return after, pack((met.replace(bits=bits), keep(timestep)))
 
-    first = vary_alike(strip(state), instance, key)
-    keys = _act_and_step(random.split(key, num_steps))
-    final, steps = jax.lax.scan(body, first, keys)
+    first = vary_alike(strip(state), instance, keys)
+    final, steps = jax.lax.scan(body, first, _act_and_step(keys))
     met, kept = steps.unpack()
     return dress(final, instance), (*met.unpack(), kept)
 
@@ -115,6 +125,13 @@ def replay(
     Returns the final state and, stacked over steps, (state before without its instance, decision
     mask).
     """
+    return replay_steps(env, random.split(key, actions.shape[0]), state, actions)
+
+
+def replay_steps(
+    env: Environment, keys: Array, state: State, actions: Array
+) -> tuple[State, tuple[State, Array]]:
+    """`replay` with the key of every step, [T]."""
     instance = state.instance
 
     def body(bare, inputs):
@@ -122,7 +139,7 @@ def replay(
         after, timestep = env.advance(step_key, dress(bare, instance), action)
         return strip(after), (bare, timestep.metrics["decision"])
 
-    _, keys = _act_and_step(random.split(key, actions.shape[0]))
+    _, keys = _act_and_step(keys)
     first = vary_alike(strip(state), instance, keys, actions)
     final, steps = jax.lax.scan(body, first, (keys, actions))
     return dress(final, instance), steps

@@ -5,17 +5,21 @@ family.
 from jaxsched.core.evolution import EvolutionConfig, Population, begin, evolve
 from jaxsched.search.beam import BeamConfig, Found, beam_search
 from jaxsched.search.planning import Planned, PlanningConfig, plan, planning_policy, rekey
+from jaxsched.search.resample import Followed, ResampleConfig, follow_the_best
 
 __all__ = [
     "BeamConfig",
     "EvolutionConfig",
+    "Followed",
     "Found",
     "Planned",
     "PlanningConfig",
     "Population",
+    "ResampleConfig",
     "beam_search",
     "begin",
     "evolve",
+    "follow_the_best",
     "plan",
     "planning_policy",
     "rekey",

@@ -7,6 +7,7 @@ from jaxsched.training.common import TrainState, data_mesh
 from jaxsched.training.config import (
     ExpertIterationConfig,
     ImitationConfig,
+    PolicyGradientConfig,
     PPOConfig,
     SelfLabelingConfig,
     TrainConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "ImitationConfig",
     "Lesson",
     "PPOConfig",
+    "PolicyGradientConfig",
     "SelfLabelingConfig",
     "Task",
     "TrainConfig",

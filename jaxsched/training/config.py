@@ -79,8 +79,27 @@ class SelfLabelingConfig(TrainConfig):
     imitate the best.
     """
 
-    num_samples: int = 32
+    num_samples: int = 32  # in every round
+    # More than 1: rounds that sample the rest of the best episode anew (`search.follow_the_best`).
+    num_rounds: int = 1
     temperature: float = 1.0
+    # Labels weigh by (mean - best) / mean of the objective to this power; 0: all alike.
+    advantage_power: float = 0.0
+
+    @property
+    def num_episodes(self) -> int:
+        return self.num_envs * self.num_samples
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyGradientConfig(TrainConfig):
+    """The policy gradient with the mean over an instance's samples as baseline (Kool et al.
+    2019).
+    """
+
+    num_envs: int = 8
+    num_samples: int = 16
+    entropy_weight: float = 0.0
 
     @property
     def num_episodes(self) -> int:

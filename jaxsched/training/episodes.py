@@ -82,13 +82,28 @@ def play(
     return Played(episode, extra, reward, final)
 
 
+def revisit(
+    env: Environment, instance: Instance, keys: EpisodeKeys, actions: Array, *, keep: bool = True
+) -> Episode:
+    """The episode of these actions i32[T]; `keep`: with the observations."""
+    first = env.init(keys.reset, instance)
+    _, (states, mask) = replay(env, keys.step, first, actions)
+    observation = _see(env, states, instance) if keep else None
+    return Episode(instance, keys.reset, keys.step, actions, mask, observation)
+
+
 def observations(env: Environment, episode: Episode) -> GraphObservation:
     """What a policy saw in each step: kept, or observed again along the actions."""
     if episode.observation is not None:
         return episode.observation
     first = env.init(episode.reset_key, episode.instance)
     _, (states, _) = replay(env, episode.step_key, first, episode.action)
-    return jax.vmap(lambda bare: env.observe(dress(bare, episode.instance)))(states)
+    return _see(env, states, episode.instance)
+
+
+def _see(env: Environment, states: State, instance: Instance) -> GraphObservation:
+    """The observations [T, ...] of states without their instance."""
+    return jax.vmap(lambda bare: env.observe(dress(bare, instance)))(states)
 
 
 def kept_bytes(env: Environment, source: Source, num_episodes: int) -> int:

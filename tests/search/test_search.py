@@ -13,13 +13,23 @@ import pytest
 from jax import random
 
 import jaxsched
-from jaxsched.core import TimeLimit, greedy
+from jaxsched.core import TimeLimit, greedy, replay
 from jaxsched.core.evolution import UNUSABLE, EvolutionConfig, begin, evolve, play
+from jaxsched.core.rollout import CUT_OFF
 from jaxsched.envs import job_shop
 from jaxsched.envs.job_shop import blocking
 from jaxsched.policies import NetworkConfig, greedy_policy, init_network
 from jaxsched.policies.network import example_observation
-from jaxsched.search import BeamConfig, PlanningConfig, beam_search, plan, planning_policy, rekey
+from jaxsched.search import (
+    BeamConfig,
+    PlanningConfig,
+    ResampleConfig,
+    beam_search,
+    follow_the_best,
+    plan,
+    planning_policy,
+    rekey,
+)
 
 ENV = jaxsched.make("JobShop-v0")
 SOURCE = job_shop.uniform(3, 2)  # 3 jobs of 2 operations: 90 orders
@@ -120,6 +130,70 @@ def test_a_beam_prefers_what_terminates():
     assert whole.feasible
     assert not whole.truncated
     assert whole.objective == plain.objective == beams(4)[0][0]
+
+
+def followed(env, source, count, **config):
+    """Per instance what was found with random actions, and what its actions lead to again, in
+    parts.
+    """
+    config = ResampleConfig(**config)
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        instance = source(key)
+        state = env.init(key, instance)
+
+        def act(key, state):
+            mask = env.action_mask(state)
+            return jnp.argmax(random.gumbel(key, mask.shape) - 1e9 * ~mask).astype(jnp.int32)
+
+        found = follow_the_best(env, key, state, act, env.max_steps(instance), config)
+        again, (_, decision) = replay(env, key, state, found.action)
+        return found, env.objective(again), env.terminated(again), decision.sum()
+
+    return jax.device_get(run(random.split(random.key(1), count)))
+
+
+def test_rounds_after_the_first_only_improve():
+    for env, source in (
+        (ENV, SOURCE),
+        (jaxsched.make("JobShop-v0", candidates="event"), job_shop.uniform(4, 3)),
+        # with chance: all ends meet the world in which the actions are replayed
+        (
+            jaxsched.make("BlockingJobShop-v0"),
+            blocking.interrupted(blocking.unbuffered(SOURCE), 0.3),
+        ),
+    ):
+        found, again, terminated, _ = followed(env, source, COUNT, num_ends=4, num_rounds=3)
+        np.testing.assert_array_equal(found.end.objective, again)
+        np.testing.assert_array_equal(found.end.truncated, ~terminated)
+        first = found.first.objective.min(-1)
+        assert (found.end.objective <= first).all()
+        assert (found.end.objective < first).any()
+        np.testing.assert_array_equal(found.first.objective.shape, (COUNT, 4))
+
+
+def test_one_round_is_the_best_of_many():
+    found, again, _, decisions = followed(ENV, SOURCE, COUNT, num_ends=8, num_rounds=1)
+    np.testing.assert_array_equal(found.end.objective, found.first.objective.min(-1))
+    np.testing.assert_array_equal(found.end.objective, again)
+    assert (decisions == 6).all()
+
+
+def test_many_ends_find_the_optimum():
+    found, *_ = followed(ENV, SOURCE, COUNT, num_ends=256, num_rounds=2)
+    keys = random.split(random.key(1), COUNT)
+    jax.tree.map(np.testing.assert_array_equal, jax.vmap(SOURCE)(keys), instances())
+    np.testing.assert_array_equal(found.end.objective, optima())
+
+
+def test_ends_that_terminate_are_followed():
+    """A limit cuts every episode off; a short one leaves nothing else, and says so."""
+    found, _, terminated, _ = followed(TimeLimit(ENV, 4), SOURCE, 4, num_ends=4, num_rounds=2)
+    assert found.end.truncated.all()
+    assert not terminated.any()
+    assert (found.end.outcome == CUT_OFF).all()
 
 
 def test_planning_through_the_whole_tree_is_near_the_optimum():

@@ -23,6 +23,7 @@ from jaxsched.policies import MaskedCategorical, NetworkConfig, greedy_policy
 from jaxsched.training import (
     ExpertIterationConfig,
     ImitationConfig,
+    PolicyGradientConfig,
     PPOConfig,
     SelfLabelingConfig,
     TrainState,
@@ -39,6 +40,10 @@ NETWORK = NetworkConfig(width=16, num_layers=1, num_heads=2)
 PPO = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=2, num_updates=30, network=NETWORK)
 LABELS = SelfLabelingConfig(
     num_envs=4, num_samples=8, num_minibatches=2, num_updates=30, network=NETWORK
+)
+ROUNDS = dataclasses.replace(LABELS, num_samples=4, num_rounds=3, advantage_power=1.0)
+GRADIENT = PolicyGradientConfig(
+    num_envs=4, num_samples=4, num_minibatches=2, num_updates=30, network=NETWORK
 )
 RULE = ImitationConfig(
     num_envs=8, num_own=4, num_minibatches=2, num_updates=30, network=NETWORK, teacher="mwkr"
@@ -87,8 +92,8 @@ def test_advantages_against_the_definition(gamma, tick_gamma):
 
 @pytest.mark.parametrize(
     "config",
-    [PPO, LABELS, RULE, PLANS],
-    ids=["ppo", "self_labeling", "imitation", "expert_iteration"],
+    [PPO, LABELS, ROUNDS, GRADIENT, RULE, PLANS],
+    ids=["ppo", "self_labeling", "rounds", "policy_gradient", "imitation", "expert_iteration"],
 )
 def test_training_beats_its_start(config):
     """Thirty updates on 3 x 3 shops improve the greedy policy on held-out instances."""
@@ -151,7 +156,7 @@ def played(task, state):
 
 
 @pytest.mark.parametrize("keep", ["observations", "actions"])
-@pytest.mark.parametrize("config", [PPO, LABELS], ids=["ppo", "self_labeling"])
+@pytest.mark.parametrize("config", [PPO, ROUNDS], ids=["ppo", "self_labeling"])
 def test_observations_are_what_was_played(config, keep):
     """The ratio of PPO is exactly 1 before the first gradient step: whether observations are kept or
     computed again, they are those of the episode.
@@ -183,7 +188,7 @@ def test_observations_are_what_was_played(config, keep):
     for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(one, other[:, : one.shape[1]], atol=1e-6)
     assert (mask == lessons.episode.mask[:, : mask.shape[1]]).all()
-    if config is not LABELS and isinstance(config, PPOConfig):
+    if isinstance(config, PPOConfig):
         logits, value = jax.vmap(jax.vmap(task.apply, (None, 0)), (None, 0))(state.params, found)
         log_prob = MaskedCategorical(logits, found.action_mask).log_prob(lessons.episode.action)
         known = np.asarray(lessons.episode.mask)
@@ -191,7 +196,11 @@ def test_observations_are_what_was_played(config, keep):
         np.testing.assert_allclose(value, lessons.target.value, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [PPO, LABELS, RULE], ids=["ppo", "self_labeling", "imitation"])
+@pytest.mark.parametrize(
+    "config",
+    [PPO, ROUNDS, GRADIENT, RULE],
+    ids=["ppo", "self_labeling", "policy_gradient", "imitation"],
+)
 def test_an_update_is_the_same_however_it_is_computed(config):
     """Micro-batches sum the same gradients, and episodes played again are the same episodes."""
     config = dataclasses.replace(config, num_minibatches=1, num_updates=2)
@@ -309,7 +318,7 @@ def test_ppo_trains_on_decisions_before_a_limit_alone():
 
 
 @pytest.mark.parametrize(
-    "config", [PPO, LABELS, RULE, PLANS], ids=lambda config: type(config).__name__
+    "config", [PPO, LABELS, GRADIENT, RULE, PLANS], ids=lambda config: type(config).__name__
 )
 def test_every_trainer_counts_what_is_cut_off(config):
     """Statistics say how many episodes did not terminate (issue 16, row 1: a sibling)."""
@@ -364,15 +373,20 @@ from jax import random
 import jaxsched
 from jaxsched.envs import job_shop
 from jaxsched.policies import NetworkConfig
-from jaxsched.training import PPOConfig, SelfLabelingConfig, data_mesh, make_training
+from jaxsched.training import (
+    PolicyGradientConfig, PPOConfig, SelfLabelingConfig, data_mesh, make_training,
+)
 
 assert jax.device_count() == 4 and data_mesh(1) is None
 env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(3, 3)
 network = NetworkConfig(width=16, num_layers=1, num_heads=2)
 ppo = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=1, network=network)
-labels = SelfLabelingConfig(num_envs=8, num_samples=4, num_minibatches=2, network=network)
+labels = SelfLabelingConfig(
+    num_envs=8, num_samples=4, num_rounds=2, advantage_power=1.0, num_minibatches=2, network=network
+)
+gradient = PolicyGradientConfig(num_envs=8, num_samples=4, num_minibatches=2, network=network)
 sgd = lambda config: optax.sgd(0.1)  # unlike Adam it shows a gradient that is a factor off
-for config in (ppo, labels):
+for config in (ppo, labels, gradient):
     after = []
     for mesh in (None, data_mesh()):
         init, make = make_training(env, source, config, mesh, optimizer=sgd)
