@@ -99,6 +99,7 @@ def play(
     policy: Path | None,
     rule: str | None,
     samples: int,
+    rounds: int,
     temperature: float | None,
     seed: int,
 ) -> Report:
@@ -118,6 +119,8 @@ def play(
     label = rule or "policy"
     if temperature > 0:
         label += f" at temperature {temperature:g}, best of {samples}"
+    if rounds > 1:
+        label += f" in {rounds} rounds"
     params: Any = None
     make: str | Policy | MakePolicy
     if policy is not None:
@@ -132,7 +135,7 @@ def play(
     else:
         make = str(rule)
     return evaluation.evaluate(
-        env, instances, make, params=params, samples=samples, seed=seed, label=label
+        env, instances, make, params=params, samples=samples, rounds=rounds, seed=seed, label=label
     )
 
 

@@ -26,6 +26,7 @@ def evaluate(
     policy: Path | None = None,
     rule: str | None = None,
     samples: int = 1,
+    rounds: int = 1,
     temperature: float | None = None,
     env: str = "JobShop-v0",
     objective: str | None = None,
@@ -45,6 +46,8 @@ def evaluate(
             package.
         rule: Priority rule by name.
         samples: Keep the best of so many episodes.
+        rounds: More than 1: spend the work of these episodes on rounds that sample the rest of the
+            best one anew.
         temperature: Of the sampling; 0 plays the best action. Default: 0 for one sample; otherwise
             0.6 for a policy and 0.3 for a rule.
         env: Environment id.
@@ -64,7 +67,7 @@ def evaluate(
     loaded, _ = evaluation.load_groups(
         environment, [instances], seed, source=make_source(environment, source)
     )
-    report = play(environment, loaded, policy, rule, samples, temperature, seed)
+    report = play(environment, loaded, policy, rule, samples, rounds, temperature, seed)
     print_table(f"{report.label} on {instances}", *instance_table(report))
     if out is not None:
         evaluation.write_json(out, [report], overwrite=force)
@@ -78,6 +81,7 @@ def solve(
     rule: str | None = None,
     policy: Path | None = None,
     samples: int = 1,
+    rounds: int = 1,
     temperature: float | None = None,
     time_limit: float = 10.0,
     num_workers: int | None = None,
@@ -103,6 +107,7 @@ def solve(
         rule: Priority rule by name.
         policy: Folder of a run, or its policy.safetensors.
         samples: Keep the best of so many episodes of the rule or policy.
+        rounds: In which they follow the best one, as in `jaxsched evaluate`.
         temperature: Of their sampling, as in `jaxsched evaluate`.
         time_limit: Seconds for the exact solver, its start and its model included.
         num_workers: Threads of the exact solver. Default: all cores.
@@ -147,7 +152,7 @@ def solve(
         row = evaluation.evaluate_exact(environment, problem, **exactly)[instance]
     else:
         chosen = (policy, None) if method == "policy" else (None, rule)
-        report = play(environment, problem, *chosen, samples, temperature, seed)
+        report = play(environment, problem, *chosen, samples, rounds, temperature, seed)
         row = report[instance]
         if polish:
             first = row
@@ -247,6 +252,7 @@ def draw(
     rule: str | None = None,
     policy: Path | None = None,
     samples: int = 1,
+    rounds: int = 1,
     temperature: float | None = None,
     env: str = "JobShop-v0",
     settings: tuple[str, ...] = (),
@@ -264,6 +270,7 @@ def draw(
         rule: Priority rule by name.
         policy: Folder of a run, or its policy.safetensors.
         samples: Keep the best of so many episodes.
+        rounds: In which they follow the best one, as in `jaxsched evaluate`.
         temperature: Of the sampling, as in `jaxsched evaluate`.
         env: Environment id.
         settings: Settings of the environment, NAME=VALUE. Default for rules: those they are
@@ -284,6 +291,7 @@ def draw(
         rule=rule,
         policy=policy,
         samples=samples,
+        rounds=rounds,
         temperature=temperature,
         env=env,
         settings=settings,

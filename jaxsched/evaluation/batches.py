@@ -12,8 +12,9 @@ from jax import Array, random
 
 from jaxsched.core.compilation import compiler_options
 from jaxsched.core.environment import Environment, Instance
-from jaxsched.core.rollout import best_episode, outcome, rollout, strip
+from jaxsched.core.rollout import best_episode, outcome, replay, rollout, strip
 from jaxsched.evaluation.rules import MakePolicy
+from jaxsched.search.resample import ResampleConfig, follow_the_best
 
 FEW = 4  # instances of one shape that do not deserve a program of their own
 MAX_LANES, MAX_LANES_CPU = 4096, 64  # episodes played at once; on a CPU more is no faster
@@ -48,10 +49,14 @@ def tree_signature(tree: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
 
 @functools.lru_cache(maxsize=128)
 def compile_best(
-    env: Environment, make: MakePolicy, structure: Any, types: tuple[jax.ShapeDtypeStruct, ...]
+    env: Environment,
+    make: MakePolicy,
+    rounds: int,
+    structure: Any,
+    types: tuple[jax.ShapeDtypeStruct, ...],
 ) -> Any:
     """`_best` compiled ahead, so that compilation is timed apart from the run."""
-    program = jax.jit(functools.partial(_best, env, make)).lower(
+    program = jax.jit(functools.partial(_best, env, make, rounds)).lower(
         *jax.tree.unflatten(structure, types)
     )
     return program.compile(compiler_options=compiler_options())
@@ -60,6 +65,7 @@ def compile_best(
 def _best(
     env: Environment,
     make: MakePolicy,
+    rounds: int,
     params: Any,
     key: Array,
     instances: Instance,
@@ -70,7 +76,8 @@ def _best(
     """The best of S episodes on each of C instances, `chosen` from all: outcome, objective, lower
     bound, final state.
 
-    i32[C] three times, and states [C, ...] without their instance.
+    i32[C] three times, and states [C, ...] without their instance. With more than one of `rounds`,
+    of S new ends in every round.
     """
     policy = make(params)
 
@@ -79,8 +86,24 @@ def _best(
         played = rollout(env, sample_key, instance, policy)
         return outcome(env, played.state), played.objective, strip(played.state)
 
+    def followed(instance, instance_id):
+        sample_key = random.fold_in(random.fold_in(key, instance_id), sample_ids[0])
+        reset_key, step_key = random.split(sample_key)
+        state = env.init(reset_key, instance)
+
+        def act(key, state):
+            return policy(key, state, env.observe(state))
+
+        config = ResampleConfig(len(sample_ids), rounds)
+        found = follow_the_best(env, step_key, state, act, env.max_steps(instance), config)
+        final, _ = replay(env, step_key, state, found.action)
+        return found.end.outcome, found.end.objective, strip(final)
+
     def best(index):
         instance, instance_id = jax.tree.map(lambda leaf: leaf[index], (instances, ids))
+        if rounds > 1:
+            end, objective, state = followed(instance, instance_id)
+            return end, objective, env.lower_bound(instance), state
         ends, objectives, states = several(
             lambda sample_id: episode(instance, instance_id, sample_id), sample_ids
         )

@@ -47,6 +47,7 @@ def evaluate(
     *,
     params: Any = None,
     samples: int = 1,
+    rounds: int = 1,
     seed: int = 0,
     label: str | None = None,
 ) -> Report:
@@ -60,12 +61,20 @@ def evaluate(
     instance draws from `seed`, the instance and i alone, whatever its padding and its company.
     Instances of equal shapes share a program.
 
+    `rounds` > 1 spends the work of `samples` episodes on rounds that keep more and more of the best
+    episode and sample its rest anew (`search.follow_the_best`); episodes that are played together
+    follow the same one, up to 64 on a CPU, so that other devices may find others.
+
     Raises `UnknownNameError` for an unknown rule, `Infeasible` where no episode has a feasible end,
     `InvalidSolutionError` naming the instance where `validate` objects.
     """
     samples, seed = plain(samples, "samples", int), plain(seed, "seed", int)
+    rounds = plain(rounds, "rounds", int)
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    num_ends = max(1, round(2 * samples / (rounds + 1)))
     if not instances:
         raise ValueError("there are no instances to evaluate on")
     label = label or (policy if isinstance(policy, str) else "policy")
@@ -87,14 +96,14 @@ def evaluate(
         stacked = pad_stack([instances[name] for name in names])
         padded = unstack(jax.device_get(stacked))
         num_lanes = batches.num_lanes(env, padded[0])
-        sample_chunk = batches.even_chunk(samples, num_lanes)
+        sample_chunk = batches.even_chunk(num_ends, num_lanes)
         name_chunk = batches.even_chunk(len(names), max(num_lanes // sample_chunk, 1))
         for chunk in batches.chunks(len(names), name_chunk):
             args = params, random.key(seed), stacked, ids, chunk
             best, lower, compiling, seconds = _best_episodes(
-                functools.partial(compile_best, env, make),
+                functools.partial(compile_best, env, make, rounds),
                 args,
-                batches.chunks(samples, sample_chunk),
+                batches.chunks(num_ends, sample_chunk),
             )
             compile_seconds += compiling
             num_real = len(set(chunk.tolist()))

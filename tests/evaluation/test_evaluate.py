@@ -76,6 +76,19 @@ def test_the_best_of_more_samples_is_no_worse_and_varies_with_the_seed():
     assert any(other != seeds[0] for other in seeds)
 
 
+def test_rounds_spend_the_work_of_the_samples_on_the_best_one():
+    """Ten episodes' work in 4 rounds is 4 ends a round."""
+    instances = {
+        f"generated-{seed}": job_shop.uniform(6, 4)(jax.random.key(seed)) for seed in range(8)
+    }
+    many = sampled(instances, samples=10, rounds=4)
+    assert [row.samples for row in many.rows] == [10] * len(instances)
+    assert objectives(many) == objectives(sampled(instances, samples=10, rounds=4))
+    assert many.mean_objective < sampled(instances, samples=4).mean_objective
+    with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
+        sampled(rounds=0)
+
+
 # 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1
 @pytest.mark.parametrize("num_lanes", [2, 10])
 def test_chunks_change_nothing(num_lanes: int, monkeypatch: pytest.MonkeyPatch):
