@@ -7,7 +7,6 @@ from jaxsched.training.common import TrainState, data_mesh
 from jaxsched.training.config import (
     ExpertIterationConfig,
     ImitationConfig,
-    PolicyGradientConfig,
     PPOConfig,
     SelfLabelingConfig,
     TrainConfig,
@@ -25,7 +24,6 @@ __all__ = [
     "ImitationConfig",
     "Lesson",
     "PPOConfig",
-    "PolicyGradientConfig",
     "SelfLabelingConfig",
     "Task",
     "TrainConfig",

@@ -10,7 +10,6 @@ from jaxsched.policies.network import NetworkConfig
 from jaxsched.training.config import TrainConfig, replace
 from jaxsched.training.expert_iteration import EXPERT_ITERATION
 from jaxsched.training.imitation import IMITATION
-from jaxsched.training.policy_gradient import POLICY_GRADIENT
 from jaxsched.training.ppo import PPO
 from jaxsched.training.self_labeling import SELF_LABELING
 from jaxsched.training.update import Algorithm
@@ -18,7 +17,6 @@ from jaxsched.training.update import Algorithm
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": PPO,
     "self_labeling": SELF_LABELING,
-    "policy_gradient": POLICY_GRADIENT,
     "imitation": IMITATION,
     "expert_iteration": EXPERT_ITERATION,
 }

@@ -92,21 +92,6 @@ class SelfLabelingConfig(TrainConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class PolicyGradientConfig(TrainConfig):
-    """The policy gradient with the mean over an instance's samples as baseline (Kool et al.
-    2019).
-    """
-
-    num_envs: int = 8
-    num_samples: int = 16
-    entropy_weight: float = 0.0
-
-    @property
-    def num_episodes(self) -> int:
-        return self.num_envs * self.num_samples
-
-
-@dataclasses.dataclass(frozen=True)
 class ImitationConfig(TrainConfig):
     """Imitation of a priority rule in the states that both it and the policy reach (DAgger, Ross
     et al. 2011).

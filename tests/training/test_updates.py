@@ -23,7 +23,6 @@ from jaxsched.policies import MaskedCategorical, NetworkConfig, greedy_policy
 from jaxsched.training import (
     ExpertIterationConfig,
     ImitationConfig,
-    PolicyGradientConfig,
     PPOConfig,
     SelfLabelingConfig,
     TrainState,
@@ -42,9 +41,6 @@ LABELS = SelfLabelingConfig(
     num_envs=4, num_samples=8, num_minibatches=2, num_updates=30, network=NETWORK
 )
 ROUNDS = dataclasses.replace(LABELS, num_samples=4, num_rounds=3, advantage_power=1.0)
-GRADIENT = PolicyGradientConfig(
-    num_envs=4, num_samples=4, num_minibatches=2, num_updates=30, network=NETWORK
-)
 RULE = ImitationConfig(
     num_envs=8, num_own=4, num_minibatches=2, num_updates=30, network=NETWORK, teacher="mwkr"
 )
@@ -92,8 +88,8 @@ def test_advantages_against_the_definition(gamma, tick_gamma):
 
 @pytest.mark.parametrize(
     "config",
-    [PPO, LABELS, ROUNDS, GRADIENT, RULE, PLANS],
-    ids=["ppo", "self_labeling", "rounds", "policy_gradient", "imitation", "expert_iteration"],
+    [PPO, LABELS, ROUNDS, RULE, PLANS],
+    ids=["ppo", "self_labeling", "rounds", "imitation", "expert_iteration"],
 )
 def test_training_beats_its_start(config):
     """Thirty updates on 3 x 3 shops improve the greedy policy on held-out instances."""
@@ -198,8 +194,8 @@ def test_observations_are_what_was_played(config, keep):
 
 @pytest.mark.parametrize(
     "config",
-    [PPO, ROUNDS, GRADIENT, RULE],
-    ids=["ppo", "self_labeling", "policy_gradient", "imitation"],
+    [PPO, ROUNDS, RULE],
+    ids=["ppo", "self_labeling", "imitation"],
 )
 def test_an_update_is_the_same_however_it_is_computed(config):
     """Micro-batches sum the same gradients, and episodes played again are the same episodes."""
@@ -318,7 +314,7 @@ def test_ppo_trains_on_decisions_before_a_limit_alone():
 
 
 @pytest.mark.parametrize(
-    "config", [PPO, LABELS, GRADIENT, RULE, PLANS], ids=lambda config: type(config).__name__
+    "config", [PPO, LABELS, RULE, PLANS], ids=lambda config: type(config).__name__
 )
 def test_every_trainer_counts_what_is_cut_off(config):
     """Statistics say how many episodes did not terminate (issue 16, row 1: a sibling)."""
@@ -373,9 +369,7 @@ from jax import random
 import jaxsched
 from jaxsched.envs import job_shop
 from jaxsched.policies import NetworkConfig
-from jaxsched.training import (
-    PolicyGradientConfig, PPOConfig, SelfLabelingConfig, data_mesh, make_training,
-)
+from jaxsched.training import PPOConfig, SelfLabelingConfig, data_mesh, make_training
 
 assert jax.device_count() == 4 and data_mesh(1) is None
 env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(3, 3)
@@ -384,9 +378,8 @@ ppo = PPOConfig(num_envs=8, num_minibatches=2, num_epochs=1, network=network)
 labels = SelfLabelingConfig(
     num_envs=8, num_samples=4, num_rounds=2, advantage_power=1.0, num_minibatches=2, network=network
 )
-gradient = PolicyGradientConfig(num_envs=8, num_samples=4, num_minibatches=2, network=network)
 sgd = lambda config: optax.sgd(0.1)  # unlike Adam it shows a gradient that is a factor off
-for config in (ppo, labels, gradient):
+for config in (ppo, labels):
     after = []
     for mesh in (None, data_mesh()):
         init, make = make_training(env, source, config, mesh, optimizer=sgd)
