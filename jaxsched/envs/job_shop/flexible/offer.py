@@ -15,6 +15,7 @@ from jaxsched.envs.job_shop.flexible import io
 from jaxsched.envs.job_shop.flexible.draw import gantt_svg
 from jaxsched.envs.job_shop.flexible.exact import solve_exact
 from jaxsched.envs.job_shop.flexible.preset import PRESETS
+from jaxsched.envs.job_shop.flexible.sources import sd1
 from jaxsched.envs.job_shop.flexible.types import Instance, Schedule
 from jaxsched.envs.job_shop.offer import LOAD_OPTIONS, machines_from
 from jaxsched.envs.job_shop.schedules import write_table
@@ -30,7 +31,7 @@ def compare_shop(env: Environment) -> Comparison:
     group = "mk01-mk10" if published else "generated:16"
     return Comparison(
         groups=(group,),
-        track={"SD1 10x5": env.default_source},
+        track={"SD1 10x5": env.default_source, "SD1 20x10": sd1(20, 10)},
         draw="mk01" if published else "generated-0",
         rules=RULES,
         randomised_rule="mwkr",
