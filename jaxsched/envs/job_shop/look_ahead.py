@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from jaxsched.core.arrays import MAX, SUM, at_max, lookup, reduce_together
+from jaxsched.core.arrays import MAX, MIN, SUM, at_max, lookup, reduce_together, take_column
 from jaxsched.envs.job_shop.rules import LATEST, Frontier
 from jaxsched.envs.job_shop.scale import Scale
 from jaxsched.envs.job_shop.types import Instance, State
@@ -42,9 +42,18 @@ def next_visits(instance: Instance, next_op: Array) -> Visits:
     return Visits(*reduce_together([(MAX, tail), (SUM, work)], axis=1))
 
 
+class Queues(struct.PyTreeNode):
+    """What every machine has to expect; of no meaning where nothing more comes."""
+
+    waiting: Array  # i32[M]  durations of the operations that are next and need it, ticks
+    first: Array  # i32[M]  when it can start the next operation at the earliest, ticks
+    bound: Array  # i32[M]  no schedule is shorter: the one-machine bound, ticks
+
+
 def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
     """Of every job by name: the most critical machine on its way, its work for critical machines,
-    who arrives next at the machine that it needs now, and by when it can be completed.
+    who arrives next at the machine that it needs now, who waits where, and by when all can be
+    completed.
     """
     units, spans, until = scale.units, scale.spans, scale.until
     visits = next_visits(state.instance, state.next_op)
@@ -54,18 +63,25 @@ def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
     arrival = completion[:, None] - tail
     own_end = front.start + front.duration
     after = state.work_left - front.duration
+    queues = _queues(state, front, jnp.where(visit, arrival, LATEST), visits)
 
     ready = jnp.broadcast_to(state.machine_ready, visit.shape)
     machine_end = state.machine_ready + state.load_left
     weight = jnp.exp(STEEPNESS * (jnp.minimum(until(machine_end), 1.0) - 1.0))[None]
-    end, critical_arrival, critical_work, critical_ready = at_max(
-        jnp.where(visit, machine_end[None], -1), arrival, work, ready, axis=1
+    end, critical_arrival, critical_work, critical_ready, critical_start = at_max(
+        jnp.where(visit, machine_end[None], -1),
+        arrival,
+        work,
+        ready,
+        jnp.broadcast_to(queues.first, visit.shape),
+        axis=1,
     )
     goes_on = end >= 0
-    weighted, bound = reduce_together(
+    weighted, bound, critical_bound = reduce_together(
         [
             (SUM, jnp.where(visit, weight * spans(work), 0.0)),
             (MAX, jnp.where(visit, ready + tail, 0)),
+            (MAX, jnp.where(visit, queues.bound[None], scale.now)),
         ],
         axis=1,
         cpu_only=True,
@@ -76,6 +92,11 @@ def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
     most = jnp.where(sooner == first, tail, -1).max(0)
     next_arrival, next_tail = -lookup(first, front.machine), lookup(most, front.machine)
     comes = front.mask & (next_arrival < LATEST)
+
+    second = jnp.where(state.ops_left > 1, state.next_op + 1, state.instance.num_ops)
+    second_machine = jnp.where(
+        state.ops_left > 1, take_column(state.instance.machine, second), queues.waiting.shape[0]
+    )
     return {
         "(critical machine end - now) / span": until(jnp.where(goes_on, end, scale.now)),
         "(critical arrival - now) / span": until(jnp.where(goes_on, critical_arrival, scale.now)),
@@ -87,4 +108,33 @@ def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
         "(next arrival - end) / unit": units(jnp.where(comes, next_arrival - own_end, 0)),
         "(next arrival's work - work after) / span": spans(jnp.where(comes, next_tail - after, 0)),
         "(completion bound - now) / span": until(jnp.maximum(completion, bound)),
+        "second machine waiting / span": spans(lookup(queues.waiting, second_machine)),
+        "(machine bound - now) / span": until(lookup(queues.bound, front.machine)),
+        "(critical bound - now) / span": until(critical_bound),
+        "(critical arrival - first start there) / span": spans(
+            jnp.where(goes_on, critical_arrival - critical_start, 0)
+        ),
+        "(first start there - critical machine ready) / span": spans(
+            jnp.where(goes_on, critical_start - critical_ready, 0)
+        ),
     }
+
+
+def _queues(state: State, front: Frontier, arrival: Array, visits: Visits) -> Queues:
+    """`arrival` i32[J, M]: at the next visit, `LATEST` where there is none."""
+    ids = jnp.arange(state.instance.num_machines, dtype=jnp.int32)
+    needs = front.mask[:, None] & (front.machine[:, None] == ids)
+    after = jnp.where(needs, (state.work_left - front.duration)[:, None], LATEST)
+    later = jnp.where(arrival < LATEST, visits.tail - visits.work, LATEST)
+    waiting, first, least = reduce_together(
+        [
+            (SUM, jnp.where(needs, front.duration[:, None], 0)),
+            (MIN, jnp.where(needs, jnp.minimum(front.start[:, None], arrival), arrival)),
+            (MIN, jnp.minimum(after, later)),
+        ],
+        axis=0,
+        cpu_only=True,
+    )
+    comes = first < LATEST
+    head = jnp.where(comes, jnp.maximum(state.machine_ready, first), state.machine_ready)
+    return Queues(waiting, head, head + state.load_left + jnp.where(comes, least, 0))

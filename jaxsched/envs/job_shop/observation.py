@@ -60,15 +60,17 @@ def _job_features(state: State, front: Frontier, scale: Scale, rivals: Array) ->
     mean_left = jnp.maximum(state.ops_left.sum(dtype=jnp.int32), 1).astype(jnp.float32) / num_open
     end = front.start + front.duration
     after = state.work_left - front.duration
-    load = lookup(state.load_left, front.machine)
+    load, left = lookup(state.load_left, front.machine), state.work_left
 
     # Of the jobs that need the same machine next; the relation is symmetric.
     rivals = rivals & front.mask[None]
-    num_rivals, rival_start, rival_after = reduce_together(
+    num_rivals, rival_start, rival_after, rival_work, rival_end = reduce_together(
         [
             (SUM, rivals.astype(jnp.int32)),
             (MIN, jnp.where(rivals, front.start[None], LATEST)),
             (MAX, jnp.where(rivals, after[None], 0)),
+            (SUM, jnp.where(rivals, front.duration[None], 0)),
+            (MAX, jnp.where(rivals, jnp.maximum(end[:, None], front.start[None]) + left[None], 0)),
         ],
         axis=1,
         cpu_only=True,
@@ -98,6 +100,9 @@ def _job_features(state: State, front: Frontier, scale: Scale, rivals: Array) ->
         "(rival work after - work after) / span": spans(
             jnp.where(contested, rival_after - after, 0)
         ),
+        "rivals' durations / span": spans(rival_work),
+        # If the job goes first and no rival waits for anything else.
+        "(rivals' completion - now) / span": until(jnp.maximum(front.start + left, rival_end)),
         "rivals / open jobs": num_rivals.astype(jnp.float32) / num_open,
         "second duration / unit": units(take_column(instance.duration, second)),
         "second machine load / span": spans(second_load),

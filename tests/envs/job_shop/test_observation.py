@@ -73,6 +73,8 @@ def test_features_at_the_start():
         "(start + work left - now) / span": [5 * span, 5 * span],
         "(start - rival start) / unit": [0, 0],
         "(rival work after - work after) / span": [(1 - 2) * span, (2 - 1) * span],
+        "rivals' durations / span": [4 * span, 3 * span],
+        "(rivals' completion - now) / span": [(3 + 5) * span, (4 + 5) * span],
         "rivals / open jobs": [1 / 2, 1 / 2],
         "second duration / unit": [2 * unit, 1 * unit],
         "second machine load / span": [3 * span, 3 * span],
@@ -91,6 +93,12 @@ def test_features_at_the_start():
         "(next arrival - end) / unit": [0, 0],  # nobody comes to machine 0 any more
         "(next arrival's work - work after) / span": [0, 0],
         "(completion bound - now) / span": [5 * span, 5 * span],
+        "second machine waiting / span": [0, 0],
+        # Machine 0 has 7 to do, and the least after it is 1; machine 1 starts 3 at 3.
+        "(machine bound - now) / span": [8 * span, 8 * span],
+        "(critical bound - now) / span": [6 * span, 6 * span],
+        "(critical arrival - first start there) / span": [0, 1 * span],
+        "(first start there - critical machine ready) / span": [3 * span, 3 * span],
     }
     assert [part.kind for part in seen.nodes] == ["job"]
     assert_features(seen["job"], jobs)
@@ -122,6 +130,8 @@ def test_features_after_a_step():
         "(start + work left - now) / span": [2 * span, 5 * span],
         "(start - rival start) / unit": [0, 0],
         "(rival work after - work after) / span": [0, 0],
+        "rivals' durations / span": [0, 0],
+        "(rivals' completion - now) / span": [2 * span, 5 * span],
         "rivals / open jobs": [0, 0],
         "second duration / unit": [0, 1 * unit],
         "second machine load / span": [0, 3 * span],
@@ -137,6 +147,12 @@ def test_features_after_a_step():
         "(next arrival - end) / unit": [(7 - 5) * unit, 0],
         "(next arrival's work - work after) / span": [1 * span, 0],
         "(completion bound - now) / span": [2 * span, 5 * span],
+        # Machine 1: job 0 now, 2 of 3; machine 0: 4 from 3 on, and then 1.
+        "second machine waiting / span": [0, 2 * span],
+        "(machine bound - now) / span": [(6 - 3) * span, (8 - 3) * span],
+        "(critical bound - now) / span": [0, (6 - 3) * span],
+        "(critical arrival - first start there) / span": [0, (7 - 3) * span],
+        "(first start there - critical machine ready) / span": [0, 3 * span],
     }
     assert_features(seen["job"], jobs)
     assert seen.action_node.tolist() == [0, 1, 2, 3]
@@ -277,6 +293,24 @@ def visits_ahead(ops):
     return found
 
 
+def queue_of(machine, ahead, start, visits, ready, load):
+    """Of a machine: the work that waits for it now, when it can start at the earliest, and when
+    all is done at the earliest that still needs it.
+    """
+    waiting, heads, tails = 0, [], []
+    for job, ops in ahead.items():
+        if ops[0][0] == machine:
+            waiting += ops[0][1]
+            heads.append(start[job])
+            tails.append(sum(duration for _, duration in ops[1:]))
+        if machine in visits[job]:
+            before, tail, on_it = visits[job][machine]
+            heads.append(start[job] + before)
+            tails.append(tail - on_it)
+    opens = max([ready, min(heads)]) if heads else ready
+    return waiting, opens, opens + load + min(tails, default=0)
+
+
 def test_the_look_ahead_is_what_its_words_say():
     """On random states of ragged, re-entrant shops with ties, releases and finished jobs."""
     rng, seen_ahead, seen_arrivals = random.Random(1), 0, 0
@@ -296,13 +330,15 @@ def test_the_look_ahead_is_what_its_words_say():
         unit = sum(map(len, ahead.values())) / max(sum(work.values()), 1)
         span = 1 / max(int(ENV.bound(state)) - now, 1)
         visits = {job: visits_ahead(ops) for job, ops in ahead.items()}
+        queues = [queue_of(m, ahead, start, visits, ready[m], load[m]) for m in range(len(load))]
         for job, ops in ahead.items():
             own_end, rest = start[job] + ops[0][1], work[job] - ops[0][1]
             criticals = [
-                (ready[m] + load[m], start[job] + before, on_it, ready[m])
+                (ready[m] + load[m], start[job] + before, on_it, ready[m], queues[m][1])
                 for m, (before, _, on_it) in visits[job].items()
             ]
-            end, arrival, on_it, free = max(criticals, default=(now, now, 0, now))
+            end, arrival, on_it, free, opens = max(criticals, default=(now, now, 0, now, now))
+            rivals = [other for other in ahead if other != job and ahead[other][0][0] == ops[0][0]]
             arrivals = [
                 (start[other] + found[ops[0][0]][0], -found[ops[0][0]][1])
                 for other, found in visits.items()
@@ -310,6 +346,26 @@ def test_the_look_ahead_is_what_its_words_say():
             ]
             first, tail = min(arrivals, default=(own_end, -rest))
             expected = {
+                "rivals' durations / span": sum(ahead[other][0][1] for other in rivals) * span,
+                "(rivals' completion - now) / span": span
+                * (
+                    max(
+                        [
+                            start[job] + work[job],
+                            *(max(own_end, start[other]) + work[other] for other in rivals),
+                        ]
+                    )
+                    - now
+                ),
+                "second machine waiting / span": (
+                    queues[ops[1][0]][0] * span if len(ops) > 1 else 0
+                ),
+                "(machine bound - now) / span": (queues[ops[0][0]][2] - now) * span,
+                "(critical bound - now) / span": (
+                    (max((queues[m][2] for m in visits[job]), default=now) - now) * span
+                ),
+                "(critical arrival - first start there) / span": (arrival - opens) * span,
+                "(first start there - critical machine ready) / span": (opens - free) * span,
                 "(critical machine end - now) / span": (end - now) * span,
                 "(critical arrival - now) / span": (arrival - now) * span,
                 "critical work / unit": on_it * unit,
