@@ -36,6 +36,15 @@ AHEAD = (
     "(next arrival's work - work after) / span",
     "(completion bound - now) / span",
 )
+QUEUES = (
+    "rivals' durations / span",
+    "(rivals' completion - now) / span",
+    "second machine waiting / span",
+    "(machine bound - now) / span",
+    "(critical bound - now) / span",
+    "(critical arrival - first start there) / span",
+    "(first start there - critical machine ready) / span",
+)
 LABELS = {
     "algorithm": "self_labeling",
     "num_envs": 8,
@@ -87,8 +96,9 @@ VARIANTS = {
     "width 96": Variant(network={"width": 96}, updates=140),
     "one layer": Variant(network={"num_layers": 1}, updates=400),
     "three layers": Variant(network={"num_layers": 3}, updates=170),
-    "no look-ahead": Variant(hidden=AHEAD),
-    **{f"without {name}": Variant(hidden=(name,)) for name in AHEAD},
+    "no look-ahead": Variant(hidden=AHEAD + QUEUES),
+    "no queues": Variant(hidden=QUEUES),
+    **{f"without {name}": Variant(hidden=(name,)) for name in AHEAD + QUEUES},
     # The trainer of examples/my_trainer.py.
     "REINFORCE": Variant(
         {"algorithm": "reinforce", "num_samples": 16, "num_minibatches": 1}, updates=80
@@ -161,6 +171,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
     return {
         "variant": name,
         "seed": seed,
+        "features": len(env.features()["job"]),
         "updates": variant.updates,
         "averaged": score(state.average),
         "raw": score(state.params),
@@ -176,39 +187,46 @@ def rows_of() -> list[dict[str, Any]]:
 
 
 def add(row: dict[str, Any]) -> None:
-    """The row in the place of an older one of the same variant and seed."""
-    rows = [
-        old for old in rows_of() if (old["variant"], old["seed"]) != (row["variant"], row["seed"])
-    ]
-    order = {name: place for place, name in enumerate(VARIANTS)}
-    rows = sorted([*rows, row], key=lambda row: (order[row["variant"]], row["seed"]))
+    """The row in the place of an older one of the same variant, seed and number of features."""
+
+    def place(row: dict[str, Any]) -> tuple[int, int, int]:
+        return row["features"], list(VARIANTS).index(row["variant"]), row["seed"]
+
+    rows = {place(old): old for old in rows_of()} | {place(row): row}
+    ordered = [rows[key] for key in sorted(rows)]
     RESULTS.write_text(
-        json.dumps({"sizes": SIZES, "scored": SCORED, "rows": rows}, indent=1) + "\n"
+        json.dumps({"sizes": SIZES, "scored": SCORED, "rows": ordered}, indent=1) + "\n"
     )
 
 
 def table() -> str:
-    """Markdown: each variant's mean score over its seeds, and its distance to `base` on those."""
-    rows = rows_of()
-    base = {row["seed"]: row["averaged"]["mean"] for row in rows if row["variant"] == "base"}
+    """Markdown: each variant's mean score over its seeds, and its distance to `base` on those. An
+    observation with other features is compared with its own `base`.
+    """
     lines = [
-        "| variant | updates | CPU s | seeds | objective / bound | to base | averaged - raw |",
-        "|---|---|---|---|---|---|---|",
+        "| features | variant | updates | CPU s | objective / bound by seed | mean | to base | "
+        "averaged - raw |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in VARIANTS:
-        own = [row for row in rows if row["variant"] == name]
-        if not own:
-            continue
-        scores = [row["averaged"]["mean"] for row in own]
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for row in rows_of():
+        groups.setdefault((row["features"], row["variant"]), []).append(row)
+    for (features, name), own in groups.items():
+        base = {row["seed"]: row["averaged"]["mean"] for row in groups.get((features, "base"), [])}
         apart = [row["averaged"]["mean"] - base[row["seed"]] for row in own if row["seed"] in base]
         gained = statistics.mean(row["averaged"]["mean"] - row["raw"]["mean"] for row in own)
-        seconds = statistics.mean(row["cpu_seconds"] for row in own)
-        listed = ", ".join(f"{score:.4f}" for score in scores)
-        lines.append(
-            f"| {name} | {own[0]['updates']} | {seconds:.0f} | {listed} | "
-            f"{statistics.mean(scores):.4f} | {statistics.mean(apart) if apart else 0:+.4f} | "
-            f"{gained:+.4f} |"
-        )
+        scores = [row["averaged"]["mean"] for row in own]
+        cells = [
+            str(features),
+            name,
+            str(own[0]["updates"]),
+            f"{statistics.mean(row['cpu_seconds'] for row in own):.0f}",
+            ", ".join(f"{score:.4f}" for score in scores),
+            f"{statistics.mean(scores):.4f}",
+            f"{statistics.mean(apart):+.4f}" if apart else "",
+            f"{gained:+.4f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -50,6 +50,7 @@ MODES = {"any": {}, "non_delay": {}, "insert": {"max_visits": 1}, "event": {}}
 RULES = ("spt", "mwkr", "mopnr", "fifo", "fdd_mwkr")
 TRACKED = [f"ta{number:02d}" for number in range(1, 11)]
 SAMPLES = 64
+ROUNDS = 4
 
 
 def learn(name: str, updates: int, work: Path) -> None:
@@ -109,11 +110,13 @@ def table() -> None:
         if (method, mode) in done:
             return
         report = play()
+        played = {row.instance for row in report.rows}
         by_set = {
             family: evaluation.mean_gap(
                 [row for row in report.rows if row.instance.startswith(family)]
             )
             for family in ("la", "ta")
+            if played.issuperset(name for name in names if name.startswith(family))
         }
         by_size = {
             f"{family} {size}": evaluation.mean_gap(
@@ -145,7 +148,9 @@ def table() -> None:
     folders = {"frontier": "standard", **{name: RESULTS / name for name in POLICIES}}
     for name, folder in folders.items():
         env = jaxsched.make("JobShop-v0", **POLICIES.get(name, {}))
-        methods = f"policy {name}, greedy", f"policy {name}, best of {SAMPLES}"
+        methods = [f"policy {name}, greedy", f"policy {name}, best of {SAMPLES}"]
+        if name == "frontier":
+            methods.append(f"policy {name}, {SAMPLES} in {ROUNDS} rounds")
         if all((method, env.settings.candidates) in done for method in methods):
             continue
         apply, params = load_policy(folder, env)
@@ -161,6 +166,10 @@ def table() -> None:
         la = {instance: instances[instance] for instance in names if instance.startswith("la")}
         best = functools.partial(play, la, sampling, samples=SAMPLES)
         add(methods[1], env.settings.candidates, best)
+        if name == "frontier":
+            some = {instance: instances[instance] for instance in names if instance <= "ta50"}
+            followed = functools.partial(play, some, sampling, samples=SAMPLES, rounds=ROUNDS)
+            add(methods[2], env.settings.candidates, followed)
 
 
 def show() -> None:

@@ -209,7 +209,9 @@ def _entries(
     given = {"samples": shown.samples, "seed": seed}
     entries: list[Entry] = []
     for label, params in policies.items():
-        entries += evaluation.policy_entries(environment, apply, params, label=label, **given)
+        entries += evaluation.policy_entries(
+            environment, apply, params, label=label, rounds=shown.rounds, **given
+        )
     rule_env = make(environment.id, **{**preset.settings, **shown.rule_settings})
     entries += evaluation.rule_entries(rule_env, shown.rules)
     if rule := shown.randomised_rule:

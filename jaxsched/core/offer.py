@@ -32,6 +32,7 @@ class Comparison:
     randomised_rule: str | None  # the best of many episodes of it
     rule_settings: Mapping[str, Any]  # of the environment, under which rules are at their best
     samples: int = 64  # episodes of the methods that keep the best of many
+    rounds: int = 4  # of a policy's samples that follow the best one; 1 leaves them out
     time_limit: float = 3.0  # seconds per instance for the exact solver; 0 leaves it out
 
 

@@ -120,19 +120,32 @@ def policy_entries(
     params: Params,
     *,
     samples: int = 64,
+    rounds: int = 1,
     seed: int = 0,
     label: str = "policy",
 ) -> list[Entry]:
-    """A trained policy played greedily, and the best of `samples` sampled episodes."""
+    """A trained policy played greedily, the best of `samples` sampled episodes, and with more than
+    one of `rounds` their work in rounds that follow the best one.
+    """
+    sampling = sampling_maker(apply)
     methods = {
-        f"{label}, greedy": (greedy_maker(apply), 1),
-        f"{label}, best of {samples}": (sampling_maker(apply), samples),
+        f"{label}, greedy": (greedy_maker(apply), 1, 1),
+        f"{label}, best of {samples}": (sampling, samples, 1),
     }
+    if rounds > 1:
+        methods[f"{label}, {samples} in {rounds} rounds"] = sampling, samples, rounds
     return [
         functools.partial(
-            evaluate, env, policy=make, params=params, samples=count, seed=seed, label=name
+            evaluate,
+            env,
+            policy=make,
+            params=params,
+            samples=count,
+            rounds=number,
+            seed=seed,
+            label=name,
         )
-        for name, (make, count) in methods.items()
+        for name, (make, count, number) in methods.items()
     ]
 
 

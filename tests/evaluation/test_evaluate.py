@@ -282,9 +282,10 @@ def test_makers_of_policies_that_hold_arrays():
     zeros = jnp.zeros_like(LAST)
     assert objectives(evaluate(ENV, INSTANCES, Maker(zeros), params=LAST)) == expected
     network = Network(LAST.astype(jnp.float32))
-    greedy, sampled = policy_entries(ENV, network, jnp.float32(0), samples=2)
+    greedy, sampled, followed = policy_entries(ENV, network, jnp.float32(0), samples=4, rounds=2)
     assert objectives(greedy(INSTANCES)) == expected
     assert len(sampled(INSTANCES).rows) == len(INSTANCES)
+    assert followed(INSTANCES).label == "policy, 4 in 2 rounds"
 
 
 @pytest.mark.parametrize("number", [np.int64, jnp.int32, np.array], ids=["numpy", "jax", "array"])

@@ -24,16 +24,20 @@ SMOKE_COMPARISON = dataclasses.replace(
     rules=("mwkr",),
     randomised_rule=None,
     samples=8,
+    rounds=1,
 )
 
 # Several sizes in turn: a policy trained on one size is worse on others, the larger the worse.
 SMALL = (uniform(8, 6), uniform(10, 8), uniform(15, 6))
-MIDDLE = (uniform(10, 8), uniform(15, 8), uniform(20, 6))
+MIDDLE = (uniform(10, 10), uniform(15, 15), uniform(20, 10), uniform(30, 6))
 
+# The work of 32 episodes of every instance for its label (`benchmarks/ablation.py`).
 SELF_LABELING = {
     "algorithm": "self_labeling",
     "num_envs": 8,
-    "num_samples": 32,
+    "num_samples": 13,
+    "num_rounds": 4,
+    "advantage_power": 1.0,
     "num_minibatches": 2,
     "learning_rate": 1e-3,
 }
@@ -42,12 +46,12 @@ PRESETS = {
     "quick": Preset(
         about="the main job: self-labelling, minutes on two CPU cores",
         source=SMALL,
-        training=SELF_LABELING | {"num_updates": 120},
+        training=SELF_LABELING | {"num_updates": 150},
     ),
     "standard": Preset(
         about="the same on larger shops and for longer, a quarter of an hour and more",
         source=MIDDLE,
-        training=SELF_LABELING | {"num_updates": 800},
+        training=SELF_LABELING | {"num_updates": 480},
     ),
     "ppo": Preset(
         about="PPO alone, minutes on two CPU cores",
