@@ -46,7 +46,7 @@ PRESETS = {
     "quick": Preset(
         about="the main job: self-labelling, minutes on two CPU cores",
         source=SMALL,
-        training=SELF_LABELING | {"num_updates": 150},
+        training=SELF_LABELING | {"num_updates": 240},
     ),
     "standard": Preset(
         about="the same on larger shops and for longer, a quarter of an hour and more",
