@@ -11,6 +11,7 @@ Negative indices are the caller's error: JAX wraps them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -216,20 +217,24 @@ def reduce_together(
     one elsewhere, which is better where a GPU can join them with other work in one kernel.
     """
     kinds, arrays = zip(*parts, strict=True)
-
-    def together(*arrays: Array) -> list[Array]:
-        initial = tuple(_identity(kind, x.dtype) for kind, x in zip(kinds, arrays, strict=True))
-        return list(lax.reduce(arrays, initial, combine, (axis,)))
-
-    def combine(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(_COMBINE[kind](a, b) for kind, a, b in zip(kinds, one, other, strict=True))
-
-    def apart(*arrays: Array) -> list[Array]:
-        return [_REDUCE[kind](x, axis) for kind, x in zip(kinds, arrays, strict=True)]
-
+    together, apart = (
+        functools.partial(reduce, kinds, axis) for reduce in (_reduce_together, _reduce_apart)
+    )
     if cpu_only:
         return lax.platform_dependent(*arrays, cpu=together, default=apart)
     return together(*arrays)
+
+
+def _reduce_together(kinds: Sequence[str], axis: int, *arrays: Array) -> list[Array]:
+    def combine(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(_COMBINE[kind](a, b) for kind, a, b in zip(kinds, one, other, strict=True))
+
+    initial = tuple(_identity(kind, x.dtype) for kind, x in zip(kinds, arrays, strict=True))
+    return list(lax.reduce(arrays, initial, combine, (axis,)))
+
+
+def _reduce_apart(kinds: Sequence[str], axis: int, *arrays: Array) -> list[Array]:
+    return [_REDUCE[kind](x, axis) for kind, x in zip(kinds, arrays, strict=True)]
 
 
 def _identity(kind: str, dtype: jnp.dtype) -> Array:
