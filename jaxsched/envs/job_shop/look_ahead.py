@@ -36,7 +36,7 @@ def next_visits(instance: Instance, next_op: Array) -> Visits:
     later = instance.op_mask & (column[None] > next_op[:, None])
     ids = jnp.arange(instance.num_machines, dtype=jnp.int32)
     machine = jnp.where(later, instance.machine, -1)
-    here = machine[..., None] == ids  # bool[J, K, M]
+    here = machine[..., None] == ids[None, None]  # bool[J, K, M]
     tail = jnp.where(here, tail[..., None], -1)
     work = jnp.where(here, duration[..., None], 0)
     return Visits(*reduce_together([(MAX, tail), (SUM, work)], axis=1))
@@ -87,10 +87,7 @@ def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
         cpu_only=True,
     )
 
-    sooner = jnp.where(visit, -arrival, -LATEST)
-    first = sooner.max(0)
-    most = jnp.where(sooner == first, tail, -1).max(0)
-    next_arrival, next_tail = -lookup(first, front.machine), lookup(most, front.machine)
+    next_arrival, next_tail = _next_arrival(front, visit, arrival, tail)
     comes = front.mask & (next_arrival < LATEST)
 
     second = jnp.where(state.ops_left > 1, state.next_op + 1, state.instance.num_ops)
@@ -120,10 +117,22 @@ def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
     }
 
 
+def _next_arrival(
+    front: Frontier, visit: Array, arrival: Array, tail: Array
+) -> tuple[Array, Array]:
+    """i32[J]: when the first job that is not there yet arrives at the next machine of each job,
+    and the work that it has left then, the most of several; `LATEST` where nobody comes.
+    """
+    sooner = jnp.where(visit, -arrival, -LATEST)
+    first = sooner.max(0)
+    most = jnp.where(sooner == first[None], tail, -1).max(0)
+    return -lookup(first, front.machine), lookup(most, front.machine)
+
+
 def _queues(state: State, front: Frontier, arrival: Array, visits: Visits) -> Queues:
     """`arrival` i32[J, M]: at the next visit, `LATEST` where there is none."""
     ids = jnp.arange(state.instance.num_machines, dtype=jnp.int32)
-    needs = front.mask[:, None] & (front.machine[:, None] == ids)
+    needs = front.mask[:, None] & (front.machine[:, None] == ids[None])
     after = jnp.where(needs, (state.work_left - front.duration)[:, None], LATEST)
     later = jnp.where(arrival < LATEST, visits.tail - visits.work, LATEST)
     waiting, first, least = reduce_together(
