@@ -21,6 +21,8 @@ import statistics
 import time
 from typing import Any
 
+from jaxsched.envs.job_shop.preset import SELF_LABELING
+
 RESULTS = pathlib.Path(__file__).parent / "results" / "ablation.json"
 SIZES = ((8, 6, 8), (10, 8, 4), (15, 6, 4))  # jobs, machines, instances an update
 SCORED = ((10, 10, 100), (15, 15, 60), (20, 15, 40), (30, 15, 20))  # jobs, machines, instances
@@ -45,20 +47,11 @@ QUEUES = (
     "(critical arrival - first start there) / span",
     "(first start there - critical machine ready) / span",
 )
-LABELS = {
-    "algorithm": "self_labeling",
-    "num_envs": 8,
-    "num_minibatches": 2,
-    "learning_rate": 1e-3,
-    "num_samples": 13,
-    "num_rounds": 4,
-    "advantage_power": 1.0,
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What differs from `base`."""
+    """What differs from `base`; a training that names its algorithm takes nothing else from it."""
 
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -101,10 +94,11 @@ VARIANTS = {
     **{f"without {name}": Variant(hidden=(name,)) for name in AHEAD + QUEUES},
     # The trainer of examples/my_trainer.py.
     "REINFORCE": Variant(
-        {"algorithm": "reinforce", "num_samples": 16, "num_minibatches": 1}, updates=80
+        {"algorithm": "reinforce", "num_samples": 16, "num_minibatches": 1, "learning_rate": 1e-3},
+        updates=80,
     ),
     "PPO": Variant(
-        {"algorithm": "ppo", "num_minibatches": 4, "num_epochs": 2},
+        {"algorithm": "ppo", "num_minibatches": 4, "num_epochs": 2, "learning_rate": 1e-3},
         sizes=((8, 6, 64), (10, 8, 32), (15, 6, 32)),
         updates=100,
     ),
@@ -122,26 +116,18 @@ def run(name: str, seed: int) -> dict[str, Any]:
     from jaxsched.envs import job_shop
     from jaxsched.evaluation import evaluate, generate
     from jaxsched.evaluation.comparison import greedy_maker
-    from jaxsched.policies import NetworkConfig
     from jaxsched.training import make_training
-    from jaxsched.training.algorithms import ALGORITHMS, from_dict
+    from jaxsched.training.algorithms import from_dict
 
     variant = VARIANTS[name]
     env = jaxsched.make("JobShop-v0")
     if variant.hidden:
         env = HideFeatures(env, hidden={"job": variant.hidden})
-    training = LABELS | variant.training
-    if training["algorithm"] != "self_labeling":
-        known = {
-            field.name for field in dataclasses.fields(ALGORITHMS[training["algorithm"]].config)
-        }
-        given = variant.training.keys() | {"num_envs", "learning_rate"}
-        training = {key: training[key] for key in ("algorithm", *sorted(known & given))}
-    base = dataclasses.replace(
-        from_dict(training),
-        num_updates=variant.updates,
-        network=NetworkConfig(**variant.network),
-    )
+    whole = "algorithm" in variant.training
+    training = variant.training if whole else SELF_LABELING | variant.training
+    more = {"num_updates": variant.updates, "network": variant.network}
+    # The instances of an update are those of the first size until each size says its own.
+    base = from_dict(training | more | {"num_envs": variant.sizes[0][2]})
     state, updates, began = None, [], time.process_time()
     for jobs, machines, count in variant.sizes:
         config = dataclasses.replace(base, num_envs=count)

@@ -38,7 +38,6 @@ from jaxsched import evaluation
 from jaxsched.core import greedy, pad_stack, unstack
 from jaxsched.envs.job_shop import flexible
 from jaxsched.envs.job_shop.flexible.rules import LATEST, frontier
-from jaxsched.evaluation.comparison import greedy_maker
 from jaxsched.policies import greedy_policy, sampling_policy
 from jaxsched.policies.io import load_policy
 from jaxsched.training.algorithms import from_dict
@@ -55,7 +54,6 @@ SEEDS = 10  # of the published definitions, which break ties at random
 SAMPLES = 100
 # The learning curve is on generated shops: those of the preset, and larger ones.
 LARGER = flexible.uniform(20, 8, ops=(5, 10), alternatives=(1, 3), low=1, high=20)
-SEED = 777
 # Mean gap in per cent in the order of SETS: per-instance makespans published with DANIEL (Wang et
 # al., IEEE TNNLS 2023) over the bounds of 2026, and Residual Scheduling (Ho et al. 2023) over its
 # own.
@@ -181,17 +179,7 @@ def learn(preset_name: str, updates: int | None, work: Path) -> None:
     """
     preset = flexible.PRESETS[preset_name]
     env = jaxsched.make("FlexibleJobShop-v0", **preset.settings)
-    sources = {"mixed": preset.sources[0], "larger": LARGER}
-    tracked = {name: evaluation.generate(source, 100, SEED) for name, source in sources.items()}
-
-    def evaluate(apply: Any, params: Any) -> dict[str, float]:
-        return {
-            f"objective / lower bound, {name}": evaluation.evaluate(
-                env, shops, greedy_maker(apply), params=params
-            ).mean_ratio
-            for name, shops in tracked.items()
-        }
-
+    tracked = {"mixed": preset.sources[0], "larger": LARGER}
     config = from_dict(dict(preset.training))
     config = replace(config, num_updates=updates or config.num_updates)
     began, resume = time.perf_counter(), (work / "config.json").exists()
@@ -202,7 +190,7 @@ def learn(preset_name: str, updates: int | None, work: Path) -> None:
         config,
         run_dir=work,
         resume=resume,
-        evaluate=evaluate,
+        evaluate=evaluation.tracker(env, tracked),
         evaluate_every=every,
     )
     print(f"{time.perf_counter() - began:.0f} s with compilation", flush=True)

@@ -23,6 +23,7 @@ from jaxsched.cli import training
 from jaxsched.envs import job_shop
 from jaxsched.envs.registry import list_envs
 from jaxsched.evaluation import generate, instance_hash
+from jaxsched.evaluation.comparison import TRACK_SEED, TRACKED
 from jaxsched.policies import NetworkConfig, greedy_policy
 from jaxsched.policies.network import example_observation
 
@@ -399,7 +400,7 @@ def test_generated_instances_are_tracked():
     name = "objective / lower bound, 3x2"
     first = score(apply, params)
     assert list(first) == [name]
-    shops = generate(source, training.TRACKED, training.TRACK_SEED).values()
+    shops = generate(source, TRACKED, TRACK_SEED).values()
     played = [rollout(env, random.key(0), shop, greedy_policy(apply, params)) for shop in shops]
     ratios = [
         int(each.objective) / int(env.lower_bound(shop))

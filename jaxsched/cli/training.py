@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from jaxsched.training import TrainConfig
     from jaxsched.training.loop import Evaluate
 
-TRACKED, TRACK_SEED = 100, 20261129  # instances of each source that the learning curve is about
-
 
 def train(
     env: str = "JobShop-v0",
@@ -158,27 +156,12 @@ def _tracker(
     its lower bound on generated ones; None where there is nothing to evaluate on.
     """
     from jaxsched import evaluation
-    from jaxsched.evaluation.comparison import generate, greedy_maker
 
-    tracked = {label: generate(source, TRACKED, TRACK_SEED) for label, source in generated.items()}
     if named:
-        tracked = {named: evaluation.load_groups(environment, [named])[0]}
-    if not tracked:
-        return None
-
-    def score(apply: Any, params: Any) -> dict[str, float]:
-        scores = {}
-        for label, instances in tracked.items():
-            report = evaluation.evaluate(environment, instances, greedy_maker(apply), params=params)
-            if report.mean_gap is not None:
-                scores[f"gap on {label} (%)"] = report.mean_gap
-            elif report.mean_ratio is not None:
-                scores[f"objective / lower bound, {label}"] = report.mean_ratio
-            else:
-                scores[f"mean objective, {label}"] = report.mean_objective
-        return scores
-
-    return score
+        return evaluation.tracker(
+            environment, {named: evaluation.load_groups(environment, [named])[0]}
+        )
+    return evaluation.tracker(environment, generated) if generated else None
 
 
 def _policies(average: Any, seed: int, num_seeds: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jaxsched.evaluation.comparison import (
     policy_entries,
     randomised_entry,
     rule_entries,
+    tracker,
 )
 from jaxsched.evaluation.evaluate import evaluate, evaluate_exact
 from jaxsched.evaluation.report import write_json
@@ -44,5 +45,6 @@ __all__ = [
     "rule_policy",
     "step_cost",
     "throughput",
+    "tracker",
     "write_json",
 ]

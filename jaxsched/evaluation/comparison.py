@@ -30,6 +30,7 @@ TEMPERATURES = (0.1, 0.3, 1.0)
 # an earlier shipped policy was within half a per cent of that at 1: worse at 10 jobs, equal at 15,
 # better at 20.
 TEMPERATURE = 0.6
+TRACKED, TRACK_SEED = 100, 20261129  # instances of each source that a learning curve is about
 
 
 def compare(
@@ -172,6 +173,36 @@ def greedy_maker(apply: Apply) -> MakePolicy:
 def sampling_maker(apply: Apply, temperature: float = TEMPERATURE) -> MakePolicy:
     """`params -> sampling policy`."""
     return _Maker(apply, temperature)
+
+
+def tracker(
+    env: Environment, groups: Mapping[str, Source | Mapping[str, Instance]]
+) -> Callable[[Apply, Params], dict[str, float]]:
+    """`(apply, params) -> scores` for the learning curve of `training.train`: the greedy policy on
+    groups of instances by label, of which a source gives `TRACKED`.
+
+    A score is the mean gap where all best known bounds are known, else the mean objective over the
+    lower bound, else the mean objective.
+    """
+
+    drawn = {
+        label: generate(group, TRACKED, TRACK_SEED) if callable(group) else group
+        for label, group in groups.items()
+    }
+
+    def score(apply: Apply, params: Params) -> dict[str, float]:
+        scores = {}
+        for label, instances in drawn.items():
+            report = evaluate(env, instances, greedy_maker(apply), params=params)
+            if report.mean_gap is not None:
+                scores[f"gap on {label} (%)"] = report.mean_gap
+            elif report.mean_ratio is not None:
+                scores[f"objective / lower bound, {label}"] = report.mean_ratio
+            else:
+                scores[f"mean objective, {label}"] = report.mean_objective
+        return scores
+
+    return score
 
 
 def rule_entries(env: Environment, rules: Sequence[str]) -> list[Entry]:

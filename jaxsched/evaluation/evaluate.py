@@ -69,12 +69,7 @@ def evaluate(
     `InvalidSolutionError` naming the instance where `validate` objects.
     """
     samples, seed = plain(samples, "samples", int), plain(seed, "seed", int)
-    rounds = plain(rounds, "rounds", int)
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
-    num_ends = max(1, round(2 * samples / (rounds + 1)))
+    num_ends = _ends_of_a_round(samples, plain(rounds, "rounds", int))
     if not instances:
         raise ValueError("there are no instances to evaluate on")
     label = label or (policy if isinstance(policy, str) else "policy")
@@ -128,6 +123,17 @@ def evaluate(
                     seconds=seconds / num_real,
                 )
     return Report(label, env, tuple(rows[name] for name in instances), compile_seconds)
+
+
+def _ends_of_a_round(samples: int, rounds: int) -> int:
+    """How many episodes each of `rounds` ends anew, for the work of `samples` whole ones."""
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    if rounds > 1 and samples == 1:
+        raise ValueError(f"{rounds} rounds need several samples, got 1")
+    return max(1, round(2 * samples / (rounds + 1)))
 
 
 def _best_episodes(

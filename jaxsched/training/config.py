@@ -53,11 +53,6 @@ class TrainConfig:
     def num_gradient_steps(self) -> int:
         return self.num_updates * self.num_epochs * self.num_minibatches
 
-    @property
-    def num_episodes(self) -> int:
-        """Episodes that an update plays."""
-        return self.num_envs
-
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig(TrainConfig):
@@ -85,10 +80,6 @@ class SelfLabelingConfig(TrainConfig):
     temperature: float = 1.0
     # Labels weigh by (mean - best) / mean of the objective to this power; 0: all alike.
     advantage_power: float = 0.0
-
-    @property
-    def num_episodes(self) -> int:
-        return self.num_envs * self.num_samples
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,8 +116,8 @@ def train(
         "num_seeds": num_seeds,
     } | ({"num_sources": len(sources)} if len(sources) > 1 else {})
     if progress and config.keep == "observations":
-        episodes = num_seeds * config.num_episodes
-        size = max(kept_bytes(env, each, episodes) for each in sources)
+        # Of the samples of an instance, self-labelling keeps the best one's.
+        size = max(kept_bytes(env, each, num_seeds * config.num_envs) for each in sources)
         if size > MUCH:
             print(
                 f"an update keeps about {size / 2**30:.1f} GiB of observations; keep=actions needs "

@@ -87,6 +87,8 @@ def test_rounds_spend_the_work_of_the_samples_on_the_best_one():
     assert many.mean_objective < sampled(instances, samples=4).mean_objective
     with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
         sampled(rounds=0)
+    with pytest.raises(ValueError, match="3 rounds need several samples, got 1"):
+        sampled(samples=1, rounds=3)
 
 
 # 5 samples in chunks of 2, 2, 1; 5 instances in chunks of 2, 2, 1

@@ -1,5 +1,5 @@
-"""What comes after the next operation of every job, as if nobody waited: who sees it need not look
-along the routes.
+"""What comes after the next operation of every job, as if nobody waited, and what every machine has
+to expect of it: who sees it need not look along the routes.
 
 A *visit* is one operation of a job on a machine, or several where the job comes back to it. A job
 *arrives* at a visit when it has done what comes before it without waiting. A machine *ends* when it
@@ -50,6 +50,16 @@ class Queues(struct.PyTreeNode):
     bound: Array  # i32[M]  no schedule is shorter: the one-machine bound, ticks
 
 
+def second_operation(state: State) -> tuple[Array, Array]:
+    """i32[J] each: machine and duration of the operation after the next one; a machine out of range
+    and 0 where there is none.
+    """
+    instance, there = state.instance, state.ops_left > 1
+    column = jnp.where(there, state.next_op + 1, instance.num_ops)
+    machine = jnp.where(there, take_column(instance.machine, column), instance.num_machines)
+    return machine, take_column(instance.duration, column)
+
+
 def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
     """Of every job by name: the most critical machine on its way, its work for critical machines,
     who arrives next at the machine that it needs now, who waits where, and by when all can be
@@ -89,11 +99,7 @@ def look_ahead(state: State, front: Frontier, scale: Scale) -> dict[str, Array]:
 
     next_arrival, next_tail = _next_arrival(front, visit, arrival, tail)
     comes = front.mask & (next_arrival < LATEST)
-
-    second = jnp.where(state.ops_left > 1, state.next_op + 1, state.instance.num_ops)
-    second_machine = jnp.where(
-        state.ops_left > 1, take_column(state.instance.machine, second), queues.waiting.shape[0]
-    )
+    second_machine, _ = second_operation(state)
     return {
         "(critical machine end - now) / span": until(jnp.where(goes_on, end, scale.now)),
         "(critical arrival - now) / span": until(jnp.where(goes_on, critical_arrival, scale.now)),
@@ -138,7 +144,7 @@ def _queues(state: State, front: Frontier, arrival: Array, visits: Visits) -> Qu
     waiting, first, least = reduce_together(
         [
             (SUM, jnp.where(needs, front.duration[:, None], 0)),
-            (MIN, jnp.where(needs, jnp.minimum(front.start[:, None], arrival), arrival)),
+            (MIN, jnp.where(needs, front.start[:, None], arrival)),
             (MIN, jnp.minimum(after, later)),
         ],
         axis=0,

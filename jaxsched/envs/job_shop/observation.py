@@ -15,9 +15,9 @@ import numpy as np
 from jax import Array
 
 from jaxsched.core import graph
-from jaxsched.core.arrays import MAX, MIN, SUM, lookup, reduce_together, take_column
+from jaxsched.core.arrays import MAX, MIN, SUM, lookup, reduce_together
 from jaxsched.core.graph import Actions, GraphObservation, Nodes
-from jaxsched.envs.job_shop.look_ahead import look_ahead
+from jaxsched.envs.job_shop.look_ahead import look_ahead, second_operation
 from jaxsched.envs.job_shop.rules import LATEST, Frontier, frontier
 from jaxsched.envs.job_shop.scale import Scale, scale_of
 from jaxsched.envs.job_shop.types import State
@@ -60,29 +60,28 @@ def _job_features(state: State, front: Frontier, scale: Scale, rivals: Array) ->
     mean_left = jnp.maximum(state.ops_left.sum(dtype=jnp.int32), 1).astype(jnp.float32) / num_open
     end = front.start + front.duration
     after = state.work_left - front.duration
-    load, left = lookup(state.load_left, front.machine), state.work_left
+    load, completion = lookup(state.load_left, front.machine), front.start + state.work_left
 
     # Of the jobs that need the same machine next; the relation is symmetric.
     rivals = rivals & front.mask[None]
+    later_end = jnp.maximum(end[:, None], front.start[None]) + state.work_left[None]
     num_rivals, rival_start, rival_after, rival_work, rival_end = reduce_together(
         [
             (SUM, rivals.astype(jnp.int32)),
             (MIN, jnp.where(rivals, front.start[None], LATEST)),
             (MAX, jnp.where(rivals, after[None], 0)),
             (SUM, jnp.where(rivals, front.duration[None], 0)),
-            (MAX, jnp.where(rivals, jnp.maximum(end[:, None], front.start[None]) + left[None], 0)),
+            (MAX, jnp.where(rivals, later_end, 0)),
         ],
         axis=1,
         cpu_only=True,
     )
     contested = num_rivals > 0
 
-    # Of the operation after the next one.
-    has_second = state.ops_left > 1
-    second = jnp.where(has_second, state.next_op + 1, instance.num_ops)
-    second_machine = take_column(instance.machine, second)
-    second_load = jnp.where(has_second, lookup(state.load_left, second_machine), 0)
-    second_ready = jnp.where(has_second, lookup(state.machine_ready, second_machine) - end, 0)
+    second_machine, second_duration = second_operation(state)
+    second_load = lookup(state.load_left, second_machine)
+    second_ready = lookup(state.machine_ready, second_machine) - end
+    second_ready = jnp.where(state.ops_left > 1, second_ready, 0)
     return {
         "duration / unit": units(front.duration),
         "(start - now) / span": until(front.start),
@@ -95,16 +94,16 @@ def _job_features(state: State, front: Frontier, scale: Scale, rivals: Array) ->
         "operations left / mean": state.ops_left.astype(jnp.float32) / mean_left,
         "machine load / span": spans(load),
         "(machine ready + load - now) / span": until(front.machine_ready + load),
-        "(start + work left - now) / span": until(front.start + state.work_left),
+        "(start + work left - now) / span": until(completion),
         "(start - rival start) / unit": units(jnp.where(contested, front.start - rival_start, 0)),
         "(rival work after - work after) / span": spans(
             jnp.where(contested, rival_after - after, 0)
         ),
         "rivals' durations / span": spans(rival_work),
         # If the job goes first and no rival waits for anything else.
-        "(rivals' completion - now) / span": until(jnp.maximum(front.start + left, rival_end)),
+        "(rivals' completion - now) / span": until(jnp.maximum(completion, rival_end)),
         "rivals / open jobs": num_rivals.astype(jnp.float32) / num_open,
-        "second duration / unit": units(take_column(instance.duration, second)),
+        "second duration / unit": units(second_duration),
         "second machine load / span": spans(second_load),
         "(second machine ready - end) / span": spans(second_ready),
         "starts now": front.start == now,

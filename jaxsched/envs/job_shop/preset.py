@@ -49,7 +49,7 @@ PRESETS = {
         training=SELF_LABELING | {"num_updates": 240},
     ),
     "standard": Preset(
-        about="the same on larger shops and for longer, a quarter of an hour and more",
+        about="the same on larger shops and for longer, half an hour of one CPU core",
         source=MIDDLE,
         training=SELF_LABELING | {"num_updates": 480},
     ),
