@@ -55,6 +55,7 @@ class Variant:
 
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the environment
     hidden: tuple[str, ...] = ()
     sizes: tuple[tuple[int, int, int], ...] = SIZES
     updates: int = UPDATES
@@ -89,6 +90,13 @@ VARIANTS = {
     "width 96": Variant(network={"width": 96}, updates=140),
     "one layer": Variant(network={"num_layers": 1}, updates=400),
     "three layers": Variant(network={"num_layers": 3}, updates=170),
+    # The network of the preset `accelerator` with fewer layers.
+    "all operations, along axes": Variant(
+        network={"along": "axes", "num_layers": 4, "num_heads": 4},
+        settings={"observation": "operations"},
+        updates=60,
+    ),
+    "base, 60 updates": Variant(updates=60),
     "no look-ahead": Variant(hidden=AHEAD + QUEUES),
     "no queues": Variant(hidden=QUEUES),
     **{f"without {name}": Variant(hidden=(name,)) for name in AHEAD + QUEUES},
@@ -120,7 +128,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
     from jaxsched.training.algorithms import from_dict
 
     variant = VARIANTS[name]
-    env = jaxsched.make("JobShop-v0")
+    env = jaxsched.make("JobShop-v0", **variant.settings)
     if variant.hidden:
         env = HideFeatures(env, hidden={"job": variant.hidden})
     whole = "algorithm" in variant.training
@@ -157,7 +165,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
     return {
         "variant": name,
         "seed": seed,
-        "features": len(env.features()["job"]),
+        "features": len(jaxsched.make("JobShop-v0").features()["job"]),
         "updates": variant.updates,
         "averaged": score(state.average),
         "raw": score(state.params),

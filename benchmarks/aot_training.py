@@ -1,11 +1,12 @@
-"""Kernels, memory and compile time of PPO on an H100 and a TPU v5e, by the vendors' own compilers,
-without an accelerator.
+"""Kernels, memory and compile time of training on an H100 and a TPU v5e, by the vendors' own
+compilers, without an accelerator: PPO of four families, and the preset `accelerator`.
 
     python benchmarks/aot_training.py                    # with the compilers that aot.py asks for
     python benchmarks/aot_training.py --environment JobShop-v0 --program collect
 
 `collect` plays the episodes of one update, `update` is the whole of it. Each run rewrites its own
-rows of `training` in `results/aot.json`. What a loop launches counts once for every trip.
+rows of `training` in `results/aot.json`. What a loop launches counts once for every trip, of a loop
+whose trips the compiler does not know once.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from jaxsched.envs.memory import random_programs
 from jaxsched.envs.memory.mapping import preset as mapping
 from jaxsched.envs.soc import preset as soc
 from jaxsched.envs.soc import streams
-from jaxsched.training.algorithms import from_dict
+from jaxsched.training.algorithms import ALGORITHMS, algorithm_of, from_dict
 from jaxsched.training.common import TrainState, env_ids
 from jaxsched.training.config import with_numbers
 from jaxsched.training.episodes import episode_keys
 from jaxsched.training.loop import make_training
-from jaxsched.training.ppo import PPO
 from jaxsched.training.update import Task
 
 PROGRAMS = ("collect", "update")
+ACCELERATOR = job_shop.PRESETS["accelerator"]
 SIZE = {"num_minibatches": 4, "num_epochs": 2}
 
 
@@ -63,6 +64,12 @@ CASES: dict[str, Callable[[], Case]] = {
         job_shop.PRESETS["ppo"].training,
         BATCH,
     ),
+    # The largest of its sizes.
+    "JobShop-v0 accelerator": lambda: Case(
+        jaxsched.make("JobShop-v0", **ACCELERATOR.settings),
+        job_shop.LARGE[-1],
+        from_dict(dict(ACCELERATOR.training)),
+    ),
     "SoC-v0": lambda: case(
         jaxsched.make("SoC-v0", record=False), streams(**SYSTEMS["3 PEs"]), soc.PPO, SOC_BATCH
     ),
@@ -86,13 +93,14 @@ def program(name: str, case: Case) -> tuple[Callable, Any]:
     env, source, config = case
     init, make = make_training(env, source, config)
     apply, state = init(jax.random.key(0))
+    algorithm = ALGORITHMS[algorithm_of(config)]
 
     def collect(state: TrainState) -> Any:
         task = Task(env, source, apply, with_numbers(config, state.numbers))
 
         def play(env_id: jax.Array) -> Any:
             keys = episode_keys(state.key, state.update, env_id)
-            return PPO.play(task, state.params, keys, env_id)
+            return algorithm.play(task, state.params, keys, env_id)
 
         return jax.vmap(play)(env_ids(config.num_envs, None))
 
@@ -119,7 +127,8 @@ def walk(counts: dict, depth: int = 0) -> Iterator[tuple[int, dict]]:
 def figures(counts: dict, case: Case) -> dict:
     """What is read off the counts of a program."""
     # the advantages are a loop over the same steps
-    playing = max(counts["loops"], key=launches_of)
+    innermost = [loop for _, loop in walk(counts) if not loop["body"].get("loops")]
+    playing = max(innermost, key=launches_of)
     result = {
         "steps": playing["known_trip_count"],
         "launches per decision": launches(playing["body"]),

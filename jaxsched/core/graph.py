@@ -43,6 +43,21 @@ class Edges(struct.PyTreeNode):
     mask: Array  # bool[E]  real edges; an edge at a masked node does not count either way
 
 
+class Axis(struct.PyTreeNode):
+    """One way to sort the n nodes of a kind into groups that see one another: G groups of at most S
+    members, every node in one of them or in none.
+    """
+
+    mask: Array  # bool[G, S]  real members
+    # i32[G, S] and its inverse i32[n], G * S for a node in no group; None: the nodes in their order
+    members: Array | None = None
+    place: Array | None = None
+    name: str = struct.field(pytree_node=False, default="axis")
+    about: str = struct.field(pytree_node=False, default="node")
+    # what comes before a member means something else than what comes after it
+    ordered: bool = struct.field(pytree_node=False, default=False)
+
+
 class Actions(struct.PyTreeNode):
     """A actions of one form: `about` a kind of node, and maybe with the `uses` of a resource node.
 
@@ -79,6 +94,7 @@ class GraphObservation(struct.PyTreeNode):
     j is to node i, or a list of `Edges` where the graph is large and sparse; they need not hold
     what the actions say already: a policy joins every action's node with its resource itself. The
     actions are numbered through, group after group. Padding is masked: more of it changes nothing.
+    Where nodes lie on a grid, `axes` says along what a policy may look instead of the relations.
     """
 
     nodes: tuple[Nodes, ...]
@@ -87,6 +103,7 @@ class GraphObservation(struct.PyTreeNode):
     actions: tuple[Actions, ...]
     action_mask: Array  # bool[A]  legal actions
     relation_names: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    axes: tuple[Axis, ...] = ()
 
     def __getitem__(self, kind: str) -> Nodes:
         """The nodes of one kind."""

@@ -6,6 +6,10 @@ every node to itself, and between the node and the resource of each action, with
 per relation and head. Two back ends compute the same function: `dense` (an N x N weight matrix,
 fastest for small graphs under vmap) and `segment` (per edge, for large sparse graphs). Relations of
 one pair of nodes add up in both.
+
+Where an observation has axes, attention may run along these instead, one axis a layer, as in the
+networks over all operations of Pirnay & Grimm (Gumbeldore, TMLR 2024): for hundreds of nodes a
+fraction of the pairs.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from jax import Array, lax, random
 
 from jaxsched.core.callables import as_key
 from jaxsched.core.environment import Environment, Source
-from jaxsched.core.graph import Actions, Edges, GraphObservation, concatenate
+from jaxsched.core.graph import Actions, Axis, Edges, GraphObservation, concatenate
 from jaxsched.host.errors import UnknownNameError
 from jaxsched.host.plain import make_plain
 
@@ -34,6 +38,7 @@ Apply = Callable[[Params, GraphObservation], tuple[Array, Array]]  # -> logits f
 Network = Callable[[Array, GraphObservation], tuple[Apply, Params]]
 Attend = Callable[[Array, Array, Array], Array]  # query, key, value: [N, heads, d] -> the same
 BACKENDS = ("dense", "segment")
+ALONG = ("relations", "axes")
 # Logits of attention are clipped to +-MOST, so that no maximum has to be found first: exp(60) and
 # exp(-60) are far from the ends of float32.
 MOST = np.float32(60)
@@ -44,16 +49,23 @@ DEVIATION = np.float32(0.87962566)  # of a normal distribution cut off at two de
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """Size of the network; called, it is the network. `backend` changes speed, not results."""
+    """Size of the network; called, it is the network. `backend` changes speed, not results.
+
+    `along`: whether nodes attend along the relations of the observation, or along its axes in turn,
+    layer by layer.
+    """
 
     width: int = 64
     num_layers: int = 2
     num_heads: int = 2
     expansion: int = 1  # hidden width of the feed-forward layers, in units of width
     backend: str = "dense"
+    along: str = "relations"
 
     def __post_init__(self):
         make_plain(self)
+        if self.along not in ALONG:
+            raise UnknownNameError("value of along", self.along, ALONG)
         if self.backend not in BACKENDS:
             raise UnknownNameError("backend", self.backend, BACKENDS)
         if self.width % self.num_heads:
@@ -113,10 +125,18 @@ class GraphActorCritic(nnx.Module):
         self.embed = nnx.List(
             [_linear(nodes.features.shape[-1], width) for nodes in observation.nodes]
         )
-        # Relations of the observation, then the network's own: self, and where actions use
-        # resources from the resource to the node and back.
         uses = any(group.uses for group in groups)
-        num_relations = len(observation.relation_names) + 1 + 2 * uses
+        if config.along == "axes":
+            if not observation.axes:
+                raise ValueError(
+                    "this observation has no axes to attend along; leave `along` at 'relations', or "
+                    "make the environment with another observation (JobShop-v0: 'operations')"
+                )
+            num_relations = 3  # to itself, and to what comes before and after where that counts
+        else:
+            # Relations of the observation, then the network's own: self, and where actions use
+            # resources from the resource to the node and back.
+            num_relations = len(observation.relation_names) + 1 + 2 * uses
         self.relation_bias = nnx.Param(
             jnp.zeros((num_relations, config.num_layers, config.num_heads), jnp.float32)
         )
@@ -202,6 +222,16 @@ class GraphActorCritic(nnx.Module):
     def _attention(self, observation: GraphObservation) -> list[Attend]:
         """One function (query, key, value: [N, heads, d]) -> [N, heads, d] per layer."""
         layers = range(self.config.num_layers)
+        if self.config.along == "axes":
+            axes, strength = observation.axes, jnp.exp(self.relation_bias[...])
+            starts, num_nodes = observation.starts, observation.node_mask.shape[0]
+            turns = [axes[layer % len(axes)] for layer in layers]
+            return [
+                functools.partial(
+                    _attend_along, axis, starts[axis.about], num_nodes, strength[:, layer]
+                )
+                for layer, axis in enumerate(turns)
+            ]
         if self.config.backend == "segment":
             edges, real = _all_edges(observation)
             # [E, layers, heads]
@@ -335,6 +365,33 @@ def _by_products(weight: Array, query: Array, key: Array, value: Array) -> Array
     # Scaled first, for the gradient of a division holds the square of what it divides by.
     out = out / lax.stop_gradient(jnp.where(total > 0, total, 1))
     return jnp.swapaxes(out[..., :-1] / jnp.where(total > 0, out[..., -1:], 1), 0, 1)
+
+
+def _attend_along(
+    axis: Axis, start: int, num_nodes: int, strength: Array, query: Array, key: Array, value: Array
+) -> Array:
+    """Attention within the groups of an axis, whose nodes begin with number `start`; `strength`
+    f32[3, heads] of a member itself, one before it, one after it. Nodes in no group receive 0.
+    """
+    num_groups, size = axis.mask.shape
+    order = np.sign(np.arange(size)[None] - np.arange(size)[:, None]) if axis.ordered else 0
+    which = np.where(np.eye(size, dtype=bool), 0, np.where(order > 0, 2, 1))
+    real = axis.mask[:, None] & axis.mask[:, :, None]
+    weight = jnp.where(real[:, None], jnp.moveaxis(strength[which], -1, 0)[None], 0.0)
+
+    def grouped(x: Array) -> Array:
+        if axis.members is None:
+            x = x[start : start + num_groups * size]
+        else:
+            x = x[axis.members.ravel() + start]
+        return x.reshape(num_groups, size, *x.shape[1:])
+
+    out = jax.vmap(_attend_dense)(weight, grouped(query), grouped(key), grouped(value))
+    out = out.reshape(num_groups * size, *out.shape[2:])
+    if axis.place is not None:
+        out = jnp.take(out, axis.place, 0, mode="fill", fill_value=0)
+    rest = num_nodes - start - out.shape[0]
+    return jnp.pad(out, [(start, rest), (0, 0), (0, 0)])
 
 
 def _attend_segment(

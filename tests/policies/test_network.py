@@ -11,11 +11,12 @@ import pytest
 
 import jaxsched
 from jaxsched.core import GraphObservation, UnknownNameError
-from jaxsched.core.graph import Actions, Edges, Nodes
+from jaxsched.core.graph import Actions, Axis, Edges, Nodes
 from jaxsched.core.rollout import masked_argmax, unroll
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.policies import NetworkConfig, greedy_policy, init_network, sampling_policy
-from jaxsched.policies.network import _attend_dense, _by_products, _by_sums
+from jaxsched.policies.network import _attend_along, _attend_dense, _by_products, _by_sums
+from tests import shapes
 
 SIZES = {"job": 4, "machine": 3, "tool": 2}
 FEATURES = {"job": 3, "machine": 2, "tool": 1}
@@ -513,6 +514,80 @@ def test_relations_of_one_pair_add_up(backend):
     assert abs(twice - stronger) < 1e-5
 
 
+# ----------------------------------------------------------------------------------------- axes
+
+
+def axis_of(groups: list[list[int]], num_nodes: int, size: int, ordered: bool) -> Axis:
+    """The axis of kind `machine` with these groups."""
+    members = np.zeros((len(groups), size), np.int32)
+    mask = np.zeros((len(groups), size), np.bool_)
+    place = np.full(num_nodes, mask.size, np.int32)
+    for number, group in enumerate(groups):
+        members[number, : len(group)], mask[number, : len(group)] = group, True
+        place[group] = number * size + np.arange(len(group))
+    return Axis(mask, members, place, "some", "machine", ordered)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_attention_along_an_axis_is_attention_between_the_members_of_its_groups(ordered):
+    groups, start, total = [[4, 0, 2], [], [1, 5]], 3, 10  # of 6 nodes; 3 is in no group
+    axis = axis_of(groups, 6, 4, ordered)
+    keys = jax.random.split(jax.random.key(0), 4)
+    arguments = [jax.random.normal(key, (total, 2, 8), jnp.float32) for key in keys[:3]]
+    strength = jax.random.uniform(keys[3], (3, 2), jnp.float32) + 0.5
+    weight = np.zeros((2, total, total), np.float32)
+    for group in groups:
+        for at, receiver in enumerate(group):
+            for of, sender in enumerate(group):
+                which = 0 if at == of else 2 if ordered and of > at else 1
+                weight[:, receiver + start, sender + start] = strength[which]
+
+    def with_gradients(form):
+        def square(*arguments):
+            return (form(*arguments) ** 2).sum()
+
+        return form(*arguments), jax.grad(square, (0, 1, 2))(*arguments)
+
+    along = functools.partial(_attend_along, axis, start, total, strength)
+    between = functools.partial(_attend_dense, weight)
+    found, expected = jax.jit(lambda: (with_gradients(along), with_gradients(between)))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), found, expected)
+    assert not found[0][np.array([0, 1, 2, 6, 9])].any()
+
+    in_order = Axis(np.ones((3, 2), np.bool_), None, None, "row", "machine", ordered)
+    given = axis_of([[0, 1], [2, 3], [4, 5]], 6, 2, ordered)
+    rows = [_attend_along(each, start, total, strength, *arguments) for each in (in_order, given)]
+    np.testing.assert_allclose(*rows, 1e-5, 1e-6)
+
+
+def test_a_network_along_axes_is_blind_to_padding_and_to_the_order_of_jobs():
+    env = jaxsched.make("JobShop-v0", observation="operations")
+    jobs = [[(0, 3), (1, 5), (0, 2)], [(1, 4)], [(2, 6), (0, 1)]]
+    config = NetworkConfig(width=16, num_layers=3, along="axes")
+
+    def logits_of(jobs, num_jobs, num_ops, num_machines):
+        instance = shapes.instance_of(jobs, shape=(num_jobs, num_ops, num_machines))
+        state, timestep = env.reset(jax.random.key(0), instance)
+        apply, params = init_network(jax.random.key(0), timestep.observation, config)
+        params = jax.tree.map(lambda leaf: leaf + 0.1, params)
+        state, timestep = env.step(jax.random.key(0), state, jnp.int32(0))
+        return jax.jit(apply)(params, timestep.observation)
+
+    logits, value = logits_of(jobs, 3, 3, 3)
+    padded, padded_value = logits_of(jobs, 5, 4, 4)
+    np.testing.assert_allclose(padded[:3], logits, 1e-4, 1e-5)
+    np.testing.assert_allclose(padded_value, value, 1e-4, 1e-5)
+    turned, _ = logits_of([jobs[0], jobs[2], jobs[1]], 3, 3, 3)
+    np.testing.assert_allclose(turned[np.array([0, 2, 1])], logits, 1e-4, 1e-5)
+    assert len(np.unique(logits)) > 1
+
+
+def test_a_network_along_axes_needs_them():
+    seen = BATCHES["matrix"][0]
+    with pytest.raises(ValueError, match="no axes to attend along"):
+        init_network(jax.random.key(0), seen, NetworkConfig(along="axes"))
+
+
 # ------------------------------------------------------------------------------------- policies
 
 
@@ -554,6 +629,8 @@ def test_policies_take_legal_actions(make, form):
 def test_bad_settings_are_refused():
     with pytest.raises(UnknownNameError, match="did you mean segment"):
         NetworkConfig(backend="segments")
+    with pytest.raises(UnknownNameError, match="did you mean axes"):
+        NetworkConfig(along="axis")
     with pytest.raises(ValueError, match="multiple of num_heads"):
         NetworkConfig(width=10, num_heads=4)
 

@@ -31,6 +31,9 @@ SMOKE_COMPARISON = dataclasses.replace(
 SMALL = (uniform(8, 6), uniform(10, 8), uniform(15, 6))
 MIDDLE = (uniform(10, 10), uniform(15, 15), uniform(20, 10), uniform(30, 6))
 
+# As in the publication whose network this is, which trains on 15x10, 15x15 and 15x20.
+LARGE = (uniform(15, 10), uniform(15, 15), uniform(20, 15))
+
 # The work of 32 episodes of every instance for its label (`benchmarks/ablation.py`).
 SELF_LABELING = {
     "algorithm": "self_labeling",
@@ -52,6 +55,20 @@ PRESETS = {
         about="the same on larger shops and for longer, half an hour of one CPU core",
         source=MIDDLE,
         training=SELF_LABELING | {"num_updates": 480},
+    ),
+    "accelerator": Preset(
+        about="a network over all operations that are left, hours of one large GPU",
+        source=LARGE,
+        settings={"observation": "operations"},
+        training=SELF_LABELING
+        | {
+            "num_updates": 1000,
+            "num_envs": 256,
+            "num_minibatches": 4,
+            "micro_batch": 8,
+            "learning_rate": 5e-4,
+            "network": {"along": "axes", "num_layers": 6, "num_heads": 4},
+        },
     ),
     "ppo": Preset(
         about="PPO alone, minutes on two CPU cores",

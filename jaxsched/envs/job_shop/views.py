@@ -14,11 +14,11 @@ from jax import Array
 
 from jaxsched.core import graph
 from jaxsched.core.arrays import lookup, take_column
-from jaxsched.core.graph import Actions, Edges, GraphObservation, Nodes
+from jaxsched.core.graph import Actions, Axis, Edges, GraphObservation, Nodes
 from jaxsched.envs.job_shop.observation import waiting
 from jaxsched.envs.job_shop.rules import LATEST, Frontier, frontier
 from jaxsched.envs.job_shop.scale import Scale, scale_of
-from jaxsched.envs.job_shop.types import State
+from jaxsched.envs.job_shop.types import Instance, State
 
 ROUTE_RELATIONS = ("before on the route", "after on the route", "operation here", "its machine")
 WINDOW = 5  # intervals a job shows in Tassel's observation: the last placed one and the next four
@@ -27,9 +27,9 @@ WINDOW = 5  # intervals a job shows in Tassel's observation: the last placed one
 def operations_observation(state: State, mask: Array) -> GraphObservation:
     """Every unscheduled operation and every machine: N = J * K + M nodes, in `event` the clock.
 
-    Relations as a list: along the route and back, from an operation to its machine and back. Action
-    j is about the next operation of job j and uses its machine. Units as in the frontier
-    observation. Ours.
+    Relations as a list: along the route and back, from an operation to its machine and back. Axes:
+    the operations of a job, and the next visit of every job to a machine. Action j is about the
+    next operation of job j and uses its machine. Units as in the frontier observation. Ours.
     """
     instance = state.instance
     num_jobs, num_ops = instance.num_jobs, instance.num_ops
@@ -57,7 +57,29 @@ def operations_observation(state: State, mask: Array) -> GraphObservation:
     if state.floor is not None:
         clock, wait = waiting(state, front, scale)
         nodes, actions = (*nodes, clock), (*actions, wait)
-    return GraphObservation(nodes, _routes(state), actions, mask, ROUTE_RELATIONS)
+    axes = _axes(state.instance, left)
+    return GraphObservation(nodes, _routes(state), actions, mask, ROUTE_RELATIONS, axes)
+
+
+def _axes(instance: Instance, left: Array) -> tuple[Axis, Axis]:
+    """The operations `left` bool[J, K] along their jobs, J groups of K, and along their machines, M
+    groups of J: where a job comes back to a machine, its later visits wait for their turn there.
+    """
+    num_jobs, num_ops = left.shape
+    ids = jnp.arange(instance.num_machines, dtype=jnp.int32)
+    column = jnp.arange(num_ops, dtype=jnp.int32)
+    here = left[None] & (instance.machine[None] == ids[:, None, None])  # bool[M, J, K]
+    visit = jnp.where(here, column[None, None], num_ops).min(-1)  # i32[M, J]
+    first = num_ops * jnp.arange(num_jobs, dtype=jnp.int32)
+    members = first[None] + jnp.minimum(visit, num_ops - 1)
+    is_next = (here & (column[None, None] == visit[..., None])).any(0)
+    nowhere = instance.num_machines * num_jobs
+    job = jnp.arange(num_jobs, dtype=jnp.int32)[:, None]
+    place = jnp.where(is_next, instance.machine * num_jobs + job, nowhere)
+    return (
+        Axis(left, name="job", about="operation", ordered=True),
+        Axis(visit < num_ops, members, place.ravel(), name="machine", about="operation"),
+    )
 
 
 def _operation_features(

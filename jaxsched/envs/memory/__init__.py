@@ -13,6 +13,7 @@ from jaxsched.envs.memory.allocation import (
     HEURISTICS,
     StaticAllocation,
     allocate,
+    cut_lives,
     random_lives,
 )
 from jaxsched.envs.memory.draw import draw_plan, memory_map, memory_map_svg
@@ -89,6 +90,7 @@ __all__ = [
     "allocation",
     "attention",
     "capacities",
+    "cut_lives",
     "draw_graph",
     "draw_mapping",
     "draw_plan",

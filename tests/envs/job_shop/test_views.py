@@ -248,3 +248,29 @@ def test_features_of_operations_and_machines():
     assert not shown["operation"].features[~shown["operation"].mask].any()
     assert not shown.actions[0].features[2:].any()
     assert shown.action_kinds == ("dispatch",)
+
+
+def test_axes_are_the_operations_left_of_a_job_and_the_next_visits_to_a_machine():
+    env = jaxsched.make("JobShop-v0", observation="operations")
+    seen, observations = played(env, "any", 3)
+    for i, states in enumerate(seen):
+        for t, sim in enumerate(states):
+            jobs, machines = jax.tree.map(lambda leaf, i=i, t=t: leaf[i, t], observations.axes)
+            left = {
+                j * OPS + k: machine
+                for j, ops in enumerate(sim.jobs)
+                for k, (machine, _) in enumerate(ops)
+                if k >= len(sim.start[j])
+            }
+            assert set(np.flatnonzero(jobs.mask)) == set(left)
+            assert (jobs.members, jobs.place, jobs.ordered) == (None, None, True)
+            visits = {}
+            for node, machine in left.items():
+                visits.setdefault((machine, node // OPS), node)
+            assert machines.mask.sum() == len(visits)
+            for (machine, job), node in visits.items():
+                assert machines.mask[machine, job]
+                assert machines.members[machine, job] == node
+                assert machines.place[node] == machine * JOBS + job
+            elsewhere = set(range(JOBS * OPS)) - set(visits.values())
+            assert set(machines.place[sorted(elsewhere)]) <= {machines.mask.size}

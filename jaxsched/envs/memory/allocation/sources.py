@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,76 @@ class RandomLives:
         duration = jnp.where(is_long, long, short)
         size = jax.random.randint(size_key, shape, self.low, self.high + 1, jnp.int32)
         return from_arrays(start, duration, size)
+
+
+@dataclasses.dataclass(frozen=True)
+class CutLives:
+    """Buffers cut from a full memory; see `cut_lives` for the fields. Static shapes as above."""
+
+    num_buffers: int
+    num_dropped: int
+    memory: int
+    horizon: int
+    time_percent: int
+
+    def __post_init__(self):
+        if self.num_buffers < 1 or self.num_dropped < 0:
+            raise ValueError(
+                "need at least one buffer and no negative number of dropped ones, got "
+                f"{self.num_buffers} and {self.num_dropped}"
+            )
+        if not 0 <= self.time_percent <= 100:
+            raise ValueError(f"time_percent is in [0, 100], got {self.time_percent}")
+        num_cells = self.memory * self.horizon
+        if self.num_pieces > num_cells or num_cells * self.num_pieces > INT32_MAX:
+            raise ValueError(
+                f"memory {self.memory} x horizon {self.horizon} must hold {self.num_pieces} pieces, "
+                "and times their number stay within int32"
+            )
+
+    @property
+    def num_pieces(self) -> int:
+        return self.num_buffers + self.num_dropped
+
+    def __call__(self, key: Array) -> Instance:
+        """An instance drawn with `key`; the same one with x64 on or off, jitted or not."""
+        cut_key, keep_key = jax.random.split(key)
+        start, duration, size = self._pieces(cut_key)
+        kept = jax.random.permutation(keep_key, self.num_pieces)[: self.num_buffers]
+        kept = kept[jnp.argsort(start[kept], stable=True)]
+        return from_arrays(start[kept], duration[kept], size[kept])
+
+    def _pieces(self, key: Array) -> tuple[Array, Array, Array]:
+        """Start, duration and size of all pieces, i32[P] each."""
+
+        def cut(number: Array, pieces: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            start, duration, size = pieces
+            keys = jax.random.split(jax.random.fold_in(key, number), 4)
+
+            def draw(key: Array, high: Any) -> Array:
+                return jax.random.randint(key, (), 0, high, jnp.int32)
+
+            area = duration * size
+            can = area > 1
+            # Of two thirds of the cuts large pieces are the likelier, the others take any piece: a
+            # few stay large, and many become small.
+            weight = jnp.where(draw(keys[0], 3) > 0, jnp.where(can, area, 0), can.astype(jnp.int32))
+            total = jnp.cumsum(weight, dtype=jnp.int32)
+            which = (total <= draw(keys[1], total[-1])).sum(dtype=jnp.int32)
+            in_time = draw(keys[2], 100) < self.time_percent
+            in_time = jnp.where(duration[which] < 2, False, in_time | (size[which] < 2))
+            length = jnp.where(in_time, duration[which], size[which])
+            low = 1 + draw(keys[3], jnp.maximum(length - 1, 1))
+            rest = length - low
+            start = start.at[number].set(jnp.where(in_time, start[which] + low, start[which]))
+            duration = duration.at[number].set(jnp.where(in_time, rest, duration[which]))
+            size = size.at[number].set(jnp.where(in_time, size[which], rest))
+            duration = duration.at[which].set(jnp.where(in_time, low, duration[which]))
+            return start, duration, size.at[which].set(jnp.where(in_time, size[which], low))
+
+        nothing = jnp.zeros((self.num_pieces,), jnp.int32)
+        whole = nothing, nothing.at[0].set(self.horizon), nothing.at[0].set(self.memory)
+        return jax.lax.fori_loop(1, self.num_pieces, cut, whole)
 
 
 def from_arrays(start: Array, duration: Array, size: Array) -> Instance:
@@ -109,3 +180,23 @@ def random_lives(
     horizon = num_buffers if horizon is None else horizon
     longest = max(horizon // 2, 1) if longest is None else longest
     return RandomLives(num_buffers, low, high, horizon, longest, long_percent)
+
+
+def cut_lives(
+    num_buffers: int,
+    num_dropped: int = 0,
+    memory: int = 1024,
+    horizon: int | None = None,
+    time_percent: int = 60,
+) -> CutLives:
+    """Buffers that fill a memory without a hole: a rectangle of `horizon` ticks and `memory` units
+    is cut in two, the pieces are cut again, and so on, each time through the whole piece.
+
+    `time_percent` of the cuts go across time, the others across the memory; `num_dropped` pieces
+    are left out. With all of them, or where a section keeps all of its own, the optimum is known:
+    `memory`, the largest live size. `horizon` is two ticks for each piece unless given. Packing
+    problems of known optimum are made so since Hopper & Turton (EJOR 128, 2001); the distribution
+    is ours. Raises `ValueError` for settings that contradict each other.
+    """
+    horizon = 2 * (num_buffers + num_dropped) if horizon is None else horizon
+    return CutLives(num_buffers, num_dropped, memory, horizon, time_percent)
