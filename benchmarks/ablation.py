@@ -94,9 +94,10 @@ VARIANTS = {
     "all operations, along axes": Variant(
         network={"along": "axes", "num_layers": 4, "num_heads": 4},
         settings={"observation": "operations"},
+        sizes=((6, 6, 8),),
         updates=60,
     ),
-    "base, 60 updates": Variant(updates=60),
+    "one size, 6x6, 60 updates": Variant(sizes=((6, 6, 8),), updates=60),
     "no look-ahead": Variant(hidden=AHEAD + QUEUES),
     "no queues": Variant(hidden=QUEUES),
     **{f"without {name}": Variant(hidden=(name,)) for name in AHEAD + QUEUES},

@@ -330,15 +330,18 @@ def test_train_resume_and_use_the_policy(capsys):
     assert not (folder / "results.json").exists()
     assert json.loads((folder / "config.json").read_text())["seed"] == 5
 
-    status, out, err = run(capsys, f"train --resume {folder} --num-updates 3")
+    status, out, err = run(capsys, f"train --resume {folder} --num-updates 1")
     assert status == 2
-    assert "num_updates: saved 2, wanted 3" in err
+    assert "num_updates: saved 2, wanted 1" in err
 
-    status, out, err = run(
-        capsys,
-        f"train --resume {folder} --evaluate-every 0 --samples 4 --time-limit 0 --compare small.txt",
-    )
+    # What it was started with is kept, what is given again takes its place.
+    status, out, err = run(capsys, f"train --resume {folder} --num-updates 3 --compare small.txt")
     assert (status, err) == (0, "")
+    assert "going on from update 2; 3 updates instead of 2" in out
+    assert len((folder / "log.jsonl").read_text().splitlines()) == 3
+    status, out, err = run(capsys, f"train --resume {folder}")
+    assert (status, err) == (0, "")
+    assert "going on from update 3" in out
     results = json.loads((folder / "results.json").read_text())
     labels = [method["policy"] for method in results["methods"]]
     assert labels == ["policy, greedy", "policy, best of 4", "mwkr"]

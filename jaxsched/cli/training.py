@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def train(
     start_from: Path | None = None,
     out: Path | None = None,
     resume: Path | None = None,
+    from_update: int | None = None,
     evaluate_every: int = 20,
     evaluate_on: str | None = None,
     compare: tuple[str, ...] | None = None,
@@ -55,7 +57,10 @@ def train(
         start_from: Begin with the policy of this run folder, or a policy.safetensors, instead of a
             random one.
         out: New folder of the run. Default: the next number in runs/.
-        resume: Go on with the run in this folder, with the settings it was started with.
+        resume: Go on with the run in this folder, with everything it was started with; what is
+            given again takes its place. The configuration may not change, but for more updates.
+        from_update: Go on from the checkpoint of this update instead of the newest one, which is
+            moved to `set_aside` in the folder of the run.
         evaluate_every: Updates between evaluations for the learning curve; 0 for none.
         evaluate_on: Instances of these evaluations. Default: generated ones, which the comparison
             does not contain.
@@ -73,16 +78,29 @@ def train(
     from jaxsched.policies.io import load_policy
     from jaxsched.training.algorithms import from_dict
 
-    command = {"env": env, "preset": preset, "config": config, "seed": seed, "num_seeds": num_seeds}
-    command["start_from"] = str(start_from) if start_from else None
+    command = {
+        "env": env,
+        "preset": preset,
+        "config": config,
+        "seed": seed,
+        "num_seeds": num_seeds,
+        "start_from": str(start_from) if start_from else None,
+        "evaluate_every": evaluate_every,
+        "evaluate_on": evaluate_on,
+        "compare": compare,
+        "samples": samples,
+        "time_limit": time_limit,
+        "num_workers": num_workers,
+        "draw": draw,
+    }
     if resume is not None:
         if out is not None:
             raise ValueError("--resume goes on in the folder of the run: leave out --out")
-        command = _resumed(resume, config)
-        env, preset, seed, num_seeds = (
-            command[name] for name in ("env", "preset", "seed", "num_seeds")
-        )
-    start = command.get("start_from")
+        command = _resumed(resume, command)
+    env, preset, seed, num_seeds, draw = (
+        command[name] for name in ("env", "preset", "seed", "num_seeds", "draw")
+    )
+    start = command["start_from"]
     chosen = lookup("preset", preset, offer(make(env)).presets)
     environment = make(env, **chosen.settings)
     train_config = _configure(from_dict(dict(chosen.training)), command["config"])
@@ -92,34 +110,42 @@ def train(
             print(f"--{name.replace('_', '-')} {value}")
         return
 
-    given = {"groups": compare, "draw": draw, "samples": samples or None, "time_limit": time_limit}
+    given = {"groups": command["compare"], "draw": draw, "samples": command["samples"] or None}
+    given["time_limit"] = command["time_limit"]
     shown = _comparison(environment, chosen, given)
     # A misspelt name fails before the training.
     instances, members = evaluation.load_groups(environment, shown.groups)
     if draw is not None and draw not in instances:
         raise ValueError(f"--draw {draw}: not among the compared instances")
-    track = _tracker(environment, evaluate_on, shown.track) if evaluate_every else None
+    every = command["evaluate_every"]
+    track = _tracker(environment, command["evaluate_on"], shown.track) if every else None
     run_dir = resume or out or training.new_run_dir()
     if resume is None and not (run_dir / "config.json").exists():
         write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
     print(f"run {run_dir}: {env}, preset {preset}, seed {seed}", flush=True)
-    apply, state = training.train(
-        environment,
-        chosen.source,
-        train_config,
-        run_dir=run_dir,
-        seed=seed,
-        num_seeds=num_seeds,
-        resume=resume is not None,
-        initial=initial,
-        evaluate=track,
-        evaluate_every=evaluate_every,
-        mesh=training.data_mesh(),
-    )
+    try:
+        apply, state = training.train(
+            environment,
+            chosen.source,
+            train_config,
+            run_dir=run_dir,
+            seed=seed,
+            num_seeds=num_seeds,
+            resume=resume is not None,
+            from_update=from_update,
+            initial=initial,
+            evaluate=track,
+            evaluate_every=every,
+            mesh=training.data_mesh(),
+        )
+    except training.Stopped as stopped:
+        print(f"{stopped}; go on with: jaxsched train --resume {run_dir}", flush=True)
+        return
     if not instances:
         return
     policies = _policies(state.average, seed, num_seeds)
-    entries = _entries(environment, apply, policies, chosen, shown, seed, num_workers)
+    workers = command["num_workers"]
+    entries = _entries(environment, apply, policies, chosen, shown, seed, workers)
     reports = evaluation.comparison(instances, entries, members)
     evaluation.write_json(run_dir / "results.json", reports, overwrite=resume is not None)
     name = shown.draw if shown.draw in instances else next(iter(instances))
@@ -128,11 +154,17 @@ def train(
     print(f"{run_dir}: {', '.join(['results.json', 'curve.png', 'policy.safetensors', *pictures])}")
 
 
-def _resumed(run_dir: Path, config: Sequence[str]) -> dict[str, Any]:
-    """The command that started a run, with more changes of its configuration."""
+def _resumed(run_dir: Path, command: Mapping[str, Any]) -> dict[str, Any]:
+    """The command that started a run; what is given now, and is no default, takes its place."""
     saved = _read_json(run_dir / "command.json")
+    defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
+    given = {name: value for name, value in command.items() if value != defaults[name]}
+    changes = list(saved["config"])
+    if (run_dir / "config.json").exists():  # which knows of updates that were added since
+        number = _read_json(run_dir / "config.json")["training"]["num_updates"]
+        changes.append(f"num_updates={number}")
     # A configuration given again is compared with the saved one by `training.train`.
-    return saved | {"config": [*saved["config"], *config]}
+    return {**command, **saved, **given, "config": [*changes, *command["config"]]}
 
 
 def _comparison(environment: Environment, preset: Preset, given: Mapping[str, Any]) -> Comparison:

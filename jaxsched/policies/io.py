@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxsched.core.environment import Environment
+from jaxsched.host.files import replacing
 from jaxsched.host.plain import plain_number
 from jaxsched.policies.network import NETWORKS, Apply, Network, Params, example_observation
 
@@ -73,7 +74,8 @@ def save_policy(path: str | Path, params: Params, network: Network, env: Environ
         "network": json.dumps(describe_network(network)),
         "environment": json.dumps(describe(env)),
     }
-    save_file(arrays, str(path), metadata)
+    with replacing(path) as new:
+        save_file(arrays, str(new), metadata)
 
 
 def shipped_policies(env: Environment) -> dict[str, Path]:

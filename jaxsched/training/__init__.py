@@ -3,6 +3,7 @@ family.
 """
 
 from jaxsched.training.algorithms import ALGORITHMS
+from jaxsched.training.checkpoint import CorruptCheckpointError
 from jaxsched.training.common import TrainState, data_mesh
 from jaxsched.training.config import (
     ExpertIterationConfig,
@@ -14,17 +15,20 @@ from jaxsched.training.config import (
 from jaxsched.training.loop import make_training, train
 from jaxsched.training.run import new_run_dir
 from jaxsched.training.schedules import SCHEDULES, make_schedule
+from jaxsched.training.stopping import Stopped
 from jaxsched.training.update import Algorithm, Lesson, Task
 
 __all__ = [
     "ALGORITHMS",
     "SCHEDULES",
     "Algorithm",
+    "CorruptCheckpointError",
     "ExpertIterationConfig",
     "ImitationConfig",
     "Lesson",
     "PPOConfig",
     "SelfLabelingConfig",
+    "Stopped",
     "Task",
     "TrainConfig",
     "TrainState",

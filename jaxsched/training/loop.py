@@ -4,6 +4,7 @@ progress line.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,8 +35,11 @@ from jaxsched.training.config import TrainConfig
 from jaxsched.training.curve import draw_curve
 from jaxsched.training.episodes import kept_bytes
 from jaxsched.training.run import Run, plain_metrics, progress_bar, updates_done
+from jaxsched.training.schedules import make_schedule
+from jaxsched.training.stopping import Stopped, StopRequest, stop_requests
 from jaxsched.training.update import Update, make_update
 
+BEST = "best.safetensors"
 MUCH = 2**31  # bytes that an update may keep without a word
 Evaluate = Callable[[Apply, Params], dict[str, float]]
 
@@ -77,6 +81,7 @@ def train(
     seed: int = 0,
     num_seeds: int = 1,
     resume: bool = False,
+    from_update: int | None = None,
     initial: Params | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
@@ -85,8 +90,8 @@ def train(
     mesh: Mesh | None = None,
     progress: bool = True,
 ) -> tuple[Apply, TrainState]:
-    """Train and leave in `run_dir`: config.json, log.jsonl, checkpoints/, policy.safetensors,
-    curve.png.
+    """Train and leave in `run_dir`: config.json, log.jsonl, checkpoints/, manifests/,
+    policy.safetensors, curve.png; where there are evaluations, best.safetensors.
 
     Several sources, whose instances may differ in shape, take turns: update t draws from source
     t mod their number, and the update is compiled for each.
@@ -95,8 +100,13 @@ def train(
     trains seeds `seed`, `seed + 1`, ... in one vmapped program; every leaf of the state and every
     metric then has a leading axis, and each seed's result is that of its own run up to float
     rounding. `evaluate` is called with the averaged weights of the (first) seed every
-    `evaluate_every` updates and at the end; it may keep them. With `resume` the newest checkpoint
-    is continued; the result is bit-exact for the same versions, device kind and device count.
+    `evaluate_every` updates and at the end; it may keep them. It returns figures of which less is
+    better, and the weights of their least mean are saved as best.safetensors.
+
+    With `resume` the newest checkpoint is continued, or the one of `from_update`; the result is
+    bit-exact for the same versions, device kind and device count. A resumed run may get more
+    updates than it had, where its learning rate follows the schedule of the longer run from then
+    on. Ctrl-C and SIGTERM save a checkpoint and raise `Stopped`, a second signal does not wait.
     `initial` parameters, as `load_policy` returns them, replace the random ones of every seed
     (fine-tuning). The averaged weights are what is saved.
     """
@@ -123,26 +133,74 @@ def train(
                 f"an update keeps about {size / 2**30:.1f} GiB of observations; keep=actions needs "
                 "less memory, and plays episodes again"
             )
-    with Run(run_dir, configuration, resume) as run:
+    with Run(run_dir, configuration, resume, from_update) as run, stop_requests() as stop:
         trainings = [make_training(env, each, config, mesh, network) for each in sources]
         apply, state = _begin(trainings[0][0], seed, num_seeds, initial)
         updates = [make(apply) for _, make in trainings]
         if num_seeds > 1:
             updates = [jax.vmap(update) for update in updates]
         compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
+        state = run.restore(state)
+        if resume and progress:
+            print(_what_goes_on(run, config, updates_done(state)), flush=True)
         state = _loop(
             run,
             [compiled(update) for update in updates],
-            run.restore(state),
-            evaluate and (lambda state: evaluate(apply, _average(state, num_seeds))),
+            state,
+            evaluate and _judge(run, evaluate, apply, num_seeds, build, env),
             (config.num_updates, chunk, evaluate_every, checkpoint_every),
             progress,
+            stop,
         )
     for i in range(num_seeds):
         name = FILE_NAME if num_seeds == 1 else f"policy_seed{seed + i}.safetensors"
         save_policy(run_dir / name, _average(state, num_seeds, i), build, env)
     draw_curve(run_dir)
     return apply, state
+
+
+def _what_goes_on(run: Run, config: TrainConfig, done: int) -> str:
+    """One or two lines about a resumed run."""
+    lines = [f"going on from update {done}"]
+    if not done:
+        lines = ["there is no checkpoint yet: starting again from the beginning"]
+    if run.lengthened is not None:
+        steps = done * config.num_epochs * config.num_minibatches
+        longer = make_schedule(config.schedule, config.learning_rate, config.num_gradient_steps)
+        before = dataclasses.replace(config, num_updates=run.lengthened).num_gradient_steps
+        shorter = make_schedule(config.schedule, config.learning_rate, before)
+        lines.append(
+            f"{config.num_updates} updates instead of {run.lengthened}: the learning rate follows "
+            f"the longer schedule, {np.asarray(longer(steps)):.2e} here instead of "
+            f"{np.asarray(shorter(steps)):.2e}"
+        )
+    return "; ".join(lines)
+
+
+def _judge(
+    run: Run, evaluate: Evaluate, apply: Apply, num_seeds: int, build: Network, env: Environment
+) -> Callable[[TrainState], dict[str, Any]]:
+    """Evaluates the averaged weights, and saves those of the least mean figure."""
+    earlier = [_mean(row["evaluation"]) for row in run.rows() if "evaluation" in row]
+    best = min((mean for mean in earlier if mean is not None), default=float("inf"))
+
+    def judge(state: TrainState) -> dict[str, Any]:
+        nonlocal best
+        average = _average(state, num_seeds)
+        figures = plain_metrics(evaluate(apply, average))
+        mean = _mean(figures)
+        if mean is not None and mean < best:
+            best = mean
+            save_policy(run.folder / BEST, _average(state, num_seeds), build, env)
+        return figures
+
+    return judge
+
+
+def _mean(figures: dict[str, Any]) -> float | None:
+    """Of the figures that are numbers, None where there are none."""
+    numbers = [value for value in figures.values() if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _begin(
@@ -171,9 +229,10 @@ def _loop(
     evaluate: Callable[[TrainState], dict[str, float]] | None,
     pace: tuple[int, int, int, int],
     progress: bool,
+    stop: StopRequest,
 ) -> TrainState:
-    """Updates, which take turns, until the end of the run; `pace`: their number, and every how many
-    of them the host looks, evaluates and saves.
+    """Updates, which take turns, until the end of the run or until `stop` is asked for; `pace`:
+    their number, and every how many of them the host looks, evaluates and saves.
     """
     total, chunk, evaluate_every, checkpoint_every = pace
     done = updates_done(state)
@@ -195,16 +254,18 @@ def _loop(
             def due(every: int, done: int = done) -> bool:
                 return done == total or bool(every and done % every == 0)
 
-            if evaluate and due(evaluate_every):
-                rows[-1]["evaluation"] = plain_metrics(evaluate(state))
+            if evaluate and due(evaluate_every) and not stop.received:
+                rows[-1]["evaluation"] = evaluate(state)
             run.write(rows)
             report(done, rows[-1])
             if not all(np.isfinite(metrics["gradient_norm"]).all() for metrics in pending):
                 raise FloatingPointError(
                     f"update {done}: the gradient is not finite; the log is in {run.folder}"
                 )
-            if due(checkpoint_every):
+            if due(checkpoint_every) or stop.received:
                 run.save(state)
+            if stop.received and done < total:
+                raise Stopped(f"stopped after update {done} of {total}, which is saved")
     return state
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxsched.host.files import write_whole
 from jaxsched.host.plain import plain
 from jaxsched.policies.io import CheckpointMismatchError, difference
-from jaxsched.training.checkpoint import Checkpoints
+from jaxsched.training.checkpoint import Checkpoints, versions
 from jaxsched.training.common import TrainState
 
 CONFIG, LOG = "config.json", "log.jsonl"
-PACKAGES = ("jaxsched", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def new_run_dir(root: str | Path = "runs") -> Path:
@@ -36,22 +36,33 @@ def new_run_dir(root: str | Path = "runs") -> Path:
 class Run:
     """An open run folder. Use as a context manager: leaving it waits for the last checkpoint."""
 
-    def __init__(self, folder: Path, configuration: dict[str, Any], resume: bool):
+    def __init__(
+        self,
+        folder: Path,
+        configuration: dict[str, Any],
+        resume: bool,
+        from_update: int | None = None,
+    ):
         """Make the folder and write config.json; refuse a folder in use, and a resume with another
-        configuration.
+        configuration, but for more updates.
 
         Raises `ValueError` for a setting that JSON does not hold, before there is a folder.
         """
         _check_json(configuration)
+        if from_update is not None and not resume:
+            raise ValueError("from_update says where to go on: it needs resume")
+        # The updates that the run had, where it gets more now.
+        self.lengthened: int | None = None
+        data = configuration | {"versions": versions()}
         if (folder / CONFIG).exists():
-            _check_same(folder, configuration, resume)
+            self.lengthened = _check_same(folder, configuration, resume)
         elif resume:
             raise FileNotFoundError(f"{folder}: no run to resume ({CONFIG} is missing)")
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            data = configuration | {"versions": _versions()}
-            (folder / CONFIG).write_text(json.dumps(data, indent=1) + "\n")
-        self.folder, self.resume = folder, resume
+        if self.lengthened is not None or not resume:
+            write_whole(folder / CONFIG, json.dumps(data, indent=1) + "\n")
+        self.folder, self.resume, self.from_update = folder, resume, from_update
         self._checkpoints = Checkpoints(folder)
 
     def __enter__(self) -> Run:
@@ -61,11 +72,12 @@ class Run:
         self._checkpoints.__exit__(*error)
 
     def restore(self, state: TrainState) -> TrainState:
-        """The state of the newest checkpoint where the run is resumed, else the given one. The
-        clock of the run starts, and log rows after that checkpoint are dropped.
+        """The state of the newest checkpoint, or of the one that was asked for, where the run is
+        resumed; else the given one. The clock of the run starts, and log rows after that checkpoint
+        are dropped.
         """
         if self.resume:
-            state = self._checkpoints.restore(state) or state
+            state = self._checkpoints.restore(state, self.from_update) or state
         self._started = time.perf_counter() - self._seconds_logged(updates_done(state))
         return state
 
@@ -73,10 +85,18 @@ class Run:
         path = self.folder / LOG
         if not path.exists():
             return 0.0
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        rows = [row for row in rows if row["update"] <= done]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rows = [row for row in self.rows() if row["update"] <= done]
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
         return rows[-1]["seconds"] if rows else 0.0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The log; without a last line that was being written when the process was killed."""
+        path = self.folder / LOG
+        rows = []
+        with contextlib.suppress(json.JSONDecodeError, FileNotFoundError):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                rows.append(json.loads(line))
+        return rows
 
     def log(
         self, first: int, metrics: list[dict[str, Any]], num_sources: int = 1
@@ -121,25 +141,23 @@ def _check_json(configuration: dict[str, Any]) -> None:
             raise ValueError(f"{CONFIG} cannot hold the {part}: {error}") from None
 
 
-def _check_same(folder: Path, configuration: dict[str, Any], resume: bool) -> None:
+def _check_same(folder: Path, configuration: dict[str, Any], resume: bool) -> int | None:
+    """Refuse another configuration; a run may get more updates: the number that it had."""
     if not resume:
         raise FileExistsError(
             f"{folder}: holds a run already; use --resume {folder} or another folder"
         )
-    saved = json.loads((folder / CONFIG).read_text())
+    saved = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     saved.pop("versions", None)
-    if lines := difference(saved, configuration):
+    had, wanted = (each["training"]["num_updates"] for each in (saved, configuration))
+    same = copy.deepcopy(saved)
+    if wanted > had:
+        same["training"]["num_updates"] = wanted
+    if lines := difference(same, configuration):
         raise CheckpointMismatchError(
             f"{folder}: a run of another configuration: " + "; ".join(lines)
         )
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    return had if wanted > had else None
 
 
 @contextlib.contextmanager
