@@ -72,6 +72,8 @@ def train(
         draw: Compared instance whose best schedule by the policy is drawn.
         options: List the options of the training configuration and stop.
     """
+    import jax
+
     from jaxsched import evaluation, training
     from jaxsched.envs.registry import make, offer
     from jaxsched.evaluation.report import write_text
@@ -122,7 +124,14 @@ def train(
     run_dir = resume or out or training.new_run_dir()
     if resume is None and not (run_dir / "config.json").exists():
         write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
+    num_devices = training.devices_that_fit(train_config)
     print(f"run {run_dir}: {env}, preset {preset}, seed {seed}", flush=True)
+    if num_devices < jax.device_count():
+        size = train_config.num_envs // train_config.num_minibatches
+        print(
+            f"on {num_devices} of {jax.device_count()} devices, over which minibatches of {size} "
+            "environments lie evenly (num_envs / num_minibatches)"
+        )
     try:
         apply, state = training.train(
             environment,
@@ -136,7 +145,7 @@ def train(
             initial=initial,
             evaluate=track,
             evaluate_every=every,
-            mesh=training.data_mesh(),
+            mesh=training.data_mesh(num_devices),
         )
     except training.Stopped as stopped:
         print(f"{stopped}; go on with: jaxsched train --resume {run_dir}", flush=True)

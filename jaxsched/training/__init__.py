@@ -4,7 +4,7 @@ family.
 
 from jaxsched.training.algorithms import ALGORITHMS
 from jaxsched.training.checkpoint import CorruptCheckpointError
-from jaxsched.training.common import TrainState, data_mesh
+from jaxsched.training.common import TrainState, data_mesh, devices_that_fit
 from jaxsched.training.config import (
     ExpertIterationConfig,
     ImitationConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "TrainConfig",
     "TrainState",
     "data_mesh",
+    "devices_that_fit",
     "make_schedule",
     "make_training",
     "new_run_dir",

@@ -68,6 +68,26 @@ def shard(tree: Any, mesh: Mesh | None) -> Any:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data")))
 
 
+def devices_that_fit(config: TrainConfig, num_devices: int | None = None) -> int:
+    """The largest number of devices, at most those there are, over which the minibatches of a
+    configuration lie evenly: on others, XLA would copy every environment to every device.
+    """
+    size = config.num_envs // config.num_minibatches
+    most = jax.device_count() if num_devices is None else num_devices
+    return max(count for count in range(1, most + 1) if size % count == 0)
+
+
+def check_mesh(config: TrainConfig, mesh: Mesh | None) -> None:
+    """Refuse a mesh over which the minibatches do not lie evenly."""
+    size = config.num_envs // config.num_minibatches
+    if mesh is not None and size % mesh.size:
+        raise ValueError(
+            f"minibatches of {size} environments (num_envs {config.num_envs} / num_minibatches "
+            f"{config.num_minibatches}) do not lie evenly on {mesh.size} devices; "
+            f"{devices_that_fit(config, mesh.size)} would do"
+        )
+
+
 def data_mesh(num_devices: int | None = None) -> Mesh | None:
     """A mesh over all (or the first `num_devices`) devices; None for one device."""
     devices = jax.devices()[:num_devices]

@@ -30,7 +30,13 @@ from jaxsched.policies.io import (
 )
 from jaxsched.policies.network import Apply, Network, Params, example_observation
 from jaxsched.training.algorithms import ALGORITHMS, algorithm_of, to_dict
-from jaxsched.training.common import MakeOptimizer, TrainState, init_state, make_optimizer
+from jaxsched.training.common import (
+    MakeOptimizer,
+    TrainState,
+    check_mesh,
+    init_state,
+    make_optimizer,
+)
 from jaxsched.training.config import TrainConfig
 from jaxsched.training.curve import draw_curve
 from jaxsched.training.episodes import kept_bytes
@@ -118,6 +124,7 @@ def train(
     sources = tuple(source) if isinstance(source, Sequence) else (source,)
     if not sources:
         raise ValueError("source: needs at least one")
+    check_mesh(config, mesh)
     build = config.network if network is None else network
     configuration = {
         "environment": describe(env),

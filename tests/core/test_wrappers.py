@@ -99,7 +99,15 @@ def cut(env, id="JobShop-v0"):
     return instance, *jax.device_get(run())
 
 
-@pytest.mark.parametrize("id", ["JobShop-v0", "FlexibleJobShop-v0", "MemoryMap-v0", "SoC-v0"])
+@pytest.mark.parametrize(
+    "id",
+    [
+        "JobShop-v0",
+        "SoC-v0",
+        pytest.param("FlexibleJobShop-v0", marks=pytest.mark.nightly),
+        pytest.param("MemoryMap-v0", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_wrapper_agrees_with_its_end(id):
     """Issue 16, row 2: 36 decisions were counted on ft06 after a limit of 10, 26 of them
     illegal; and its siblings.

@@ -364,12 +364,13 @@ def test_worlds_are_addressed_by_update_and_environment():
 
 
 SHARDED = """
-import jax, numpy as np, optax
+import dataclasses, jax, numpy as np, optax, pytest
 from jax import random
 import jaxsched
 from jaxsched.envs import job_shop
 from jaxsched.policies import NetworkConfig
-from jaxsched.training import PPOConfig, SelfLabelingConfig, data_mesh, make_training
+from jaxsched.training import PPOConfig, SelfLabelingConfig, data_mesh, devices_that_fit
+from jaxsched.training import make_training, train
 
 assert jax.device_count() == 4 and data_mesh(1) is None
 env, source = jaxsched.make("JobShop-v0"), job_shop.uniform(3, 3)
@@ -389,18 +390,30 @@ for config in (ppo, labels):
         state, metrics = compiled(state)
         after.append((state.params, metrics))
     jax.tree.map(lambda one, four: np.testing.assert_allclose(four, one, rtol=1e-4, atol=1e-6), *after)
+
+few = dataclasses.replace(ppo, num_envs=4)
+assert [devices_that_fit(config) for config in (ppo, few)] == [4, 2]
+with pytest.raises(ValueError, match="minibatches of 2 environments .* on 4 devices; 2 would do"):
+    train(env, source, few, run_dir="never", mesh=data_mesh())
 """
 
 
 def test_one_sgd_update_is_equal_on_one_and_four_devices():
-    """Same update on 1 and 4 forced host devices: gradients and statistics are global and exact."""
+    """Same update on 1 and 4 forced host devices: gradients and statistics are global and exact,
+    and no environment is copied to every device.
+    """
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", SHARDED],
-        check=True,
+        check=False,
+        capture_output=True,
+        text=True,
         cwd=Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env=os.environ
+        | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"},
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Involuntary full rematerialization" not in done.stderr
 
 
 def test_sgd_moves_the_parameters():
