@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
-LINES = {"my_network": 40, "my_trainer": 80}  # fewer than these
+LINES = {"my_network": 40, "my_trainer": 80, "early_stopping": 50}  # fewer than these
 
 
 def run(name: str, folder: pathlib.Path) -> str:
@@ -43,3 +43,9 @@ def test_an_algorithm_of_ones_own_learns(tmp_path: pathlib.Path):
     )
     assert found
     assert float(found[2]) < float(found[1])
+
+
+def test_a_training_stops_early(tmp_path: pathlib.Path):
+    found = re.search(r"stopped after (\d+) updates$", run("early_stopping", tmp_path))
+    assert found
+    assert 15 <= int(found[1]) < 100

@@ -24,6 +24,8 @@ EXTRAS = {  # what the optional extras bring, by the names that are imported
     "solvers": ("ortools",),
     "search": ("mctx",),
     "omnimalloc": ("omnimalloc",),
+    "tensorboard": ("tensorboardX",),
+    "wandb": ("wandb",),
 }
 
 

@@ -34,6 +34,7 @@ def train(
     from_update: int | None = None,
     evaluate_every: int = 20,
     evaluate_on: str | None = None,
+    log_to: tuple[str, ...] = (),
     compare: tuple[str, ...] | None = None,
     samples: int | None = None,
     time_limit: float | None = None,
@@ -64,6 +65,8 @@ def train(
         evaluate_every: Updates between evaluations for the learning curve; 0 for none.
         evaluate_on: Instances of these evaluations. Default: generated ones, which the comparison
             does not contain.
+        log_to: `tensorboard` or `wandb`: what is logged is written for these too, in folders of
+            their names in that of the run.
         compare: Groups of instances to compare on at the end; `--compare` alone for no comparison.
         samples: Episodes of the methods that keep the best of many. Default: 64, or as the preset says.
         time_limit: Seconds per instance for the exact solver, 0 leaves it out. Default: 3, or as
@@ -79,7 +82,12 @@ def train(
     from jaxsched.evaluation.report import write_text
     from jaxsched.policies.io import load_policy
     from jaxsched.training.algorithms import from_dict
+    from jaxsched.training.loggers import LOGGERS, loggers
 
+    for name in log_to:
+        lookup("logger", name, dict.fromkeys(LOGGERS))
+        if not is_installed(name):
+            raise ImportError(f"--log-to {name} needs: {pip_line(name)}")
     command = {
         "env": env,
         "preset": preset,
@@ -89,6 +97,7 @@ def train(
         "start_from": str(start_from) if start_from else None,
         "evaluate_every": evaluate_every,
         "evaluate_on": evaluate_on,
+        "log_to": log_to,
         "compare": compare,
         "samples": samples,
         "time_limit": time_limit,
@@ -145,6 +154,7 @@ def train(
             initial=initial,
             evaluate=track,
             evaluate_every=every,
+            on_update=loggers(command["log_to"], run_dir),
             mesh=training.data_mesh(num_devices),
         )
     except training.Stopped as stopped:

@@ -104,7 +104,7 @@ class Checkpoints:
             "topology": topology(),
             "files": _hashes(self.folder / str(step)),
         }
-        write_whole(path, json.dumps(manifest | {"sha256": _digest(manifest)}, indent=1) + "\n")
+        write_whole(path, _signed(manifest))
         path.with_suffix(".begun").unlink()
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState | None:
@@ -156,11 +156,13 @@ class Checkpoints:
         if not path.exists():
             return f"{folder}: its manifest is missing, {path}"
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            wanted, digest = manifest["files"].items(), manifest.pop("sha256")
+            text = path.read_text(encoding="utf-8")
+            manifest = json.loads(text)
+            wanted = manifest["files"].items()
+            del manifest["sha256"]
         except (ValueError, KeyError, TypeError, AttributeError):
             return f"{path}: not a manifest"
-        if digest != _digest(manifest):
+        if text != _signed(manifest):
             return f"{path}: not what was written, by its own SHA-256"
         if not folder.exists():
             return f"{folder}: the checkpoint is missing"
@@ -183,8 +185,10 @@ class Checkpoints:
             self._manager.reload()
 
 
-def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+def _signed(manifest: dict[str, Any]) -> str:
+    """The text of a manifest, with its own SHA-256."""
+    digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps(manifest | {"sha256": digest}, indent=1) + "\n"
 
 
 def _hashes(folder: Path) -> dict[str, str]:

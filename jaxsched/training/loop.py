@@ -48,6 +48,8 @@ from jaxsched.training.update import Update, make_update
 BEST = "best.safetensors"
 MUCH = 2**31  # bytes that an update may keep without a word
 Evaluate = Callable[[Apply, Params], dict[str, float]]
+# A row of the log, and the averaged weights at the end of its chunk -> whether to stop.
+OnUpdate = Callable[[dict[str, Any], Callable[[], Params]], bool | None]
 
 
 def make_training(
@@ -91,6 +93,7 @@ def train(
     initial: Params | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
+    on_update: OnUpdate | None = None,
     checkpoint_every: int = 20,
     chunk: int = 5,
     mesh: Mesh | None = None,
@@ -108,6 +111,10 @@ def train(
     rounding. `evaluate` is called with the averaged weights of the (first) seed every
     `evaluate_every` updates and at the end; it may keep them. It returns figures of which less is
     better, and the weights of their least mean are saved as best.safetensors.
+
+    `on_update(row, weights)` is called for every update with its row of the log, once that is
+    written; `weights()` gives the averaged weights of the (first) seed. Where it returns True the
+    training ends there, as if it had been all.
 
     With `resume` the newest checkpoint is continued, or the one of `from_update`; the result is
     bit-exact for the same versions, device kind and device count. A resumed run may get more
@@ -158,6 +165,7 @@ def train(
             (config.num_updates, chunk, evaluate_every, checkpoint_every),
             progress,
             stop,
+            on_update and (lambda row, state: on_update(row, lambda: _average(state, num_seeds))),
         )
     for i in range(num_seeds):
         name = FILE_NAME if num_seeds == 1 else f"policy_seed{seed + i}.safetensors"
@@ -237,9 +245,11 @@ def _loop(
     pace: tuple[int, int, int, int],
     progress: bool,
     stop: StopRequest,
+    on_update: Callable[[dict[str, Any], TrainState], bool | None] | None,
 ) -> TrainState:
-    """Updates, which take turns, until the end of the run or until `stop` is asked for; `pace`:
-    their number, and every how many of them the host looks, evaluates and saves.
+    """Updates, which take turns, until the end of the run, until `stop` is asked for or
+    `on_update` says so; `pace`: their number, and every how many of them the host looks, evaluates
+    and saves.
     """
     total, chunk, evaluate_every, checkpoint_every = pace
     done = updates_done(state)
@@ -269,8 +279,13 @@ def _loop(
                 raise FloatingPointError(
                     f"update {done}: the gradient is not finite; the log is in {run.folder}"
                 )
-            if due(checkpoint_every) or stop.received:
+            enough = False
+            for row in rows:
+                enough = bool(on_update and on_update(row, state)) or enough
+            if due(checkpoint_every) or stop.received or enough:
                 run.save(state)
+            if enough:
+                return state
             if stop.received and done < total:
                 raise Stopped(f"stopped after update {done} of {total}, which is saved")
     return state

@@ -15,6 +15,7 @@ from jaxsched.core.offer import Comparison, Loaded, Offer, Summary
 from jaxsched.core.result import Bounds, Result
 from jaxsched.envs.memory.allocation.plain import solve_exact
 from jaxsched.envs.memory.allocation.preset import PRESETS
+from jaxsched.envs.memory.allocation.sources import cut_lives
 from jaxsched.envs.memory.allocation.types import Instance, to_buffers, to_instance
 from jaxsched.envs.memory.draw import memory_map_svg
 from jaxsched.envs.memory.io import read_amount, read_kind, write_csv
@@ -117,7 +118,7 @@ def compare_rules(env: Environment) -> Comparison:
         groups.append("minimalloc-A,minimalloc-B,minimalloc-C")
     return Comparison(
         groups=tuple(groups),
-        track={"generated": env.default_source},
+        track={"64 of a full memory": cut_lives(64), "64 random": env.default_source},
         draw="generated-0",
         rules=("size", "duration", "area", "start", "lowest", "least_waste"),
         randomised_rule="area",
