@@ -6,8 +6,9 @@
 
 The training is a tiny one that saves a checkpoint every second update, so that many of the moments
 lie in a save. Resumed, its state at the end must be that of the run that nobody disturbed, bit for
-bit; where SIGTERM was sent while it trained, it must have saved and exit with status 0. The exit status is 1 where anything is not as it should be. Each command
-rewrites its part of benchmarks/results/robustness.json.
+bit; where SIGTERM was sent while it trained, it must have saved and exit with status 0. The exit
+status is 1 where anything is not as it should be. Each command rewrites its part of
+benchmarks/results/robustness.json.
 """
 
 from __future__ import annotations

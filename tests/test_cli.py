@@ -273,6 +273,7 @@ def test_existing_output_is_kept_unless_forced(capsys):
         ("train --preset smoke --num-updates 1 2", "one value too many: '2'"),
         ("train --preset smoke --num-envs 5", "num_envs 5 must be a multiple"),
         ("train --resume nowhere", "nowhere: no run to resume"),
+        ("train --log-to tensorbord", "unknown logger 'tensorbord'; did you mean tensorboard"),
     ],
 )
 def test_an_error_of_the_user_is_one_line(capsys, command: str, message: str):

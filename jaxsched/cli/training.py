@@ -75,14 +75,7 @@ def train(
         draw: Compared instance whose best schedule by the policy is drawn.
         options: List the options of the training configuration and stop.
     """
-    import jax
-
-    from jaxsched import evaluation, training
-    from jaxsched.envs.registry import make, offer
-    from jaxsched.evaluation.report import write_text
-    from jaxsched.policies.io import load_policy
-    from jaxsched.training.algorithms import from_dict
-    from jaxsched.training.loggers import LOGGERS, loggers
+    from jaxsched.training.loggers import LOGGERS
 
     for name in log_to:
         lookup("logger", name, dict.fromkeys(LOGGERS))
@@ -108,69 +101,94 @@ def train(
         if out is not None:
             raise ValueError("--resume goes on in the folder of the run: leave out --out")
         command = _resumed(resume, command)
-    env, preset, seed, num_seeds, draw = (
-        command[name] for name in ("env", "preset", "seed", "num_seeds", "draw")
-    )
-    start = command["start_from"]
-    chosen = lookup("preset", preset, offer(make(env)).presets)
-    environment = make(env, **chosen.settings)
-    train_config = _configure(from_dict(dict(chosen.training)), command["config"])
-    initial = load_policy(start, environment)[1] if start else None
     if options:
-        for name, value in _fields(train_config).items():
+        for name, value in _fields(_chosen(command)[-1]).items():
             print(f"--{name.replace('_', '-')} {value}")
         return
+    _train(command, resume, from_update, out)
 
+
+def _train(
+    command: Mapping[str, Any], resume: Path | None, from_update: int | None, out: Path | None
+) -> None:
+    """Train by a whole command, and show what came of it."""
+    from jaxsched import evaluation, training
+    from jaxsched.evaluation.report import write_text
+    from jaxsched.policies.io import load_policy
+    from jaxsched.training.loggers import loggers
+
+    environment, chosen, config = _chosen(command)
+    start, draw, every = (command[name] for name in ("start_from", "draw", "evaluate_every"))
+    initial = load_policy(start, environment)[1] if start else None
     given = {"groups": command["compare"], "draw": draw, "samples": command["samples"] or None}
-    given["time_limit"] = command["time_limit"]
-    shown = _comparison(environment, chosen, given)
+    shown = _comparison(environment, chosen, given | {"time_limit": command["time_limit"]})
     # A misspelt name fails before the training.
     instances, members = evaluation.load_groups(environment, shown.groups)
     if draw is not None and draw not in instances:
         raise ValueError(f"--draw {draw}: not among the compared instances")
-    every = command["evaluate_every"]
     track = _tracker(environment, command["evaluate_on"], shown.track) if every else None
     run_dir = resume or out or training.new_run_dir()
     if resume is None and not (run_dir / "config.json").exists():
         write_text(run_dir / "command.json", json.dumps(command) + "\n", overwrite=True)
-    num_devices = training.devices_that_fit(train_config)
-    print(f"run {run_dir}: {env}, preset {preset}, seed {seed}", flush=True)
-    if num_devices < jax.device_count():
-        size = train_config.num_envs // train_config.num_minibatches
-        print(
-            f"on {num_devices} of {jax.device_count()} devices, over which minibatches of {size} "
-            "environments lie evenly (num_envs / num_minibatches)"
-        )
+    print(
+        f"run {run_dir}: {command['env']}, preset {command['preset']}, seed {command['seed']}",
+        flush=True,
+    )
     try:
         apply, state = training.train(
             environment,
             chosen.source,
-            train_config,
+            config,
             run_dir=run_dir,
-            seed=seed,
-            num_seeds=num_seeds,
+            seed=command["seed"],
+            num_seeds=command["num_seeds"],
             resume=resume is not None,
             from_update=from_update,
             initial=initial,
             evaluate=track,
             evaluate_every=every,
             on_update=loggers(command["log_to"], run_dir),
-            mesh=training.data_mesh(num_devices),
+            mesh=training.data_mesh(_devices(config)),
         )
     except training.Stopped as stopped:
         print(f"{stopped}; go on with: jaxsched train --resume {run_dir}", flush=True)
         return
     if not instances:
         return
-    policies = _policies(state.average, seed, num_seeds)
-    workers = command["num_workers"]
-    entries = _entries(environment, apply, policies, chosen, shown, seed, workers)
+    entries = _entries(environment, apply, state.average, chosen, shown, command)
     reports = evaluation.comparison(instances, entries, members)
     evaluation.write_json(run_dir / "results.json", reports, overwrite=resume is not None)
     name = shown.draw if shown.draw in instances else next(iter(instances))
-    row = min((report[name] for report in reports[: 2 * num_seeds]), key=lambda row: row.objective)
+    own = reports[: 2 * command["num_seeds"]]
+    row = min((report[name] for report in own), key=lambda row: row.objective)
     pictures = _draw(environment, instances[name], name, row, run_dir, resume is not None)
     print(f"{run_dir}: {', '.join(['results.json', 'curve.png', 'policy.safetensors', *pictures])}")
+
+
+def _chosen(command: Mapping[str, Any]) -> tuple[Environment, Preset, TrainConfig]:
+    """The environment of a command, its preset and its configuration."""
+    from jaxsched.envs.registry import make, offer
+    from jaxsched.training.algorithms import from_dict
+
+    preset = lookup("preset", command["preset"], offer(make(command["env"])).presets)
+    config = _configure(from_dict(dict(preset.training)), command["config"])
+    return make(command["env"], **preset.settings), preset, config
+
+
+def _devices(config: TrainConfig) -> int:
+    """How many devices a training uses; says so where these are not all."""
+    import jax
+
+    from jaxsched import training
+
+    num_devices = training.devices_that_fit(config)
+    if num_devices < jax.device_count():
+        size = config.num_envs // config.num_minibatches
+        print(
+            f"on {num_devices} of {jax.device_count()} devices, over which minibatches of {size} "
+            "environments lie evenly (num_envs / num_minibatches)"
+        )
+    return num_devices
 
 
 def _resumed(run_dir: Path, command: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,16 +248,17 @@ def _policies(average: Any, seed: int, num_seeds: int) -> dict[str, Any]:
 def _entries(
     environment: Environment,
     apply: Any,
-    policies: dict[str, Any],
+    average: Any,
     preset: Preset,
     shown: Comparison,
-    seed: int,
-    num_workers: int,
+    command: Mapping[str, Any],
 ) -> list[Entry]:
     """The methods of the comparison: policies by their weights, rules, the exact solver."""
     from jaxsched import evaluation
     from jaxsched.envs.registry import make, offer
 
+    seed, num_workers = command["seed"], command["num_workers"]
+    policies = _policies(average, seed, command["num_seeds"])
     given = {"samples": shown.samples, "seed": seed}
     entries: list[Entry] = []
     for label, params in policies.items():
