@@ -28,6 +28,7 @@ from jaxsched.evaluation import generate, instance_hash
 from jaxsched.evaluation.comparison import TRACK_SEED, TRACKED
 from jaxsched.policies import NetworkConfig, greedy_policy
 from jaxsched.policies.network import example_observation
+from jaxsched.training import estimate
 
 
 @pytest.fixture(autouse=True)
@@ -321,6 +322,21 @@ def test_options_of_the_configuration(capsys):
     assert f"--num-envs {job_shop.PRESETS['smoke'].training['num_envs']}\n" in out
 
 
+def test_a_dry_run_says_what_an_update_needs(capsys, monkeypatch):
+    status, out, err = run(capsys, "train --preset smoke --dry-run")
+    assert (status, err) == (0, "")
+    found = re.search(r"an update needs +([\d.]+) MiB of [\d,]+ MiB on the device", out)
+    assert found
+    assert 0 < float(found[1]) < 100
+    assert "12 an episode, 4 episodes or instances an update, 4 updates" in out
+    assert not list(Path().iterdir())
+
+    monkeypatch.setattr(estimate, "device_bytes", lambda: 2**15)
+    status, _, err = run(capsys, "train --preset smoke --dry-run --num-envs 64")
+    assert status == 2
+    assert re.match(r"error: an update does not fit the device; try num_envs \d+; or keep", err)
+
+
 def test_train_resume_and_use_the_policy(capsys):
     """From nothing to a policy that is compared, drawn, refused elsewhere and evaluated by name."""
     pytest.importorskip("orbax.checkpoint", reason="training is an extra")
@@ -342,9 +358,6 @@ def test_train_resume_and_use_the_policy(capsys):
     assert (status, err) == (0, "")
     assert "going on from update 2; 3 updates instead of 2" in out
     assert len((folder / "log.jsonl").read_text().splitlines()) == 3
-    status, out, err = run(capsys, f"train --resume {folder}")
-    assert (status, err) == (0, "")
-    assert "going on from update 3" in out
     results = json.loads((folder / "results.json").read_text())
     labels = [method["policy"] for method in results["methods"]]
     assert labels == ["policy, greedy", "policy, best of 4", "mwkr"]

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 LINES = {"my_network": 40, "my_trainer": 80, "early_stopping": 50}  # fewer than these
 
@@ -45,6 +47,7 @@ def test_an_algorithm_of_ones_own_learns(tmp_path: pathlib.Path):
     assert float(found[2]) < float(found[1])
 
 
+@pytest.mark.nightly
 def test_a_training_stops_early(tmp_path: pathlib.Path):
     found = re.search(r"stopped after (\d+) updates$", run("early_stopping", tmp_path))
     assert found

@@ -41,6 +41,7 @@ def train(
     num_workers: int = 2,
     draw: str | None = None,
     options: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Train a policy, compare it with rules and an exact solver, draw a schedule. Without
     arguments: the main job.
@@ -74,6 +75,7 @@ def train(
         num_workers: Threads of the exact solver.
         draw: Compared instance whose best schedule by the policy is drawn.
         options: List the options of the training configuration and stop.
+        dry_run: Compile an update, say what it needs, and stop; an error where the device has less.
     """
     from jaxsched.training.loggers import LOGGERS
 
@@ -105,7 +107,38 @@ def train(
         for name, value in _fields(_chosen(command)[-1]).items():
             print(f"--{name.replace('_', '-')} {value}")
         return
+    if dry_run:
+        _dry_run(command)
+        return
     _train(command, resume, from_update, out)
+
+
+def _dry_run(command: Mapping[str, Any]) -> None:
+    """Say what an update needs; `ValueError` where the device has less."""
+    from jaxsched import training
+    from jaxsched.training import estimate
+
+    environment, preset, config = _chosen(command)
+    mesh = training.data_mesh(_devices(config))
+    there = estimate.device_bytes()
+    for number, source in enumerate(preset.sources):
+        if len(preset.sources) > 1:
+            print(f"source {number + 1} of {len(preset.sources)}")
+        print("compiling an update ...", flush=True)
+        found = estimate.estimate(environment, source, config, mesh)
+        print(
+            f"parameters            {found.num_parameters:,}\n"
+            f"state                 {found.state_bytes / 2**20:,.1f} MiB\n"
+            f"observations kept     {found.kept_bytes / 2**20:,.1f} MiB (estimate)\n"
+            f"an update needs       {found.needed_bytes / 2**20:,.1f} MiB of "
+            f"{there / 2**20:,.0f} MiB on the device, by the compiler\n"
+            f"steps                 {found.max_steps} an episode, {config.num_envs} episodes or "
+            f"instances an update, {config.num_updates} updates\n"
+            f"compilation           {found.compile_seconds:.1f} s"
+        )
+        if found.needed_bytes * command["num_seeds"] > there:
+            ways = estimate.smaller(config, found.needed_bytes * command["num_seeds"], there)
+            raise ValueError(f"an update does not fit the device; try {ways}")
 
 
 def _train(

@@ -66,7 +66,7 @@ def describe_network(network: Network) -> dict[str, Any]:
 
 def save_policy(path: str | Path, params: Params, network: Network, env: Environment) -> None:
     """Write weights, network (see `NETWORKS`) and environment to one file."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays = {name: np.asarray(leaf) for name, leaf in named(params).items()}
     metadata = {
@@ -75,7 +75,7 @@ def save_policy(path: str | Path, params: Params, network: Network, env: Environ
         "environment": json.dumps(describe(env)),
     }
     with replacing(path) as new:
-        save_file(arrays, str(new), metadata)
+        new.write_bytes(save(arrays, metadata))  # as a file of its own it would be the user's alone
 
 
 def shipped_policies(env: Environment) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from jaxsched.core import Infeasible, InstanceError, UnknownNameError
 from jaxsched.evaluation import InvalidSolutionError
 from jaxsched.host import checks
 from jaxsched.policies.io import CheckpointMismatchError
+from jaxsched.training import CorruptCheckpointError, Stopped
 
 
 class Nested(InstanceError):
@@ -36,6 +37,8 @@ ERRORS = [
     Infeasible("16 bytes are missing", missing=16, plan={"offsets": [0, 4]}, proved=True),
     InvalidSolutionError("spt on ft06: job 0 overlaps"),
     CheckpointMismatchError("other widths"),
+    CorruptCheckpointError("4/manifest.ocdbt: missing"),
+    Stopped("stopped after update 2 of 4, which is saved"),
     checks.Fault("is no duration", ("job", 2), ("operation", 1), ("", 0), field="duration"),
     checks.Fault("expected an array", "clusters", 0, "opp"),
     Nested("orders.csv", 4),

@@ -150,9 +150,15 @@ def test_a_manifest_says_what_wrote_the_checkpoint(run):
     assert manifest["step"] == 4
     assert manifest["versions"]["jax"] == jax.__version__
     assert manifest["topology"] == {"device": "cpu", "num_devices": 1, "num_processes": 1}
-    folders = {path.stat().st_mode & 0o777 for path in (run / "checkpoints").rglob("*")}
-    readable = os.stat(run / "config.json").st_mode & 0o444
-    assert all(mode & 0o444 == readable for mode in folders)
+
+
+def test_who_can_read_the_folder_can_read_what_is_in_it(run):
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert {"policy.safetensors", "4.json", "manifest.ocdbt"} <= {path.name for path in files}
+    probe = run / "probe"
+    probe.touch()
+    readable = probe.stat().st_mode & 0o444
+    assert [path for path in files if path.stat().st_mode & 0o444 != readable] == []
 
 
 def test_a_log_that_was_cut_off_is_read(run, finished):

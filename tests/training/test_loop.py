@@ -153,7 +153,7 @@ def test_a_run_starts_from_given_parameters(tmp_path):
         loop.train(ENV, SOURCE, wide, run_dir=tmp_path / "wide", initial=params, **OPTIONS)
 
 
-@pytest.mark.parametrize("num_seeds", [1, 2])
+@pytest.mark.parametrize("num_seeds", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_parameters_that_were_kept_stay_usable(num_seeds, tmp_path):
     """Issue 16, row 6: "Array has been deleted", the next update donates them; also of the first of
     several seeds, and what `initial` names (siblings).

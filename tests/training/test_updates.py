@@ -151,8 +151,15 @@ def played(task, state):
     return run(state)
 
 
-@pytest.mark.parametrize("keep", ["observations", "actions"])
-@pytest.mark.parametrize("config", [PPO, ROUNDS], ids=["ppo", "self_labeling"])
+@pytest.mark.parametrize(
+    ("config", "keep"),
+    [
+        pytest.param(PPO, "actions", id="ppo-actions"),
+        pytest.param(ROUNDS, "observations", id="self_labeling-observations"),
+        pytest.param(PPO, "observations", id="ppo-observations", marks=pytest.mark.nightly),
+        pytest.param(ROUNDS, "actions", id="self_labeling-actions", marks=pytest.mark.nightly),
+    ],
+)
 def test_observations_are_what_was_played(config, keep):
     """The ratio of PPO is exactly 1 before the first gradient step: whether observations are kept or
     computed again, they are those of the episode.
@@ -194,7 +201,7 @@ def test_observations_are_what_was_played(config, keep):
 
 @pytest.mark.parametrize(
     "config",
-    [PPO, ROUNDS, RULE],
+    [PPO, ROUNDS, pytest.param(RULE, marks=pytest.mark.nightly)],
     ids=["ppo", "self_labeling", "imitation"],
 )
 def test_an_update_is_the_same_however_it_is_computed(config):

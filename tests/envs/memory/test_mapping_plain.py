@@ -244,6 +244,7 @@ def test_the_relaxation_has_every_rule_but_the_addresses():
     assert num > 50
 
 
+@pytest.mark.nightly
 def test_search_beats_the_heuristics_and_goes_on_from_what_a_policy_plays():
     given = memory.draw_mapping(3, 20)
     plans = [memory.map_program(given, method) for method in ("all_drop", "greedy+drop_backup")]
