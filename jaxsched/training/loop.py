@@ -147,7 +147,7 @@ def train(
                 f"an update keeps about {size / 2**30:.1f} GiB of observations; keep=actions needs "
                 "less memory, and plays episodes again"
             )
-    with Run(run_dir, configuration, resume, from_update) as run, stop_requests() as stop:
+    with stop_requests() as stop, Run(run_dir, configuration, resume, from_update) as run:
         trainings = [make_training(env, each, config, mesh, network) for each in sources]
         apply, state = _begin(trainings[0][0], seed, num_seeds, initial)
         updates = [make(apply) for _, make in trainings]
@@ -167,10 +167,10 @@ def train(
             stop,
             on_update and (lambda row, state: on_update(row, lambda: _average(state, num_seeds))),
         )
-    for i in range(num_seeds):
-        name = FILE_NAME if num_seeds == 1 else f"policy_seed{seed + i}.safetensors"
-        save_policy(run_dir / name, _average(state, num_seeds, i), build, env)
-    draw_curve(run_dir)
+        for i in range(num_seeds):
+            name = FILE_NAME if num_seeds == 1 else f"policy_seed{seed + i}.safetensors"
+            save_policy(run_dir / name, _average(state, num_seeds, i), build, env)
+        draw_curve(run_dir)
     return apply, state
 
 
