@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxsched
-from jaxsched.envs import job_shop, soc
+from jaxsched.envs import job_shop, memory, soc
 from jaxsched.evaluation import evaluate, generate
 from jaxsched.policies import greedy_policy
 from jaxsched.policies.io import load_policy, shipped_policies
@@ -52,3 +52,14 @@ def test_the_soc_policy_beats_etf():
     worlds = generate(soc.streams(num_jobs=100), 32, seed=1)
     played = evaluate(env, worlds, functools.partial(greedy_policy, apply), params=params)
     assert played.mean_objective < evaluate(env, worlds, "etf").mean_objective
+
+
+@pytest.mark.nightly
+def test_the_allocation_policy_beats_every_rule_of_the_environment():
+    env = jaxsched.make("StaticAllocation-v0")
+    apply, params = load_policy("standard", env)
+    full = generate(memory.cut_lives(48), 64, seed=1)
+    played = evaluate(env, full, functools.partial(greedy_policy, apply), params=params)
+    for rule in env.heuristics:
+        if rule != "random":
+            assert played.mean_objective < evaluate(env, full, rule).mean_objective, rule
