@@ -37,6 +37,7 @@ def estimate(
     update = jax.jit(make(apply), donate_argnums=0, compiler_options=compiler_options())
     memory = update.lower(state).compile().memory_analysis()
     seconds = time.perf_counter() - began
+    assert memory is not None  # every backend of this package says it
     keeps = config.keep == "observations"
     return Estimate(
         num_parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
