@@ -274,6 +274,7 @@ def test_existing_output_is_kept_unless_forced(capsys):
         ("train --preset smoke --num-updates 1 2", "one value too many: '2'"),
         ("train --preset smoke --num-envs 5", "num_envs 5 must be a multiple"),
         ("train --resume nowhere", "nowhere: no run to resume"),
+        ("train --from-update 20", "--from-update says where to go on: it needs --resume RUN"),
         ("train --log-to tensorbord", "unknown logger 'tensorbord'; did you mean tensorboard"),
     ],
 )

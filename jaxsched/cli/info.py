@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -61,6 +60,7 @@ def doctor() -> int:
     from jaxsched.envs.registry import list_envs, make
     from jaxsched.evaluation import evaluate, generate
     from jaxsched.evaluation.report import versions
+    from jaxsched.training.estimate import machine_bytes
 
     for package, version in versions().items():
         print(f"{package:<9} {version}")
@@ -69,10 +69,8 @@ def doctor() -> int:
         print(
             f"device    {device} ({device.device_kind}{f', {memory / 2**30:.1f} GiB' if memory else ''})"
         )
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on every system
-        print(
-            f"memory    {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
-        )
+    if memory := machine_bytes():
+        print(f"memory    {memory / 2**30:.1f} GiB")
     print(f"cpus      {os.cpu_count()}")
     x64: bool = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     cache: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]

@@ -103,6 +103,8 @@ def train(
         if out is not None:
             raise ValueError("--resume goes on in the folder of the run: leave out --out")
         command = _resumed(resume, command)
+    elif from_update is not None:
+        raise ValueError("--from-update says where to go on: it needs --resume RUN")
     if options:
         for name, value in _fields(_chosen(command)[-1]).items():
             print(f"--{name.replace('_', '-')} {value}")
@@ -130,14 +132,15 @@ def _dry_run(command: Mapping[str, Any]) -> None:
             f"parameters            {found.num_parameters:,}\n"
             f"state                 {found.state_bytes / 2**20:,.1f} MiB\n"
             f"observations kept     {found.kept_bytes / 2**20:,.1f} MiB (estimate)\n"
-            f"an update needs       {found.needed_bytes / 2**20:,.1f} MiB of "
-            f"{there / 2**20:,.0f} MiB on the device, by the compiler\n"
+            f"an update needs       {found.needed_bytes / 2**20:,.1f} MiB"
+            f"{f' of {there / 2**20:,.0f} MiB on the device' if there else ''}, by the compiler\n"
             f"steps                 {found.max_steps} an episode, {config.num_envs} episodes or "
             f"instances an update, {config.num_updates} updates\n"
             f"compilation           {found.compile_seconds:.1f} s"
         )
-        if found.needed_bytes * command["num_seeds"] > there:
-            ways = estimate.smaller(config, found.needed_bytes * command["num_seeds"], there)
+        needed = found.needed_bytes * command["num_seeds"]
+        if there and needed > there:
+            ways = estimate.smaller(config, needed, there)
             raise ValueError(f"an update does not fit the device; try {ways}")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +55,6 @@ class Checkpoints:
     def __init__(self, run_dir: Path, keep: int = 2):
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)  # says what each checkpoint consists of
         self._ocp, self._run_dir = ocp, run_dir
         self.folder, self._manifests = run_dir / "checkpoints", run_dir / "manifests"
         self._writer = ThreadPoolExecutor(1, "manifest")

@@ -52,10 +52,21 @@ def estimate(
     )
 
 
-def device_bytes() -> int:
-    """The memory of the first device; of a CPU that of the machine."""
-    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
-    return limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def device_bytes() -> int | None:
+    """The memory of the first device; of a CPU that of the machine, None where the system does not
+    say.
+    """
+    if limit := (jax.devices()[0].memory_stats() or {}).get("bytes_limit"):
+        return limit
+    return machine_bytes()
+
+
+def machine_bytes() -> int | None:
+    """The memory of the machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def smaller(config: TrainConfig, needed: int, there: int) -> str:

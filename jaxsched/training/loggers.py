@@ -23,9 +23,8 @@ def scalars(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]
         if isinstance(value, dict):
             yield from scalars(value, f"{prefix}{name}/")
         elif isinstance(value, list):
-            yield from scalars(
-                dict(zip(map(str, range(len(value))), value, strict=True)), f"{name}/"
-            )
+            parts = {str(i): part for i, part in enumerate(value)}
+            yield from scalars(parts, f"{prefix}{name}/")
         elif isinstance(value, numbers.Real) and name != "update":
             yield prefix + name, float(value)
 

@@ -206,7 +206,7 @@ def _judge(
         mean = _mean(figures)
         if mean is not None and mean < best:
             best = mean
-            save_policy(run.folder / BEST, _average(state, num_seeds), build, env)
+            save_policy(run.folder / BEST, average, build, env)
         return figures
 
     return judge

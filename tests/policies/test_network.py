@@ -15,7 +15,7 @@ from jaxsched.core.graph import Actions, Axis, Edges, Nodes
 from jaxsched.core.rollout import masked_argmax, unroll
 from jaxsched.envs.job_shop.sources import uniform
 from jaxsched.policies import NetworkConfig, greedy_policy, init_network, sampling_policy
-from jaxsched.policies.network import _attend_along, _attend_dense, _by_products, _by_sums
+from jaxsched.policies.attention import _attend_along, _attend_dense, _by_products, _by_sums
 from tests import shapes
 
 SIZES = {"job": 4, "machine": 3, "tool": 2}

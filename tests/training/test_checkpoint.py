@@ -15,23 +15,14 @@ import jax
 import numpy as np
 import pytest
 
-import jaxsched
-from jaxsched.envs import job_shop
-from jaxsched.policies import NetworkConfig
 from jaxsched.policies.io import load_policy
-from jaxsched.training import CorruptCheckpointError, SelfLabelingConfig, Stopped, loop
+from jaxsched.training import CorruptCheckpointError, Stopped, loop
 from jaxsched.training.checkpoint import Checkpoints
 from jaxsched.training.config import replace
+from tests.training import tiny
+from tests.training.tiny import ENV, SOURCE
 
-ENV = jaxsched.make("JobShop-v0")
-SOURCE = job_shop.uniform(3, 3)
-CONFIG = SelfLabelingConfig(
-    num_envs=4,
-    num_samples=8,
-    num_minibatches=2,
-    num_updates=4,
-    network=NetworkConfig(width=16, num_layers=1, num_heads=2),
-)
+CONFIG = replace(tiny.CONFIG, num_updates=4)
 OPTIONS = {"chunk": 2, "checkpoint_every": 2, "progress": False}
 
 

@@ -10,22 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-import jaxsched
 from jaxsched.core import UnknownNameError
-from jaxsched.envs import job_shop
-from jaxsched.policies import NetworkConfig
 from jaxsched.policies.io import load_policy
-from jaxsched.training import SelfLabelingConfig, loop
+from jaxsched.training import loop
 from jaxsched.training.loggers import loggers, scalars, wandb
+from tests.training.tiny import CONFIG, ENV, SOURCE
 
-ENV = jaxsched.make("JobShop-v0")
-CONFIG = SelfLabelingConfig(
-    num_envs=4,
-    num_samples=4,
-    num_minibatches=2,
-    num_updates=6,
-    network=NetworkConfig(width=16, num_layers=1, num_heads=2),
-)
 OPTIONS = {"chunk": 2, "checkpoint_every": 0, "progress": False}
 ROW = {
     "update": 3,
@@ -45,8 +35,7 @@ def test_every_update_is_told_and_true_ends_the_training(tmp_path):
         return row["update"] == 3
 
     given = OPTIONS | {"on_update": on_update}
-    source = job_shop.uniform(3, 3)
-    _, state = loop.train(ENV, source, CONFIG, run_dir=tmp_path / "run", **given)
+    _, state = loop.train(ENV, SOURCE, CONFIG, run_dir=tmp_path / "run", **given)
     assert [row["update"] for row in rows] == [1, 2, 3, 4]  # the chunk is played to its end
     assert int(state.update) == 4
     _, params = load_policy(tmp_path / "run", ENV)
@@ -54,7 +43,7 @@ def test_every_update_is_told_and_true_ends_the_training(tmp_path):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(a, c)
     # What was stopped goes on where it was.
-    loop.train(ENV, source, CONFIG, run_dir=tmp_path / "run", resume=True, **given)
+    loop.train(ENV, SOURCE, CONFIG, run_dir=tmp_path / "run", resume=True, **given)
     assert [row["update"] for row in rows] == [1, 2, 3, 4, 5, 6]
 
 

@@ -15,20 +15,12 @@ from jaxsched.core import UnknownNameError
 from jaxsched.envs import job_shop
 from jaxsched.policies import NETWORKS, NetworkConfig
 from jaxsched.policies.io import CheckpointMismatchError, load_policy
-from jaxsched.training import SelfLabelingConfig, loop, new_run_dir
+from jaxsched.training import loop, new_run_dir
 from jaxsched.training.algorithms import from_dict, to_dict
 from jaxsched.training.config import replace
 from jaxsched.training.curve import _rounds
+from tests.training.tiny import CONFIG, ENV, SOURCE
 
-ENV = jaxsched.make("JobShop-v0")
-SOURCE = job_shop.uniform(3, 3)
-CONFIG = SelfLabelingConfig(
-    num_envs=4,
-    num_samples=8,
-    num_minibatches=2,
-    num_updates=6,
-    network=NetworkConfig(width=16, num_layers=1, num_heads=2),
-)
 OPTIONS = {"chunk": 2, "checkpoint_every": 2, "progress": False}
 
 
